@@ -1,0 +1,17 @@
+# Flags that every Comet target shares, as the interface target comet_options.
+add_library(comet_options INTERFACE)
+target_compile_features(comet_options INTERFACE cxx_std_20)
+target_compile_options(comet_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
+  -Wno-sign-conversion)
+if(COMET_WERROR)
+  target_compile_options(comet_options INTERFACE -Werror)
+endif()
+if(COMET_NATIVE)
+  target_compile_options(comet_options INTERFACE -march=native)
+endif()
+if(COMET_SANITIZE)
+  target_compile_options(comet_options INTERFACE
+    -fsanitize=${COMET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(comet_options INTERFACE -fsanitize=${COMET_SANITIZE})
+endif()

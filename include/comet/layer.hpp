@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// MoeLayer: one Mixture-of-Experts layer on one rank of a world.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "comet/desc.hpp"
+#include "comet/routing.hpp"
+#include "comet/tensor_view.hpp"
+#include "comet/weights.hpp"
+#include "comet/world.hpp"
+
+namespace comet {
+
+/// How the stages of a layer are ordered. All compute the same function; sequential, pipelined and
+/// comet agree bit for bit on one backend.
+enum class Schedule : std::uint8_t {
+  reference,   ///< Serial, double accumulation, no tiles: the truth.
+  sequential,  ///< Dispatch, GEMM, GEMM, combine, one after the other.
+  pipelined,   ///< The same stages on chunks of tokens, on two queues.
+  comet,       ///< Overlap tile by tile.
+};
+
+std::string_view to_string(Schedule schedule) noexcept;
+/// Parses what to_string gives; throws Error(invalid_argument) on anything else.
+Schedule parse_schedule(std::string_view name);
+
+/// Fixed when a layer is created, equal on all ranks.
+struct LayerOptions {
+  /// Rows of a GEMM tile; 0 chooses by the expected rows per expert. CPU: 16 to 256, multiple of 8.
+  std::int64_t block_m = 0;
+  /// Columns of a GEMM tile; 0 chooses. CPU: 16 to 1024, multiple of 8.
+  std::int64_t block_n = 0;
+  /// Threads of this rank, the caller's included; >= 1. May differ between ranks.
+  int num_workers = 2;
+  /// Most rows (token copies for local experts, whole tiles counted) that a rank may get in a call;
+  /// 0 allows the worst case, W * max_tokens * K. A call that needs more fails on all ranks with
+  /// Error(capacity) that says the needed size.
+  std::int64_t max_rows = 0;
+  /// Layers that share a workspace pass the first one's workspace(); null makes a new one.
+  std::shared_ptr<class Workspace> workspace = {};
+};
+
+/// Chosen per call. All but n_c_* and `probe` must be equal on all ranks (checked).
+struct ForwardOptions {
+  Schedule schedule = Schedule::comet;
+  /// Groups G of tokens for comet, chunks d for pipelined; >= 1. sequential ignores it.
+  std::int64_t groups = 1;
+  /// Columns of a panel, rounded up to whole block_n; 0 chooses.
+  std::int64_t panel = 0;
+  /// Most tokens of one transfer; 0 chooses.
+  std::int64_t chunk = 0;
+  /// Workers that start as communication workers while tokens are still being pulled, and after
+  /// that; -1 chooses, 0 has every worker do both.
+  int n_c_dispatch = -1;
+  int n_c_combine = -1;
+  /// Called by workers between pieces of work, for tests that inject delays; null is free.
+  std::function<void(int rank, int worker)> probe = {};
+};
+
+/// What one call did on this rank. Times in microseconds.
+struct CallStats {
+  double t_layer_us = 0;       ///< The whole call.
+  double t_publish_us = 0;     ///< Copying x, ids and weights to the symmetric buffer.
+  double t_plan_us = 0;        ///< Waiting for all headers, reading ids, planning.
+  std::int64_t rows = 0;       ///< Token copies computed by this rank.
+  std::int64_t tiles = 0;      ///< Row tiles of this rank.
+  std::int64_t bytes_in = 0;   ///< Dispatch and combine payload over links to this rank.
+  std::int64_t bytes_out = 0;  ///< The same from this rank.
+  /// Payload bytes of the busiest clock (max over ranks and directions) per stage; equal on all
+  /// ranks. t_link of a paced link is their sum over the rate.
+  std::int64_t busiest_dispatch_bytes = 0;
+  std::int64_t busiest_combine_bytes = 0;
+  std::int64_t metadata_bytes_in = 0;  ///< Headers, ids and weights read from other ranks.
+};
+
+/// One layer on one rank. create, forward, replay_compute and destruction are collective. Not
+/// thread-safe: one thread per rank calls it.
+class MoeLayer {
+ public:
+  /// Checks desc, parallel and options (throws on all ranks alike) and allocates. `world` and the
+  /// memory behind `weights` must outlive the layer.
+  static std::unique_ptr<MoeLayer> create(const MoeDesc& desc, const ParallelDesc& parallel,
+                                          const MoeWeights& weights, World& world,
+                                          const LayerOptions& options = {});
+  virtual ~MoeLayer() = default;
+  MoeLayer(const MoeLayer&) = delete;
+  MoeLayer& operator=(const MoeLayer&) = delete;
+
+  /// y[t] = sum over k of weight * expert(x[t]) for this rank's tokens. `x` and `y` are
+  /// [routing.tokens, H] of desc.dtype and must not overlap; `x` and `routing` are free for reuse
+  /// when it returns. On an input fault of any rank (T too large, bad ids, null pointers, capacity)
+  /// every rank's y is filled with NaN and every rank throws that rank's sentence; the world stays
+  /// good. An expired wait throws Error(timeout) on every rank and fails the world.
+  virtual CallStats forward(const ConstMatrixView& x, const RoutingView& routing,
+                            const MatrixView& y, const ForwardOptions& options = {}) = 0;
+
+  /// Runs the two GEMMs of the last forward again, by all workers of all ranks at once, without
+  /// communication, plan or permutation: the t_compute of that call in microseconds (max over
+  /// ranks). Throws Error(invalid_argument) before the first forward.
+  virtual double replay_compute() = 0;
+
+  /// Bytes of the symmetric workspace and of the rank-local buffers reserved for the worst case.
+  virtual std::int64_t workspace_bytes() const noexcept = 0;
+  virtual std::int64_t local_bytes() const noexcept = 0;
+  virtual std::shared_ptr<Workspace> workspace() const noexcept = 0;
+
+ protected:
+  MoeLayer() = default;
+};
+
+}  // namespace comet

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// World: the ranks that run a layer together, and the memory and links between them.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace comet {
+
+/// What joins two ranks.
+struct LinkSpec {
+  enum class Kind : std::uint8_t {
+    native,  ///< Whatever is there; on world `local`, CPU memory.
+    paced,   ///< Emulated: a clock at the source's egress and one at the destination's ingress.
+  };
+  Kind kind = Kind::native;
+  double gigabytes_per_second = 0;  ///< Of each clock, 1e9 bytes per second; paced only.
+  /// With `paced:auto:<r>`, the wished ratio of communication alone to computation alone; the rate
+  /// is then found by measuring (see calibrate_link in layer.hpp). 0 if the rate is given.
+  double auto_ratio = 0;
+};
+
+/// Parses "native", "paced:<GB/s>" or "paced:auto[:<r>]" (r defaults to 0.6); throws
+/// Error(invalid_argument) with what is allowed.
+LinkSpec parse_link(std::string_view text);
+std::string to_string(const LinkSpec& link);
+
+/// One symmetric allocation: the same size on every rank, readable and writable by all of them.
+/// Owned by the World that made it and freed with it.
+struct SymmetricBuffer {
+  std::byte* local = nullptr;     ///< This rank's part.
+  std::vector<std::byte*> peers;  ///< [size] every rank's part; peers[rank] == local.
+  std::size_t bytes = 0;
+};
+
+/// One rank's handle on its world. Calls marked *collective* must be made by all ranks, in the same
+/// order. A handle is used by one thread at a time; workers of a layer use the views inside.
+class World {
+ public:
+  virtual ~World() = default;
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  virtual int rank() const noexcept = 0;
+  virtual int size() const noexcept = 0;
+  /// "local", "mpi" or "nvshmem".
+  virtual std::string_view kind() const noexcept = 0;
+
+  /// Collective: zero-filled memory, aligned to 4096 bytes, on every rank. `bytes` must be equal.
+  virtual SymmetricBuffer allocate(std::size_t bytes) = 0;
+
+  /// Collective: returns when all ranks have called it; throws Error(timeout) naming the missing
+  /// ranks after the world's timeout.
+  virtual void barrier() = 0;
+
+  /// Collective: every rank's `bytes` bytes, in rank order, to `out` [size * bytes].
+  virtual void all_gather(const void* in, void* out, std::size_t bytes) = 0;
+
+  /// The link between ranks. set_link is collective; no call may be running.
+  virtual LinkSpec link() const = 0;
+  virtual void set_link(const LinkSpec& link) = 0;
+
+  /// Longest time that any wait for another rank may last.
+  virtual std::chrono::milliseconds timeout() const noexcept = 0;
+
+  /// Signals, clocks and failure state, used by backends (src/comm/world_view.hpp).
+  virtual struct WorldView& view() noexcept = 0;
+
+ protected:
+  World() = default;
+};
+
+struct LocalWorldOptions {
+  LinkSpec link = {};
+  /// Default: the environment's COMET_TIMEOUT_MS, else 30 s.
+  std::chrono::milliseconds timeout = std::chrono::milliseconds(0);
+};
+
+/// Makes a world whose ranks are threads of this process: element r is rank r's handle. The shared
+/// state lives until the last handle is gone; each handle goes to one thread.
+std::vector<std::unique_ptr<World>> make_local_world(int size,
+                                                     const LocalWorldOptions& options = {});
+
+/// Runs `body` on one thread per rank of a new local world and joins them. If ranks throw, rethrows
+/// the first rank's error that is not just an echo of another rank's (ErrorCode::peer), else the
+/// first.
+void run_local_world(int size, const LocalWorldOptions& options,
+                     const std::function<void(World&)>& body);
+
+}  // namespace comet

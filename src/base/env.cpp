@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/env.hpp"
+
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/check.hpp"
+
+namespace comet {
+namespace {
+
+constexpr const char* kTimeoutName = "COMET_TIMEOUT_MS";
+
+Env read_env() {
+  Env result;
+  if (const char* text = std::getenv(kTimeoutName); text != nullptr) {
+    const std::string_view value(text);
+    long long milliseconds = 0;
+    const auto [end, error] =
+        std::from_chars(value.data(), value.data() + value.size(), milliseconds);
+    check(error == std::errc() && end == value.data() + value.size() && milliseconds >= 1 &&
+              milliseconds <= 86'400'000,
+          ErrorCode::invalid_argument, "[environment] {}='{}': milliseconds, 1 to 86400000",
+          kTimeoutName, value);
+    result.timeout = std::chrono::milliseconds(milliseconds);
+  }
+  return result;
+}
+
+}  // namespace
+
+const Env& env() {
+  static const Env instance = read_env();
+  return instance;
+}
+
+std::vector<EnvLine> describe_env() {
+  return {{kTimeoutName, std::to_string(env().timeout.count()),
+           "longest wait for another rank, in milliseconds"}};
+}
+
+}  // namespace comet
