@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// FailureBoard: how one rank's fault ends the waits of all others with the same sentence.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "comet/error.hpp"
+
+namespace comet {
+
+/// Shared by the ranks of a world. The first report wins; later ones are dropped.
+class FailureBoard {
+ public:
+  /// Polled by every wait; one relaxed-cost load.
+  bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
+
+  /// Records a fault of `rank`; returns false if there already was one.
+  bool report(int rank, ErrorCode code, const std::string& sentence);
+
+  /// Throws the recorded fault: with its own code on the rank that reported it, on others with
+  /// ErrorCode::timeout if it was one, else ErrorCode::peer. Throws Error(internal) without a record.
+  [[noreturn]] void rethrow(int rank) const;
+
+ private:
+  struct Record {
+    int rank;
+    ErrorCode code;
+    std::string sentence;
+  };
+
+  std::atomic<bool> failed_{false};
+  mutable std::mutex mutex_;
+  std::optional<Record> record_;
+};
+
+}  // namespace comet

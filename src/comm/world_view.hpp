@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// WorldView: what workers see of a world, plain pointers without virtual calls.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include "comm/doorbell.hpp"
+#include "comm/failure_board.hpp"
+#include "comm/paced_link.hpp"
+
+namespace comet {
+
+/// One rank's view. Everything it points to belongs to the World and lives as long as it.
+struct WorldView {
+  int rank = 0;
+  int size = 1;
+  Doorbell* const* doorbells = nullptr;  ///< [size] one per rank.
+  PacedLink* link = nullptr;
+  FailureBoard* failures = nullptr;
+  std::chrono::steady_clock::duration timeout{};
+
+  Doorbell& doorbell() const noexcept { return *doorbells[rank]; }
+
+  /// Stores `value` to a slot in `peer`'s memory with release order, so that a reader who acquires
+  /// it sees all that this thread wrote before, then wakes the peer's sleepers.
+  void signal(int peer, std::uint32_t* slot, std::uint32_t value) const noexcept {
+    std::atomic_ref<std::uint32_t>(*slot).store(value, std::memory_order_release);
+    doorbells[peer]->ring();
+  }
+};
+
+/// Slots hold the epoch of their last signal and a fast peer may already show a later one, so epochs
+/// compare by signed distance. Acquires what the signal released.
+inline bool has_reached(std::uint32_t* slot, std::uint32_t epoch) noexcept {
+  const std::uint32_t seen = std::atomic_ref<std::uint32_t>(*slot).load(std::memory_order_acquire);
+  return static_cast<std::int32_t>(seen - epoch) >= 0;
+}
+
+}  // namespace comet
