@@ -3,12 +3,19 @@ add_library(comet_options INTERFACE)
 target_compile_features(comet_options INTERFACE cxx_std_20)
 target_compile_options(comet_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
-  -Wno-sign-conversion)
+  -Wno-sign-conversion
+  -Wno-restrict)  # GCC 12 sees overlaps in std::string concatenation that are not there (bug 105651)
+# A product and a sum fused in one place and not in another would break bitwise equality of the
+# schedules; GEMMs, where fusing pays, are the library's.
+target_compile_options(comet_options INTERFACE -ffp-contract=off)
 if(COMET_WERROR)
   target_compile_options(comet_options INTERFACE -Werror)
 endif()
 if(COMET_NATIVE)
   target_compile_options(comet_options INTERFACE -march=native)
+endif()
+if(COMET_FUZZ)
+  target_compile_options(comet_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 if(COMET_SANITIZE)
   target_compile_options(comet_options INTERFACE

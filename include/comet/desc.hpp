@@ -19,10 +19,13 @@ enum class Activation : std::uint8_t { silu, gelu, relu };
 /// activation before the second GEMM (Megatron). Equal in exact arithmetic, not bit for bit.
 enum class WeightPosition : std::uint8_t { after_down, before_down };
 
+/// Names such as "silu" and "after_down".
 std::string_view to_string(Activation activation) noexcept;
+/// @copydoc to_string(Activation)
 std::string_view to_string(WeightPosition position) noexcept;
 /// Parse the names that to_string gives; throw Error(invalid_argument) on anything else.
 Activation parse_activation(std::string_view name);
+/// @copydoc parse_activation
 WeightPosition parse_weight_position(std::string_view name);
 
 /// One MoE layer: y[t] = sum over k of weight[t,k] * expert[id[t,k]](x[t]).
@@ -32,9 +35,10 @@ struct MoeDesc {
   std::int64_t hidden = 0;        ///< H, token length; a multiple of 8.
   std::int64_t intermediate = 0;  ///< I, inner size of a whole expert; a multiple of 8 * TP.
   std::int64_t max_tokens = 0;    ///< Largest number of tokens per rank and call, >= 0.
-  DType dtype = DType::f32;
-  Activation activation = Activation::silu;
-  bool gated = true;
+  DType dtype = DType::f32;       ///< Of x, y and the weights.
+  Activation activation = Activation::silu;  ///< The nonlinearity f.
+  bool gated = true;                         ///< f(gate) * up instead of f(up).
+  /// Where routing weights multiply.
   WeightPosition weight_position = WeightPosition::after_down;
   /// EP rank that owns each expert, [num_experts] entries in [0, ep), or empty for the default:
   /// contiguous blocks, the first E mod EP EP-ranks holding one expert more. An EP rank may own
@@ -45,9 +49,10 @@ struct MoeDesc {
 /// World size W = ep * tp; rank r has ep_rank r / tp and tp_rank r % tp. A rank holds the experts
 /// of its EP rank, cut along the intermediate axis into tp slices of I / tp.
 struct ParallelDesc {
-  std::int64_t ep = 1;
-  std::int64_t tp = 1;
+  std::int64_t ep = 1;  ///< Parts that the list of experts is cut into.
+  std::int64_t tp = 1;  ///< Slices that each expert is cut into.
 
+  /// W, the ranks that the layer needs.
   constexpr std::int64_t world_size() const noexcept { return ep * tp; }
 };
 

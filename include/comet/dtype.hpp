@@ -28,13 +28,15 @@ DType parse_dtype(std::string_view name);
 
 /// The upper half of an IEEE float32.
 struct bf16 {
-  std::uint16_t bits;
+  std::uint16_t bits;  ///< Sign, 8 bits of exponent, 7 of fraction.
 };
 
+/// The same number as a float; exact.
 constexpr float to_float(bf16 value) noexcept {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
 }
 
+/// `value` itself, so that templates need not tell the types apart.
 constexpr float to_float(float value) noexcept { return value; }
 
 /// Rounds to nearest, ties to even; NaN stays NaN (quiet).
@@ -49,10 +51,12 @@ constexpr bf16 to_bf16(float value) noexcept {
 /// Rounds `value` to T (float or bf16).
 template <typename T>
 constexpr T from_float(float value) noexcept;
+/// `value` itself.
 template <>
 constexpr float from_float<float>(float value) noexcept {
   return value;
 }
+/// to_bf16(value).
 template <>
 constexpr bf16 from_float<bf16>(float value) noexcept {
   return to_bf16(value);

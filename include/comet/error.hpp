@@ -7,8 +7,10 @@
 #include <string>
 #include <string_view>
 
+/// The library. Names in it and in no header under comet/ are internal.
 namespace comet {
 
+/// What kind of failure an Error reports, for programs.
 enum class ErrorCode {
   invalid_argument,  ///< A size, flag or combination that no call can accept.
   out_of_range,      ///< An id or index outside its allowed range.
@@ -29,8 +31,10 @@ std::string_view to_string(ErrorCode code) noexcept;
 /// "[stage] what: value, allowed values".
 class Error : public std::runtime_error {
  public:
+  /// `sentence` is what what() returns.
   Error(ErrorCode code, const std::string& sentence) : std::runtime_error(sentence), code_(code) {}
 
+  /// The kind of failure.
   ErrorCode code() const noexcept { return code_; }
 
  private:

@@ -25,6 +25,7 @@ enum class Schedule : std::uint8_t {
   comet,       ///< Overlap tile by tile.
 };
 
+/// Lower-case name, for example "comet".
 std::string_view to_string(Schedule schedule) noexcept;
 /// Parses what to_string gives; throws Error(invalid_argument) on anything else.
 Schedule parse_schedule(std::string_view name);
@@ -47,7 +48,7 @@ struct LayerOptions {
 
 /// Chosen per call. All but n_c_* and `probe` must be equal on all ranks (checked).
 struct ForwardOptions {
-  Schedule schedule = Schedule::comet;
+  Schedule schedule = Schedule::comet;  ///< Order of the stages.
   /// Groups G of tokens for comet, chunks d for pipelined; >= 1. sequential ignores it.
   std::int64_t groups = 1;
   /// Columns of a panel, rounded up to whole block_n; 0 chooses.
@@ -57,7 +58,7 @@ struct ForwardOptions {
   /// Workers that start as communication workers while tokens are still being pulled, and after
   /// that; -1 chooses, 0 has every worker do both.
   int n_c_dispatch = -1;
-  int n_c_combine = -1;
+  int n_c_combine = -1;  ///< See n_c_dispatch.
   /// Called by workers between pieces of work, for tests that inject delays; null is free.
   std::function<void(int rank, int worker)> probe = {};
 };
@@ -69,13 +70,12 @@ struct CallStats {
   double t_plan_us = 0;        ///< Waiting for all headers, reading ids, planning.
   std::int64_t rows = 0;       ///< Token copies computed by this rank.
   std::int64_t tiles = 0;      ///< Row tiles of this rank.
-  std::int64_t bytes_in = 0;   ///< Dispatch and combine payload over links to this rank.
-  std::int64_t bytes_out = 0;  ///< The same from this rank.
-  /// Payload bytes of the busiest clock (max over ranks and directions) per stage; equal on all
-  /// ranks. t_link of a paced link is their sum over the rate.
-  std::int64_t busiest_dispatch_bytes = 0;
-  std::int64_t busiest_combine_bytes = 0;
-  std::int64_t metadata_bytes_in = 0;  ///< Headers, ids and weights read from other ranks.
+  /// Payload over links to and from this rank, per stage; what a rank sends to itself counts not.
+  std::int64_t dispatch_bytes_in = 0;
+  std::int64_t dispatch_bytes_out = 0;
+  std::int64_t combine_bytes_in = 0;
+  std::int64_t combine_bytes_out = 0;
+  std::int64_t metadata_bytes_in = 0;      ///< Headers, ids and weights read from other ranks.
 };
 
 /// One layer on one rank. create, forward, replay_compute and destruction are collective. Not
@@ -106,7 +106,8 @@ class MoeLayer {
 
   /// Bytes of the symmetric workspace and of the rank-local buffers reserved for the worst case.
   virtual std::int64_t workspace_bytes() const noexcept = 0;
-  virtual std::int64_t local_bytes() const noexcept = 0;
+  virtual std::int64_t local_bytes() const noexcept = 0;  ///< See workspace_bytes.
+  /// For LayerOptions::workspace of the next layer.
   virtual std::shared_ptr<Workspace> workspace() const noexcept = 0;
 
  protected:

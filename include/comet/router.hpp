@@ -8,6 +8,7 @@
 
 namespace comet {
 
+/// How logits become scores.
 enum class Scoring : std::uint8_t {
   softmax,      ///< Over all experts, in float32 (Mixtral, Qwen).
   sigmoid,      ///< Per expert (DeepSeek-V3).
@@ -15,21 +16,23 @@ enum class Scoring : std::uint8_t {
                 ///< = 2.
 };
 
+/// Lower-case name, for example "softmax".
 std::string_view to_string(Scoring scoring) noexcept;
+/// Parses what to_string gives; throws Error(invalid_argument) on anything else.
 Scoring parse_scoring(std::string_view name);
 
 /// A router's rule.
 struct RouterDesc {
-  std::int64_t num_experts = 0;
-  std::int64_t topk = 0;
-  Scoring scoring = Scoring::softmax;
+  std::int64_t num_experts = 0;        ///< E.
+  std::int64_t topk = 0;               ///< K, choices per token.
+  Scoring scoring = Scoring::softmax;  ///< How logits become scores.
   /// Divide the chosen weights by their sum.
   bool renormalize = true;
   double scale = 1.0;  ///< Multiplies the final weights (DeepSeek routed_scaling_factor).
   /// Group-limited top-k: experts in num_groups equal groups, only the best topk_groups stay. A
   /// group's score is its best expert's (softmax) or the sum of its best two (sigmoid).
   std::int64_t num_groups = 1;
-  std::int64_t topk_groups = 1;
+  std::int64_t topk_groups = 1;  ///< See num_groups.
   double jitter_eps =
       0.01;  ///< sparsemixer's threshold: experts farther below the best are masked.
   /// Tokens that one expert may take from this call's T tokens; 0 is no limit. Choices beyond it,
@@ -39,8 +42,8 @@ struct RouterDesc {
 
 /// Router output for T tokens.
 struct Routing {
-  std::int64_t tokens = 0;
-  std::int64_t topk = 0;
+  std::int64_t tokens = 0;        ///< T.
+  std::int64_t topk = 0;          ///< K.
   std::vector<std::int32_t> ids;  ///< [tokens, topk], best first; -1 = dropped.
   std::vector<float> weights;     ///< [tokens, topk]
   std::int64_t dropped = 0;       ///< Choices dropped by capacity.
@@ -57,6 +60,7 @@ Routing route(const RouterDesc& desc, const float* logits, std::int64_t tokens,
 
 /// Made-up routings for tests and benchmarks.
 struct SyntheticRouting {
+  /// How the experts are drawn.
   enum class Kind : std::uint8_t {
     uniform,  ///< K distinct experts, all equally likely.
     spread,   ///< Expert loads with a given standard deviation of their shares (the paper's axis).
@@ -64,8 +68,8 @@ struct SyntheticRouting {
     hot,      ///< Every token takes expert 0, the other choices are uniform.
     empty,    ///< Uniform over the first half of the experts; the others get nothing.
   };
-  Kind kind = Kind::uniform;
-  double parameter = 0;  ///< spread: the standard deviation; zipf: the exponent.
+  Kind kind = Kind::uniform;  ///< How the experts are drawn.
+  double parameter = 0;       ///< spread: the standard deviation; zipf: the exponent.
 };
 
 /// Parses "uniform", "std:<x>", "zipf:<s>", "hot" or "empty"; throws Error(invalid_argument).

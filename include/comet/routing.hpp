@@ -6,6 +6,7 @@
 
 namespace comet {
 
+/// Element type of expert ids.
 enum class IdType : std::uint8_t { i32, i64 };
 
 /// Ids and weights of one rank's tokens. Id -1 drops that choice; the same id twice in one token's
@@ -14,8 +15,9 @@ struct RoutingView {
   const void* ids = nullptr;       ///< int32 or int64, by id_type; may be null if tokens == 0.
   const float* weights = nullptr;  ///< May be null if tokens == 0.
   std::int64_t tokens = 0;         ///< T of this rank, 0 to max_tokens.
-  IdType id_type = IdType::i32;
+  IdType id_type = IdType::i32;    ///< What `ids` points to.
 
+  /// Entry `index` of [tokens * topk] ids, unchecked.
   std::int64_t id(std::int64_t index) const noexcept {
     return id_type == IdType::i32 ? static_cast<const std::int32_t*>(ids)[index]
                                   : static_cast<const std::int64_t*>(ids)[index];

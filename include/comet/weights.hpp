@@ -14,10 +14,10 @@ namespace comet {
 /// or a list of pointers, one per expert (`list`; then `base` and `expert_stride` are unused).
 /// Strides and offsets are in elements.
 struct ExpertMatrices {
-  const void* base = nullptr;
-  std::int64_t expert_stride = 0;
-  std::int64_t row_stride = 0;
-  const void* const* list = nullptr;
+  const void* base = nullptr;         ///< Start of the strided buffer.
+  std::int64_t expert_stride = 0;     ///< From one expert's start to the next one's.
+  std::int64_t row_stride = 0;        ///< From one row's start to the next one's.
+  const void* const* list = nullptr;  ///< Start of each expert's matrix, or null.
   std::int64_t offset = 0;  ///< Added to every expert's start: where `up` begins in a fused w13.
 
   /// First element of local expert `e`'s matrix.
@@ -27,6 +27,7 @@ struct ExpertMatrices {
     const std::int64_t elements = offset + (list != nullptr ? 0 : e * expert_stride);
     return static_cast<const char*>(start) + elements * bytes;
   }
+  /// Whether there is no matrix at all.
   bool empty() const noexcept { return base == nullptr && list == nullptr; }
 };
 
@@ -45,6 +46,7 @@ enum class GateLayout : std::uint8_t {
   none,         ///< Not gated: w13 is [I/TP, H] per expert.
 };
 
+/// Lower-case name, for example "gate_up".
 std::string_view to_string(GateLayout layout) noexcept;
 /// Parses what to_string gives; throws Error(invalid_argument) on anything else.
 GateLayout parse_gate_layout(std::string_view name);

@@ -15,11 +15,12 @@ namespace comet {
 
 /// What joins two ranks.
 struct LinkSpec {
+  /// The kinds of links.
   enum class Kind : std::uint8_t {
     native,  ///< Whatever is there; on world `local`, CPU memory.
     paced,   ///< Emulated: a clock at the source's egress and one at the destination's ingress.
   };
-  Kind kind = Kind::native;
+  Kind kind = Kind::native;         ///< Real or emulated.
   double gigabytes_per_second = 0;  ///< Of each clock, 1e9 bytes per second; paced only.
   /// With `paced:auto:<r>`, the wished ratio of communication alone to computation alone; the rate
   /// is then found by measuring (see calibrate_link in layer.hpp). 0 if the rate is given.
@@ -29,6 +30,7 @@ struct LinkSpec {
 /// Parses "native", "paced:<GB/s>" or "paced:auto[:<r>]" (r defaults to 0.6); throws
 /// Error(invalid_argument) with what is allowed.
 LinkSpec parse_link(std::string_view text);
+/// The text that parse_link reads.
 std::string to_string(const LinkSpec& link);
 
 /// One symmetric allocation: the same size on every rank, readable and writable by all of them.
@@ -36,7 +38,7 @@ std::string to_string(const LinkSpec& link);
 struct SymmetricBuffer {
   std::byte* local = nullptr;     ///< This rank's part.
   std::vector<std::byte*> peers;  ///< [size] every rank's part; peers[rank] == local.
-  std::size_t bytes = 0;
+  std::size_t bytes = 0;          ///< Of one rank's part.
 };
 
 /// One rank's handle on its world. Calls marked *collective* must be made by all ranks, in the same
@@ -47,8 +49,8 @@ class World {
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
-  virtual int rank() const noexcept = 0;
-  virtual int size() const noexcept = 0;
+  virtual int rank() const noexcept = 0;  ///< 0 to size() - 1.
+  virtual int size() const noexcept = 0;  ///< Ranks in the world.
   /// "local", "mpi" or "nvshmem".
   virtual std::string_view kind() const noexcept = 0;
 
@@ -64,6 +66,7 @@ class World {
 
   /// The link between ranks. set_link is collective; no call may be running.
   virtual LinkSpec link() const = 0;
+  /// Changes the link; see link().
   virtual void set_link(const LinkSpec& link) = 0;
 
   /// Longest time that any wait for another rank may last.
@@ -76,8 +79,9 @@ class World {
   World() = default;
 };
 
+/// How make_local_world sets up its world.
 struct LocalWorldOptions {
-  LinkSpec link = {};
+  LinkSpec link = {};  ///< What joins the ranks.
   /// Default: the environment's COMET_TIMEOUT_MS, else 30 s.
   std::chrono::milliseconds timeout = std::chrono::milliseconds(0);
 };

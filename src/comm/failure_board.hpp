@@ -21,7 +21,8 @@ class FailureBoard {
   bool report(int rank, ErrorCode code, const std::string& sentence);
 
   /// Throws the recorded fault: with its own code on the rank that reported it, on others with
-  /// ErrorCode::timeout if it was one, else ErrorCode::peer. Throws Error(internal) without a record.
+  /// ErrorCode::timeout if it was one, else ErrorCode::peer. Throws Error(internal) without a
+  /// record.
   [[noreturn]] void rethrow(int rank) const;
 
  private:

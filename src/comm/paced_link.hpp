@@ -21,10 +21,10 @@ class PacedLink {
 
   /// 1e9 bytes per second of each clock; 0 turns pacing off (native). Not while transfers run.
   void set_rate(double gigabytes_per_second) noexcept;
-  bool paced() const noexcept { return nanoseconds_per_byte_ > 0; }
+  bool paced() const noexcept { return nanoseconds_per_byte_.load(std::memory_order_relaxed) > 0; }
 
-  /// Books `bytes` from rank `source` to rank `destination` from `now` on and returns when they have
-  /// arrived; `now` itself if the link is not paced or the ranks are the same.
+  /// Books `bytes` from rank `source` to rank `destination` from `now` on and returns when they
+  /// have arrived; `now` itself if the link is not paced or the ranks are the same.
   Clock::time_point book(int source, int destination, std::int64_t bytes,
                          Clock::time_point now) noexcept;
 
@@ -34,7 +34,7 @@ class PacedLink {
   };
 
   int num_ranks_;
-  double nanoseconds_per_byte_ = 0;
+  std::atomic<double> nanoseconds_per_byte_{0};
   std::unique_ptr<RankClock[]> clocks_;  // [num_ranks egress, num_ranks ingress]
 };
 

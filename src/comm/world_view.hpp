@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 #include "comm/doorbell.hpp"
 #include "comm/failure_board.hpp"
@@ -29,10 +30,18 @@ struct WorldView {
     std::atomic_ref<std::uint32_t>(*slot).store(value, std::memory_order_release);
     doorbells[peer]->ring();
   }
+
+  /// Records a fault of this rank and wakes every rank's sleepers, so that their waits end at once.
+  /// Returns false if the world had failed already.
+  bool report_failure(ErrorCode code, const std::string& sentence) const {
+    const bool first = failures->report(rank, code, sentence);
+    for (int peer = 0; peer < size; ++peer) doorbells[peer]->ring();
+    return first;
+  }
 };
 
-/// Slots hold the epoch of their last signal and a fast peer may already show a later one, so epochs
-/// compare by signed distance. Acquires what the signal released.
+/// Slots hold the epoch of their last signal and a fast peer may already show a later one, so
+/// epochs compare by signed distance. Acquires what the signal released.
 inline bool has_reached(std::uint32_t* slot, std::uint32_t epoch) noexcept {
   const std::uint32_t seen = std::atomic_ref<std::uint32_t>(*slot).load(std::memory_order_acquire);
   return static_cast<std::int32_t>(seen - epoch) >= 0;

@@ -24,8 +24,8 @@ void validate(const MoeDesc& desc, const ParallelDesc& parallel) {
         parallel.ep, parallel.tp, kMaxRanks);
   check(desc.num_experts >= 1 && desc.num_experts <= kMaxExperts, invalid_argument,
         "[desc] num_experts: {}, allowed 1 to {}", desc.num_experts, kMaxExperts);
-  check(desc.topk >= 1 && desc.topk <= kMaxTopk, invalid_argument, "[desc] topk: {}, allowed 1 to {}",
-        desc.topk, kMaxTopk);
+  check(desc.topk >= 1 && desc.topk <= kMaxTopk, invalid_argument,
+        "[desc] topk: {}, allowed 1 to {}", desc.topk, kMaxTopk);
   check(desc.hidden >= 8 && desc.hidden % 8 == 0, invalid_argument,
         "[desc] hidden: {}, allowed are positive multiples of 8", desc.hidden);
   check(desc.intermediate >= 8 && desc.intermediate % (8 * parallel.tp) == 0, invalid_argument,

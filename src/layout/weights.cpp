@@ -32,9 +32,8 @@ MoeWeights split_gate(const ExpertMatrices& fused, const ExpertMatrices& down, G
 MoeWeights fused_weights(const void* w13, const void* w2, GateLayout layout,
                          std::int64_t inter_local, std::int64_t hidden) noexcept {
   const std::int64_t matrices = layout == GateLayout::none ? 1 : 2;
-  const ExpertMatrices fused{.base = w13,
-                             .expert_stride = matrices * inter_local * hidden,
-                             .row_stride = hidden};
+  const ExpertMatrices fused{
+      .base = w13, .expert_stride = matrices * inter_local * hidden, .row_stride = hidden};
   const ExpertMatrices down{
       .base = w2, .expert_stride = hidden * inter_local, .row_stride = inter_local};
   return split_gate(fused, down, layout, inter_local, hidden);

@@ -1,0 +1,57 @@
+# The everyday commands; CMake presets do the work. `make` alone lists them.
+# JOBS=1 for machines that are short of memory.
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+PREFIX ?= /usr/local
+
+# ThreadSanitizer of g++ 12 needs the fixed address layout that setarch -R gives on new kernels.
+FIXED_LAYOUT := $(shell command -v setarch >/dev/null && setarch -R true 2>/dev/null && echo setarch -R)
+
+.PHONY: help deps tools-deps build test demo asan tsan fuzz lint format docs install clean
+
+help: ## List these targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: # What building needs; returns at once if it is there.
+	@tools/install_deps.sh
+
+tools-deps: # Also what lint, fuzz and docs need.
+	@tools/install_deps.sh --tools
+
+build: deps ## Install what is missing, configure, build: build/cpu/comet.
+	cmake --preset cpu
+	cmake --build --preset cpu -j $(JOBS)
+
+test: build ## Run all tests.
+	ctest --preset cpu -j $(JOBS)
+
+demo: build ## Show what overlap gains, in under a minute.
+	build/cpu/comet bench --demo
+
+asan: deps ## Build and test under AddressSanitizer and UBSan.
+	cmake --preset cpu-asan
+	cmake --build --preset cpu-asan -j $(JOBS)
+	ctest --preset cpu-asan -j $(JOBS)
+
+tsan: deps ## Build and test under ThreadSanitizer.
+	cmake --preset cpu-tsan
+	$(FIXED_LAYOUT) cmake --build --preset cpu-tsan -j $(JOBS)
+	$(FIXED_LAYOUT) ctest --preset cpu-tsan
+
+fuzz: tools-deps ## Fuzz every harness, FUZZ_SECONDS=60 in all.
+	tools/fuzz.sh $(FUZZ_SECONDS)
+
+lint: tools-deps ## Format, layers, registration, clang-tidy.
+	tools/lint.sh
+
+format: tools-deps ## Format all C++ files in place.
+	tools/lint.sh --fix-format
+
+docs: tools-deps ## API pages in build/docs; a public symbol without a comment is an error.
+	tools/docs.sh
+
+install: build ## Install the library for find_package(comet) under PREFIX=/usr/local.
+	cmake --install build/cpu --prefix $(PREFIX)
+
+clean: ## Remove build/.
+	rm -rf build

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// CpuEngine: the workers of one rank and the order in which each takes work.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/call_state.hpp"
+#include "backend/cpu/engine_call.hpp"
+#include "backend/cpu/stage_ops.hpp"
+#include "backend/cpu/worker_pool.hpp"
+#include "comm/world_view.hpp"
+
+namespace comet {
+
+/// One rank's engine; one thread calls it. Serves every tiled schedule: they differ only in the
+/// EngineCall.
+class CpuEngine {
+ public:
+  CpuEngine(const MoeDesc& desc, const LayerDims& dims, const MoeWeights& weights, WorldView& world,
+            int num_workers);
+  ~CpuEngine();
+
+  int num_workers() const noexcept { return pool_.num_workers(); }
+  std::int64_t local_bytes() const noexcept { return ops_.local_bytes(); }
+
+  /// Runs dispatch_gemm and gemm_combine of one call. Throws Error(timeout) saying who waited for
+  /// whom if nothing moved for the world's timeout, or whatever failed the world meanwhile.
+  void run(const EngineCall& call);
+
+  /// Runs only the two GEMMs of `call`, the one that ran last, on the rows that it left.
+  void replay_compute(const EngineCall& call);
+
+ private:
+  struct Worker;
+
+  void run_workers();
+  void work(Worker& worker);
+  bool step(Worker& worker);
+  bool step_reserved(Worker& worker, bool communicates);
+
+  // Each does one piece of work and says so, or finds none ready.
+  bool complete_transfer(Worker& worker);
+  bool issue_transfer(Worker& worker, std::size_t most_outstanding);
+  bool gather();
+  bool compute(Worker& worker);
+  bool sum_home();
+
+  bool idle_too_long(Worker& worker) const;
+  void sleep(Worker& worker, std::uint32_t rung);
+  std::string expiry_sentence(const Worker& worker) const;
+
+  const LayerDims dims_;
+  WorldView& world_;
+  StageOps ops_;
+  CallState state_;
+  WorkerPool pool_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace comet

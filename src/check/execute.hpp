@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs a list of forward calls of one layer on a world and keeps everything that came out.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "check/case_data.hpp"
+#include "check/random_case.hpp"
+#include "comet/error.hpp"
+#include "comet/layer.hpp"
+
+namespace comet {
+
+/// Runs a body on all ranks of a new world; run_local_world, or another world's counterpart.
+using WorldRunner = std::function<void(int size, const LocalWorldOptions& options,
+                                       const std::function<void(World&)>& body)>;
+
+/// One forward call of all ranks.
+struct Run {
+  std::string label;                    ///< What a failure calls it, with its options.
+  std::vector<ForwardOptions> options;  ///< [W]
+  std::int64_t call = 0;                ///< Which call's tokens, an index into `calls`.
+  /// Changes one rank's arguments just before the call, to provoke a fault; may be null.
+  std::function<void(int rank, ConstMatrixView& x, RoutingView& routing, MatrixView& y)> spoil = {};
+};
+
+struct RunError {
+  ErrorCode code = ErrorCode::internal;
+  std::string sentence;
+};
+
+/// What one rank got from one run.
+struct RunOutput {
+  Bytes y;  ///< [tokens, row_stride] of the call, filled with kCanary before it.
+  CallStats stats;
+  std::optional<RunError> error;
+};
+
+constexpr std::byte kCanary{0x5a};
+
+using Calls = std::vector<std::vector<RankCall>>;     ///< [call][rank]
+using Outputs = std::vector<std::vector<RunOutput>>;  ///< [run][rank]
+
+struct ExecuteParams {
+  const Case& c;
+  const CaseWeights& weights;
+  const Calls& calls;
+  const std::vector<Run>& runs;
+  WorldRunner world = run_local_world;
+  std::chrono::milliseconds timeout{20000};
+};
+
+/// [run][rank]. Errors of a single forward call are kept in its output and the next run goes on;
+/// all others, and every timeout, are thrown.
+Outputs execute(const ExecuteParams& params);
+
+/// The options of a run by `schedule`, the same on all ranks but for n_c, with delays as the case
+/// wants them. `stream` tells the runs of a case apart.
+Run make_run(const Case& c, Schedule schedule, std::uint64_t stream);
+
+/// The same with `groups`, `panel` and `chunk` given.
+Run make_run(const Case& c, Schedule schedule, std::uint64_t stream, const ForwardOptions& shared);
+
+}  // namespace comet

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "check/random_case.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "base/int_math.hpp"
+#include "base/name_table.hpp"
+#include "check/rng.hpp"
+
+namespace comet {
+namespace {
+
+constexpr NameTable<WeightForm, 3> kForms{{{WeightForm::fused, "fused"},
+                                           {WeightForm::listed, "listed"},
+                                           {WeightForm::separate, "separate"}}};
+constexpr NameTable<RoutingKind, 9> kRoutings{{{RoutingKind::uniform, "uniform"},
+                                               {RoutingKind::skewed, "skewed"},
+                                               {RoutingKind::one_expert, "one_expert"},
+                                               {RoutingKind::empty_experts, "empty_experts"},
+                                               {RoutingKind::some_dropped, "some_dropped"},
+                                               {RoutingKind::all_dropped, "all_dropped"},
+                                               {RoutingKind::duplicates, "duplicates"},
+                                               {RoutingKind::local, "local"},
+                                               {RoutingKind::remote, "remote"}}};
+constexpr NameTable<TokenPattern, 5> kPatterns{{{TokenPattern::any, "any"},
+                                                {TokenPattern::full, "full"},
+                                                {TokenPattern::some_empty, "some_empty"},
+                                                {TokenPattern::one_rank, "one_rank"},
+                                                {TokenPattern::none, "none"}}};
+constexpr NameTable<DelayKind, 3> kDelays{{{DelayKind::none, "none"},
+                                           {DelayKind::jitter, "jitter"},
+                                           {DelayKind::slow_rank, "slow_rank"}}};
+
+// Multiply-adds of one matrix for all rows of a case: keeps a forward call at a few milliseconds.
+constexpr std::int64_t kSmallWork = 1'500'000;
+constexpr std::int64_t kLargeWork = 10'000'000;  // of one case in 16
+constexpr std::int64_t kWeightElements = 400'000;
+
+std::int64_t random_divisor(Rng& rng, std::int64_t value) {
+  std::int64_t divisor = rng.between(1, value);
+  while (value % divisor != 0) divisor = rng.between(1, value);
+  return divisor;
+}
+
+// Experts on some of the EP ranks only, in no order.
+std::vector<std::int32_t> random_placement(Rng& rng, std::int64_t num_experts, std::int64_t ep) {
+  const std::int64_t used = rng.between(1, ep);
+  const std::int64_t first = rng.between(0, ep - 1);
+  std::vector<std::int32_t> owners(num_experts);
+  for (std::int32_t& owner : owners) {
+    owner = static_cast<std::int32_t>((first + rng.between(0, used - 1)) % ep);
+  }
+  return owners;
+}
+
+void draw_sizes(Rng& rng, Case& c) {
+  const std::int64_t world = rng.pick<std::int64_t>({1, 2, 3, 4, 5, 6, 8});
+  c.parallel.tp = random_divisor(rng, world);
+  c.parallel.ep = world / c.parallel.tp;
+  MoeDesc& desc = c.desc;
+  desc.num_experts = rng.between(1, 20);
+  desc.topk = rng.between(1, 8);
+  desc.hidden = 8 * rng.between(1, 17);
+  const std::int64_t step = 8 * c.parallel.tp;
+  const std::int64_t fitting = kWeightElements / (desc.num_experts * desc.hidden * step);
+  desc.intermediate =
+      step * rng.between(1, std::clamp<std::int64_t>(fitting, 1, max_of(136 / step, 2)));
+  const std::int64_t work = rng.one_in(16) ? kLargeWork : kSmallWork;
+  const std::int64_t all_rows = work / (desc.hidden * desc.intermediate);
+  const std::int64_t most = std::clamp<std::int64_t>(2 * all_rows / (world * desc.topk), 4, 200);
+  desc.max_tokens = rng.one_in(64) ? 0 : rng.between(1, most);
+  if (rng.one_in(4)) desc.expert_owner = random_placement(rng, desc.num_experts, c.parallel.ep);
+}
+
+void draw_function(Rng& rng, Case& c) {
+  MoeDesc& desc = c.desc;
+  desc.dtype = rng.pick({DType::f32, DType::bf16});
+  desc.activation = rng.pick({Activation::silu, Activation::gelu, Activation::relu});
+  desc.gated = !rng.one_in(3);
+  desc.weight_position = rng.pick({WeightPosition::after_down, WeightPosition::before_down});
+  c.form = rng.pick({WeightForm::fused, WeightForm::listed, WeightForm::separate});
+  c.gate_layout = rng.pick({GateLayout::gate_up, GateLayout::up_gate, GateLayout::interleaved});
+  if (!desc.gated) c.gate_layout = GateLayout::none;
+  c.id_type = rng.pick({IdType::i32, IdType::i64});
+  c.row_padding = rng.pick<std::int64_t>({0, 0, 8, 5});
+}
+
+void draw_execution(Rng& rng, Case& c) {
+  LayerOptions options;
+  options.block_m = rng.pick<std::int64_t>({16, 32, 64});
+  options.block_n = 8 * rng.between(2, 8);
+  c.options.assign(c.world_size(), options);
+  const bool single = rng.one_in(8);  // one worker per rank: the protocol's hardest case
+  for (LayerOptions& rank : c.options) {
+    rank.num_workers = single ? 1 : static_cast<int>(rng.between(1, 4));
+  }
+  c.forward.groups = rng.between(1, 4);
+  c.forward.panel = std::min(rng.pick<std::int64_t>({0, 1, 16, 40, 64, 1000}), c.desc.hidden);
+  c.forward.chunk = rng.pick<std::int64_t>({0, 1, 3, 16, 1000});
+  if (rng.one_in(4)) {
+    c.link.kind = LinkSpec::Kind::paced;
+    c.link.gigabytes_per_second = static_cast<double>(rng.between(2, 20));
+  }
+  c.delays = rng.pick({DelayKind::none, DelayKind::none, DelayKind::jitter, DelayKind::slow_rank});
+}
+
+}  // namespace
+
+std::string_view to_string(WeightForm form) noexcept { return name_of(kForms, form); }
+std::string_view to_string(RoutingKind kind) noexcept { return name_of(kRoutings, kind); }
+std::string_view to_string(TokenPattern pattern) noexcept { return name_of(kPatterns, pattern); }
+std::string_view to_string(DelayKind kind) noexcept { return name_of(kDelays, kind); }
+
+Case random_case(std::uint64_t seed, std::uint64_t index) {
+  Rng rng(seed, index);
+  Case c;
+  c.seed = seed;
+  c.index = index;
+  draw_sizes(rng, c);
+  draw_function(rng, c);
+  draw_execution(rng, c);
+  c.pattern = rng.pick({TokenPattern::any, TokenPattern::any, TokenPattern::any, TokenPattern::full,
+                        TokenPattern::some_empty, TokenPattern::one_rank});
+  if (rng.one_in(64)) c.pattern = TokenPattern::none;
+  c.routing =
+      rng.one_in(3)
+          ? RoutingKind::uniform
+          : kRoutings[rng.between(0, static_cast<std::int64_t>(kRoutings.size()) - 1)].first;
+  return c;
+}
+
+Case plain_case(std::int64_t world_size, std::uint64_t seed) {
+  Case c;
+  c.seed = seed;
+  c.desc = {.num_experts = 6, .topk = 2, .hidden = 32, .intermediate = 48, .max_tokens = 21};
+  c.options.resize(1);
+  c.options[0].block_m = 16;
+  c.options[0].block_n = 16;
+  set_parallel(c, {.ep = world_size, .tp = 1});
+  return c;
+}
+
+void set_parallel(Case& c, const ParallelDesc& parallel) {
+  c.parallel = parallel;
+  c.desc.intermediate = round_up(c.desc.intermediate, 8 * parallel.tp);
+  const LayerOptions first = c.options.at(0);
+  c.options.assign(parallel.world_size(), first);
+}
+
+std::string describe(const Case& c) {
+  const MoeDesc& d = c.desc;
+  std::vector<int> workers;
+  for (const LayerOptions& options : c.options) workers.push_back(options.num_workers);
+  std::string text = fmt::format(
+      "seed {} index {}: W={} (ep {} x tp {}) E={} K={} H={} I={} T<={} {} {}{} {} weights={}/{} "
+      "ids={} padding={} block={}x{} workers=[{}] groups={} panel={} chunk={} tokens={} routing={} "
+      "link={} delays={}",
+      c.seed, c.index, c.world_size(), c.parallel.ep, c.parallel.tp, d.num_experts, d.topk,
+      d.hidden, d.intermediate, d.max_tokens, to_string(d.dtype), to_string(d.activation),
+      d.gated ? " gated" : "", to_string(d.weight_position), to_string(c.form),
+      to_string(c.gate_layout), c.id_type == IdType::i32 ? "i32" : "i64", c.row_padding,
+      c.options.at(0).block_m, c.options.at(0).block_n, fmt::join(workers, ","), c.forward.groups,
+      c.forward.panel, c.forward.chunk, to_string(c.pattern), to_string(c.routing),
+      to_string(c.link), to_string(c.delays));
+  if (!d.expert_owner.empty()) text += fmt::format(" owner=[{}]", fmt::join(d.expert_owner, ","));
+  return text;
+}
+
+}  // namespace comet

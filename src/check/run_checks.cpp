@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "check/run_checks.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/check.hpp"
+#include "check/random_case.hpp"
+#include "check/run_fault.hpp"
+
+namespace comet {
+namespace {
+
+void add(CheckSummary& summary, const Case& c, const CaseResult& result, const std::string& what) {
+  summary.forwards += result.forwards;
+  summary.worst_ratio = std::max(summary.worst_ratio, result.worst_ratio);
+  if (!result.passed()) {
+    summary.failures.push_back({c.index, describe(c), what + result.failure});
+  }
+}
+
+}  // namespace
+
+CheckSummary run_checks(const CheckOptions& options, const CheckProgress& progress) {
+  check(options.cases >= 0 && options.calls >= 0 && options.fault_every >= 0 &&
+            options.max_failures >= 1,
+        ErrorCode::invalid_argument,
+        "[check] cases, calls, fault_every, max_failures: {}, {}, {}, {}, at least 0, 0, 0, 1",
+        options.cases, options.calls, options.fault_every, options.max_failures);
+  CheckSummary summary;
+  for (std::int64_t i = 0; i < options.cases && !summary.stopped; ++i) {
+    const Case c = random_case(options.seed, options.first_index + static_cast<std::uint64_t>(i));
+    add(summary, c,
+        options.calls > 0 ? run_many_calls(c, options.calls, options.run)
+                          : run_case(c, options.run),
+        "");
+    ++summary.cases;
+    // By the index, so that one case alone meets the same fault again.
+    const auto every = static_cast<std::uint64_t>(options.fault_every);
+    if (every > 0 && c.index % every == 0 && c.desc.max_tokens >= 1) {
+      const Fault fault = kFaults[c.index / every % std::size(kFaults)];
+      add(summary, c, run_fault(c, fault, options.run), "fault: ");
+      ++summary.faults;
+    }
+    summary.stopped = std::ssize(summary.failures) >= options.max_failures;
+    if (progress && !progress(summary)) summary.stopped = true;
+  }
+  return summary;
+}
+
+}  // namespace comet

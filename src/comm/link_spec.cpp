@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/link_spec.hpp"
+
+#include <charconv>
+#include <optional>
+
+#include "base/check.hpp"
+
+namespace comet {
+namespace {
+
+constexpr std::string_view kNative = "native";
+constexpr std::string_view kPaced = "paced:";
+constexpr std::string_view kAuto = "auto";
+constexpr double kDefaultRatio = 0.6;
+
+// 1 KB/s to 1 PB/s: nanoseconds of any transfer that fits in memory fit 63 bits.
+constexpr double kSmallest = 1e-6;
+constexpr double kLargest = 1e6;
+
+bool is_in_range(double value) noexcept { return value >= kSmallest && value <= kLargest; }
+
+// The whole of `text` as a number in range; no sign, no blanks, no "inf".
+std::optional<double> parse_number(std::string_view text) {
+  double value = 0;
+  const char* const text_end = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), text_end, value);
+  if (error != std::errc() || end != text_end || !is_in_range(value)) return std::nullopt;
+  return value;
+}
+
+std::optional<LinkSpec> parse_paced(std::string_view rest) {
+  LinkSpec link;
+  link.kind = LinkSpec::Kind::paced;
+  if (!rest.starts_with(kAuto)) {
+    const std::optional<double> rate = parse_number(rest);
+    if (!rate) return std::nullopt;
+    link.gigabytes_per_second = *rate;
+    return link;
+  }
+  rest.remove_prefix(kAuto.size());
+  link.auto_ratio = kDefaultRatio;
+  if (rest.empty()) return link;
+  if (rest.front() != ':') return std::nullopt;
+  const std::optional<double> ratio = parse_number(rest.substr(1));
+  if (!ratio) return std::nullopt;
+  link.auto_ratio = *ratio;
+  return link;
+}
+
+}  // namespace
+
+LinkSpec parse_link(std::string_view text) {
+  if (text == kNative) return LinkSpec{};
+  if (text.starts_with(kPaced)) {
+    if (const auto link = parse_paced(text.substr(kPaced.size()))) return *link;
+  }
+  fail(ErrorCode::invalid_argument,
+       "[link] unknown link '{}': native, paced:<GB/s> or paced:auto[:<ratio>], numbers from {} to "
+       "{}",
+       text, kSmallest, kLargest);
+}
+
+std::string to_string(const LinkSpec& link) {
+  if (link.kind == LinkSpec::Kind::native) return std::string(kNative);
+  // Once a rate is measured it is what is in force.
+  if (link.gigabytes_per_second > 0) return fmt::format("{}{}", kPaced, link.gigabytes_per_second);
+  return fmt::format("{}{}:{}", kPaced, kAuto, link.auto_ratio);
+}
+
+void check_link(const LinkSpec& link) {
+  if (link.kind == LinkSpec::Kind::native) return;
+  const bool is_rate_wanted = link.gigabytes_per_second != 0 || link.auto_ratio == 0;
+  check(!is_rate_wanted || is_in_range(link.gigabytes_per_second), ErrorCode::invalid_argument,
+        "[link] rate of a paced link: {} GB/s, from {} to {}", link.gigabytes_per_second, kSmallest,
+        kLargest);
+  check(link.auto_ratio == 0 || is_in_range(link.auto_ratio), ErrorCode::invalid_argument,
+        "[link] ratio of a paced link: {}, from {} to {}", link.auto_ratio, kSmallest, kLargest);
+}
+
+bool is_same_link(const LinkSpec& a, const LinkSpec& b) noexcept {
+  return a.kind == b.kind && a.gigabytes_per_second == b.gigabytes_per_second &&
+         a.auto_ratio == b.auto_ratio;
+}
+
+double pacing_rate(const LinkSpec& link) noexcept {
+  return link.kind == LinkSpec::Kind::paced ? link.gigabytes_per_second : 0;
+}
+
+}  // namespace comet

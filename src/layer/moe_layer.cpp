@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <optional>
+
+#include "backend/cpu/engine.hpp"
+#include "backend/ref/reference.hpp"
+#include "base/check.hpp"
+#include "comet/layer.hpp"
+#include "layer/agree.hpp"
+#include "layer/publish.hpp"
+#include "layer/workspace.hpp"
+#include "layout/run_config.hpp"
+
+namespace comet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double microseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+constexpr int kMaxWorkers = 1024;
+constexpr std::int64_t kMaxGroups = 1024;
+
+void check_tile(const char* name, std::int64_t value, std::int64_t most) {
+  check(value >= 8 && value <= most && value % 8 == 0, ErrorCode::invalid_argument,
+        "[layer] {}: {}, allowed are multiples of 8 up to {}, or 0 to choose", name, value, most);
+}
+
+void check_matrices(const char* name, const ExpertMatrices& matrices, std::int64_t columns,
+                    std::int64_t num_local) {
+  check(!matrices.empty() && matrices.row_stride >= columns, ErrorCode::invalid_argument,
+        "[layer] weights.{}: null or row stride {} below its {} columns", name, matrices.row_stride,
+        columns);
+  for (std::int64_t e = 0; matrices.list != nullptr && e < num_local; ++e) {
+    check(matrices.list[e] != nullptr, ErrorCode::invalid_argument,
+          "[layer] weights.{}: expert {} of the list is null", name, e);
+  }
+}
+
+void check_layer(const MoeDesc& desc, const LayerDims& dims, const MoeWeights& weights,
+                 const LayerOptions& options, World& world) {
+  check_tile("block_m", dims.block_m, 1024);
+  check_tile("block_n", dims.block_n, 65536);
+  check(options.num_workers >= 1 && options.num_workers <= kMaxWorkers, ErrorCode::invalid_argument,
+        "[layer] num_workers: {}, allowed 1 to {}", options.num_workers, kMaxWorkers);
+  check(options.max_rows >= 0, ErrorCode::invalid_argument, "[layer] max_rows: {}, at least 0",
+        options.max_rows);
+  check(options.workspace == nullptr || &options.workspace->world() == &world,
+        ErrorCode::invalid_argument, "[layer] the workspace belongs to another world or rank");
+  if (dims.num_local == 0) return;  // this rank has no weights
+  if (desc.gated) check_matrices("gate", weights.gate, dims.hidden, dims.num_local);
+  check_matrices("up", weights.up, dims.hidden, dims.num_local);
+  check_matrices("down", weights.down, dims.inter_local, dims.num_local);
+}
+
+class LocalExperts {
+ public:
+  LocalExperts(const MoeDesc& desc, const ParallelDesc& parallel)
+      : ep_rank_of(expert_owners(desc, parallel)), local_of(desc.num_experts) {
+    std::vector<std::int32_t> counts(parallel.ep, 0);
+    for (std::int64_t e = 0; e < desc.num_experts; ++e) local_of[e] = counts[ep_rank_of[e]]++;
+  }
+
+  std::vector<std::int32_t> ep_rank_of;  // [E]
+  std::vector<std::int32_t> local_of;    // [E]
+};
+
+class CpuMoeLayer final : public MoeLayer {
+ public:
+  CpuMoeLayer(const MoeDesc& desc, const ParallelDesc& parallel, const LayerDims& dims,
+              const MoeWeights& weights, World& world, const LayerOptions& options,
+              std::shared_ptr<Workspace> workspace)
+      : desc_(desc),
+        parallel_(parallel),
+        dims_(dims),
+        weights_(weights),
+        world_(world),
+        max_rows_(options.max_rows),
+        workspace_(std::move(workspace)),
+        layer_id_(workspace_->next_layer_id()),
+        experts_(desc, parallel),
+        engine_(desc, dims, weights, world.view(), options.num_workers) {}
+
+  CallStats forward(const ConstMatrixView& x, const RoutingView& routing, const MatrixView& y,
+                    const ForwardOptions& options) override;
+  double replay_compute() override;
+
+  std::int64_t workspace_bytes() const noexcept override { return workspace_->layout().bytes; }
+  std::int64_t local_bytes() const noexcept override { return engine_.local_bytes(); }
+  std::shared_ptr<Workspace> workspace() const noexcept override { return workspace_; }
+
+ private:
+  RunConfig make_config(const ForwardOptions& options) const;
+  std::optional<InputFault> find_option_fault(const ForwardOptions& options) const;
+  void run(const ForwardOptions& options, const RunConfig& config, std::uint32_t epoch,
+           const MatrixView& y, CallStats& stats);
+  void plan_call(const RunConfig& config, CallStats& stats);
+  void check_capacity(const PlanProblem& problem) const;
+  EngineCall make_engine_call(const ForwardOptions& options, const RunConfig& config,
+                              std::uint32_t epoch, const MatrixView& y) const;
+  void fill_with_nan(const MatrixView& y, std::int64_t tokens) const;
+
+  const MoeDesc desc_;
+  const ParallelDesc parallel_;
+  const LayerDims dims_;
+  const MoeWeights weights_;
+  World& world_;
+  const std::int64_t max_rows_;
+  std::shared_ptr<Workspace> workspace_;
+  const std::int64_t layer_id_;
+  const LocalExperts experts_;
+  CpuEngine engine_;
+
+  Published published_;
+  Plan plan_;
+  PlanScratch plan_scratch_;
+  std::optional<EngineCall> last_call_;  // for replay_compute
+};
+
+RunConfig CpuMoeLayer::make_config(const ForwardOptions& options) const {
+  RunConfig config;
+  config.schedule = static_cast<std::int32_t>(options.schedule);
+  const bool grouped =
+      options.schedule == Schedule::comet || options.schedule == Schedule::pipelined;
+  config.groups = grouped ? static_cast<std::int32_t>(options.groups) : 1;
+  // About eight panels, as the paper's code: the first push starts after an eighth of the GEMM.
+  const std::int64_t wished = options.panel > 0 ? options.panel : ceil_div(dims_.hidden, 8);
+  config.panel = round_up(min_of(wished, dims_.hidden), dims_.block_n);
+  config.chunk = options.chunk > 0 ? min_of(options.chunk, kTokenBlock) : kTokenBlock / 2;
+  return config;
+}
+
+std::optional<InputFault> CpuMoeLayer::find_option_fault(const ForwardOptions& options) const {
+  const auto fault = [&](const char* name, std::int64_t value, std::int64_t least,
+                         std::int64_t most) -> std::optional<InputFault> {
+    if (value >= least && value <= most) return std::nullopt;
+    return InputFault{ErrorCode::invalid_argument,
+                      fmt::format("[forward] rank {}: {} is {}, allowed {} to {}", dims_.rank, name,
+                                  value, least, most)};
+  };
+  if (auto f = fault("groups", options.groups, 1, kMaxGroups)) return f;
+  if (auto f = fault("panel", options.panel, 0, INT32_MAX)) return f;
+  if (auto f = fault("chunk", options.chunk, 0, INT32_MAX)) return f;
+  if (auto f = fault("n_c_dispatch", options.n_c_dispatch, -1, kMaxWorkers)) return f;
+  return fault("n_c_combine", options.n_c_combine, -1, kMaxWorkers);
+}
+
+CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& routing,
+                               const MatrixView& y, const ForwardOptions& options) {
+  const WorldView& world = world_.view();
+  if (world.failures->failed()) world.failures->rethrow(world.rank);
+  const Clock::time_point start = Clock::now();
+  CallStats stats;
+  std::optional<InputFault> fault = find_option_fault(options);
+  if (!fault) fault = find_input_fault(dims_, desc_.dtype, x, routing, y);
+  const RunConfig config =
+      make_config(fault ? ForwardOptions{.schedule = options.schedule} : options);
+  const std::uint32_t epoch = workspace_->next_epoch();
+  last_call_.reset();
+  try {
+    publish(*workspace_, dims_, epoch,
+            config_hash(desc_, parallel_, dims_, config, max_rows_, layer_id_), x, routing, fault);
+    stats.t_publish_us = microseconds_since(start);
+    run(options, config, epoch, y, stats);
+  } catch (const Error&) {
+    fill_with_nan(y, routing.tokens);
+    throw;
+  }
+  stats.t_layer_us = microseconds_since(start);
+  return stats;
+}
+
+void CpuMoeLayer::run(const ForwardOptions& options, const RunConfig& config, std::uint32_t epoch,
+                      const MatrixView& y, CallStats& stats) {
+  const Clock::time_point start = Clock::now();
+  read_headers(*workspace_, dims_, epoch, published_);
+  stats.metadata_bytes_in = published_.metadata_bytes_in;
+  if (options.schedule == Schedule::reference) {
+    run_reference({.desc = &desc_,
+                   .dims = dims_,
+                   .weights = weights_,
+                   .ep_rank_of = experts_.ep_rank_of.data(),
+                   .local_of = experts_.local_of.data(),
+                   .tokens = published_.tokens.data(),
+                   .peers = workspace_->peers(),
+                   .layout = workspace_->layout(),
+                   .epoch = epoch,
+                   .y = y},
+                  world_.view());
+    return;
+  }
+  plan_call(config, stats);
+  stats.t_plan_us = microseconds_since(start);
+  const EngineCall call = make_engine_call(options, config, epoch, y);
+  engine_.run(call);
+  last_call_ = call;
+  last_call_->probe = nullptr;
+}
+
+void CpuMoeLayer::plan_call(const RunConfig& config, CallStats& stats) {
+  const PlanProblem problem{.world = dims_.world,
+                            .rank = dims_.rank,
+                            .tp = dims_.tp,
+                            .topk = dims_.topk,
+                            .num_local = dims_.num_local,
+                            .block_m = static_cast<std::int32_t>(dims_.block_m),
+                            .groups = config.groups,
+                            .ep_rank_of = experts_.ep_rank_of.data(),
+                            .local_of = experts_.local_of.data(),
+                            .tokens = published_.tokens.data(),
+                            .ids = published_.ids.data()};
+  if (max_rows_ > 0) check_capacity(problem);
+  build_plan(problem, plan_scratch_, plan_);
+  stats.rows = plan_.num_rows;
+  stats.tiles = plan_.num_tiles();
+  stats.dispatch_bytes_in = stats.combine_bytes_out = plan_.tokens_in * dims_.row_bytes();
+  stats.dispatch_bytes_out = stats.combine_bytes_in = plan_.tokens_out * dims_.row_bytes();
+}
+
+void CpuMoeLayer::check_capacity(const PlanProblem& problem) const {
+  for (std::int64_t ep_rank = 0; ep_rank < parallel_.ep; ++ep_rank) {
+    const std::int64_t needed = padded_rows(problem, dims_.num_experts, ep_rank);
+    check(needed <= max_rows_, ErrorCode::capacity,
+          "[plan] EP rank {} needs {} rows (whole tiles of {}), max_rows is {}", ep_rank, needed,
+          dims_.block_m, max_rows_);
+  }
+}
+
+EngineCall CpuMoeLayer::make_engine_call(const ForwardOptions& options, const RunConfig& config,
+                                         std::uint32_t epoch, const MatrixView& y) const {
+  const int workers = engine_.num_workers();
+  // One communication worker keeps sixteen transfers on the link; a lone worker does everything.
+  const auto choose = [&](int wished) {
+    return wished < 0 ? (workers > 1 ? 1 : 0) : std::min(wished, workers);
+  };
+  EngineCall call{.plan = &plan_,
+                  .config = config,
+                  .gate = options.schedule == Schedule::comet ? Gate::tile : Gate::group,
+                  .epoch = epoch,
+                  .peers = workspace_->peers(),
+                  .layout = workspace_->layout(),
+                  .y = y,
+                  .n_c_dispatch = choose(options.n_c_dispatch),
+                  .n_c_combine = choose(options.n_c_combine),
+                  .reserved_roles = false,
+                  .probe = options.probe ? &options.probe : nullptr};
+  if (options.schedule == Schedule::sequential) call.n_c_dispatch = call.n_c_combine = 0;
+  if (options.schedule == Schedule::pipelined) {
+    // The same workers are reserved for the copies of both stages, and at least one computes.
+    call.n_c_dispatch = std::clamp(call.n_c_dispatch, 0, workers - 1);
+    call.n_c_combine = call.n_c_dispatch;
+    call.reserved_roles = true;
+  }
+  return call;
+}
+
+void CpuMoeLayer::fill_with_nan(const MatrixView& y, std::int64_t tokens) const {
+  if (y.data == nullptr || y.rows != tokens || y.cols != dims_.hidden || y.dtype != desc_.dtype) {
+    return;
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (std::int64_t t = 0; t < y.rows; ++t) {
+    if (desc_.dtype == DType::f32) {
+      std::fill_n(static_cast<float*>(y.data) + t * y.row_stride, y.cols, nan);
+    } else {
+      std::fill_n(static_cast<bf16*>(y.data) + t * y.row_stride, y.cols, to_bf16(nan));
+    }
+  }
+}
+
+double CpuMoeLayer::replay_compute() {
+  check(last_call_.has_value(), ErrorCode::invalid_argument,
+        "[replay_compute] needs a tiled forward that succeeded before it");
+  world_.barrier();
+  const Clock::time_point start = Clock::now();
+  engine_.replay_compute(*last_call_);
+  const double mine = microseconds_since(start);
+  std::vector<double> all(world_.size());
+  world_.all_gather(&mine, all.data(), sizeof(double));
+  return *std::max_element(all.begin(), all.end());
+}
+
+}  // namespace
+
+std::unique_ptr<MoeLayer> MoeLayer::create(const MoeDesc& desc, const ParallelDesc& parallel,
+                                           const MoeWeights& weights, World& world,
+                                           const LayerOptions& options) {
+  LayerDims dims;
+  agree(
+      world,
+      [&] {
+        validate(desc, parallel);
+        check(parallel.world_size() == world.size(), ErrorCode::invalid_argument,
+              "[layer] ep x tp = {} x {} is not the world's {} ranks", parallel.ep, parallel.tp,
+              world.size());
+        dims = make_layer_dims(desc, parallel, world.rank());
+        dims.block_m = options.block_m;
+        dims.block_n = options.block_n;
+        choose_tile(dims);
+        check_layer(desc, dims, weights, options, world);
+      },
+      config_hash(desc, parallel, {.block_m = options.block_m, .block_n = options.block_n}, {},
+                  options.max_rows, options.workspace != nullptr ? 1 : 0),
+      "layer");
+  std::shared_ptr<Workspace> workspace = options.workspace;
+  if (workspace == nullptr) workspace = std::make_shared<Workspace>(world);
+  workspace->reserve(workspace_sizes(dims));
+  return std::make_unique<CpuMoeLayer>(desc, parallel, dims, weights, world, options,
+                                       std::move(workspace));
+}
+
+}  // namespace comet

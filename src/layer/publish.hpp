@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Publish: the start of a call. Each rank writes its tokens, ids and weights to its own workspace
+// and signals the epoch; reading all ranks' headers is the only rendezvous of a call.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "comet/error.hpp"
+#include "comet/routing.hpp"
+#include "comet/tensor_view.hpp"
+#include "comm/world_view.hpp"
+#include "layer/workspace.hpp"
+#include "layout/layer_dims.hpp"
+
+namespace comet {
+
+/// A fault that only this rank can see: sizes, pointers, ids.
+struct InputFault {
+  ErrorCode code;
+  std::string sentence;
+};
+
+/// The first thing wrong with this rank's inputs, if any.
+std::optional<InputFault> find_input_fault(const LayerDims& dims, DType dtype,
+                                           const ConstMatrixView& x, const RoutingView& routing,
+                                           const MatrixView& y);
+
+/// Writes everything of epoch `epoch` to this rank's workspace, or only the fault, and signals all
+/// ranks. Releases what it wrote.
+void publish(Workspace& workspace, const LayerDims& dims, std::uint32_t epoch,
+             std::uint64_t config_hash, const ConstMatrixView& x, const RoutingView& routing,
+             const std::optional<InputFault>& fault);
+
+/// What all ranks published.
+struct Published {
+  std::vector<std::int32_t> tokens;       ///< [world]
+  std::vector<const std::uint16_t*> ids;  ///< [world] -> [tokens, topk]
+  std::int64_t metadata_bytes_in = 0;     ///< Headers, ids and weights of other ranks.
+};
+
+/// Waits for all ranks' headers of `epoch`, and until their metadata would have crossed the link.
+/// Throws, on all ranks alike, the first rank's fault or Error(mismatch) if configurations differ;
+/// Error(timeout), failing the world, if a rank did not publish in time.
+void read_headers(Workspace& workspace, const LayerDims& dims, std::uint32_t epoch,
+                  Published& published);
+
+}  // namespace comet

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// LayerDims: the sizes of one layer on one rank, worked out once from the descriptions.
+#pragma once
+
+#include <cstdint>
+
+#include "base/int_math.hpp"
+#include "base/platform.hpp"
+#include "comet/desc.hpp"
+
+namespace comet {
+
+/// Plain numbers that hosts and devices share.
+struct LayerDims {
+  std::int32_t world = 1;
+  std::int32_t rank = 0;
+  std::int32_t tp = 1;
+  std::int32_t num_experts = 0;
+  std::int32_t num_local = 0;  ///< Experts of this rank.
+  std::int32_t topk = 0;
+  std::int64_t hidden = 0;
+  std::int64_t inter_local = 0;  ///< I / TP
+  std::int64_t max_tokens = 0;
+  std::int64_t element_bytes = 4;
+  std::int64_t block_m = 0;
+  std::int64_t block_n = 0;
+
+  COMET_HOST_DEVICE constexpr std::int64_t row_bytes() const { return hidden * element_bytes; }
+};
+
+/// Fills everything but block_m and block_n. desc and parallel must be valid.
+LayerDims make_layer_dims(const MoeDesc& desc, const ParallelDesc& parallel, int rank);
+
+/// Default tile: as many rows as an expert's share of a full batch fills at least once or twice,
+/// since tails are computed whole, and columns that keep a weight panel inside a core's cache.
+void choose_tile(LayerDims& dims);
+
+}  // namespace comet

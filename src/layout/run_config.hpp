@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// RunConfig: what is chosen per call and indexes shared memory, so equal on all ranks.
+#pragma once
+
+#include <cstdint>
+
+#include "layout/layer_dims.hpp"
+
+namespace comet {
+
+struct RunConfig {
+  std::int32_t schedule = 0;  ///< comet::Schedule as a number.
+  std::int32_t groups = 1;
+  std::int64_t panel = 0;  ///< Columns, a multiple of block_n.
+  std::int64_t chunk = 0;  ///< Most tokens of one transfer, 1 to kTokenBlock.
+};
+
+/// Panels of H columns.
+constexpr std::int64_t num_panels(const LayerDims& dims, const RunConfig& config) {
+  return ceil_div(dims.hidden, config.panel);
+}
+
+/// FNV-1a over all that must be equal on all ranks; published with every call.
+std::uint64_t config_hash(const MoeDesc& desc, const ParallelDesc& parallel, const LayerDims& dims,
+                          const RunConfig& config, std::int64_t max_rows, std::int64_t layer_id);
+
+}  // namespace comet

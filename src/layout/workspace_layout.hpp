@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where everything lies in the one symmetric allocation of a workspace. The regions are those of
+// the largest layer that shares it, so that no layer's data ever lies where another's slots are.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "layout/layer_dims.hpp"
+
+namespace comet {
+
+/// What a rank publishes at the start of a call, beside its ids. A fault that only this rank can
+/// see travels in place of a good T, and all ranks skip the call with its sentence.
+struct CallHeader {
+  std::uint32_t epoch;
+  std::int32_t tokens;
+  std::uint64_t config_hash;
+  std::int32_t fault;  ///< 0, or 1 + ErrorCode.
+  char sentence[256];  ///< NUL-terminated, valid if fault != 0.
+};
+
+/// Region sizes, the maxima over the layers of a workspace.
+struct WorkspaceSizes {
+  std::int64_t world = 1;
+  std::int64_t ids = 0;            ///< max_tokens * topk
+  std::int64_t x_bytes = 0;        ///< max_tokens * H elements
+  std::int64_t combine_bytes = 0;  ///< world * max_tokens * H elements
+  std::int64_t slots = 0;          ///< world * column tiles * token blocks
+
+  /// True if a workspace of these sizes also serves `other`.
+  bool covers(const WorkspaceSizes& other) const noexcept;
+  void grow_to(const WorkspaceSizes& other) noexcept;
+};
+
+WorkspaceSizes workspace_sizes(const LayerDims& dims);
+
+/// Byte offsets, each region aligned to 256 bytes. Regions with [2] alternate by the epoch's
+/// parity.
+struct WorkspaceLayout {
+  std::int64_t header[2];      ///< CallHeader
+  std::int64_t published;      ///< u32 [world]: epoch of each rank's last publish
+  std::int64_t combine_slots;  ///< u32, see combine_slot
+  std::int64_t ids[2];         ///< u16 [tokens, topk]
+  std::int64_t weights[2];     ///< f32 [tokens, topk]
+  std::int64_t x;              ///< element [tokens, H]
+  std::int64_t combine;        ///< element [world, max_tokens, H], first index = source rank
+  std::int64_t bytes;          ///< In all.
+};
+
+WorkspaceLayout make_workspace_layout(const WorkspaceSizes& sizes);
+
+/// Index of the signal "source's partials of panel and 64-token block are here" among the combine
+/// slots of a home rank. `num_blocks` are those of max_tokens. One numbering serves panels of any
+/// width, since a slot that another width used holds an older epoch.
+COMET_HOST_DEVICE constexpr std::int64_t combine_slot(std::int64_t source, std::int64_t panel,
+                                                      std::int64_t block, std::int64_t num_panels,
+                                                      std::int64_t num_blocks) {
+  return (source * num_panels + panel) * num_blocks + block;
+}
+
+}  // namespace comet

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tile walks of the two GEMMs: which (tile, columns) comes when. All backends walk by these.
+#pragma once
+
+#include <cstdint>
+
+#include "base/int_math.hpp"
+#include "base/platform.hpp"
+#include "plan/dependency.hpp"
+
+namespace comet {
+
+/// A (row tile, column part) of one group's product; both are indices within the group: `tile` into
+/// the group's walk (own rank's tiles first), `part` a column tile or panel.
+struct WalkItem {
+  std::int32_t tile;
+  std::int32_t part;
+};
+
+/// Item `index` of the num_tiles x num_parts items of a group, for the cut that the analysis gave:
+/// rows: all columns of a tile, then the next tile, since a ready tile feeds only itself; columns:
+/// all tiles of a panel, then the next panel.
+COMET_HOST_DEVICE constexpr WalkItem walk_item(Axis cut, std::int64_t index, std::int64_t num_tiles,
+                                               std::int64_t num_parts) {
+  if (cut == Axis::rows) {
+    return {static_cast<std::int32_t>(index / num_parts),
+            static_cast<std::int32_t>(index % num_parts)};
+  }
+  return {static_cast<std::int32_t>(index % num_tiles),
+          static_cast<std::int32_t>(index / num_tiles)};
+}
+
+/// Columns [begin, end) of part `part` when `columns` are cut every `width`.
+struct ColumnRange {
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+COMET_HOST_DEVICE constexpr ColumnRange column_part(std::int64_t columns, std::int64_t width,
+                                                    std::int64_t part) {
+  return {part * width, min_of(columns, (part + 1) * width)};
+}
+
+}  // namespace comet

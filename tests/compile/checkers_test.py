@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Plants one fault after the other in a small source tree and demands that the checkers name it.
+
+A checker that passes everything would keep CI green for ever; this is its test.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+GOOD_TREE = {
+    "CMakeLists.txt": "add_subdirectory(src)\n",
+    "include/comet/error.hpp": "#pragma once\n#include <string>\n",
+    "include/comet/layer.hpp": '#pragma once\n#include "comet/error.hpp"\n',
+    "src/CMakeLists.txt": "foreach(folder base backend cli plan)\nendforeach()\n",
+    "src/base/CMakeLists.txt": "target_sources(comet PRIVATE a.cpp)\n",
+    "src/base/a.hpp": '#include "comet/error.hpp"\n#include <fmt/format.h>\n',
+    "src/base/a.cpp": '#include "base/a.hpp"\n',
+    "src/backend/CMakeLists.txt": "target_sources(comet PRIVATE cpu/b.cpp)\n",
+    "src/backend/cpu/b.cpp": '#include "base/a.hpp"\n',
+    "src/backend/ref/r.hpp": "#include <vector>\n",
+    "src/plan/CMakeLists.txt": "",
+    "src/plan/p.hpp": '#include "base/a.hpp"\n',
+    "src/cli/CMakeLists.txt": "add_executable(comet_cli main.cpp)\n",
+    "src/cli/main.cpp": '#include "comet/layer.hpp"\n',
+    "tests/CMakeLists.txt": "foreach(folder base)\nendforeach()\n",
+    "tests/base/CMakeLists.txt": "comet_test(a_test a_test.cpp)\n",
+    "tests/base/a_test.cpp": "",
+    "bench/CMakeLists.txt": "",
+    "examples/CMakeLists.txt": "comet_example(01_first)\n",
+    "examples/01_first/main.cpp": "",
+}
+
+
+class CheckersTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.root = Path(scratch.name)
+        for path, text in GOOD_TREE.items():
+            self.write(path, text)
+
+    def write(self, path, text):
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text, encoding="utf-8")
+
+    def run_tool(self, tool, *more):
+        command = [sys.executable, TOOLS / tool, *more]
+        result = subprocess.run(command, text=True, capture_output=True)
+        return result.returncode, result.stdout + result.stderr
+
+    def expect_fault(self, tool, named):
+        code, output = self.run_tool(tool, "--root", self.root)
+        self.assertEqual(code, 1, output)
+        self.assertIn(named, output)
+
+    def test_good_tree_passes(self):
+        for tool in ("check_layers.py", "check_tests_registered.py"):
+            code, output = self.run_tool(tool, "--root", self.root)
+            self.assertEqual(code, 0, output)
+
+    def test_layers(self):
+        faults = {
+            "include/comet/layer.hpp": "#include <fmt/format.h>",
+            "include/comet/error.hpp": '#include "base/a.hpp"',
+            "src/base/a.hpp": '#include "plan/p.hpp"',
+            "src/base/a.cpp": '#include "comet/layer.hpp"',
+            "src/cli/main.cpp": '#include "plan/p.hpp"',
+            "src/backend/cpu/b.cpp": '#include "backend/ref/r.hpp"',
+            "src/plan/p.hpp": "#include <nowhere/x.hpp>",
+            "src/backend/ref/r.hpp": '#include "b.hpp"',
+            "src/new_folder/x.cpp": "",
+        }
+        for path, include in faults.items():
+            with self.subTest(path=path):
+                self.write(path, include + "\n")
+                self.expect_fault("check_layers.py", path.split("/x.cpp")[0])
+                if path in GOOD_TREE:
+                    self.write(path, GOOD_TREE[path])
+
+    def test_third_party(self):
+        self.write("src/base/a.cpp", "#include <CLI/CLI.hpp>\n")
+        self.expect_fault("check_layers.py", "only the command parses arguments")
+
+    def test_oracle_is_independent(self):
+        self.write("tests/oracle/oracle.hpp", '#include "plan/p.hpp"\n')
+        self.expect_fault("check_layers.py", "tests/oracle/oracle.hpp")
+
+    def test_registration(self):
+        forgotten = (
+            "src/base/b.cpp",
+            "src/backend/cpu/c.cpp",
+            "tests/base/b_test.cpp",
+            "tests/other/CMakeLists.txt",
+            "bench/x_bench.cpp",
+            "examples/02_second",
+        )
+        for path in forgotten:
+            with self.subTest(path=path):
+                file = path if "." in path else path + "/main.cpp"
+                self.write(file, "")
+                self.expect_fault("check_tests_registered.py", path)
+                (self.root / file).unlink()
+                if file != path:
+                    (self.root / path).rmdir()
+
+    def test_commented_out_is_not_registered(self):
+        self.write("tests/base/CMakeLists.txt", "# comet_test(a_test a_test.cpp)\n")
+        self.expect_fault("check_tests_registered.py", "tests/base/a_test.cpp")
+
+    def test_header_that_needs_another(self):
+        self.write("include/comet/bad.hpp", "#pragma once\nstd::string leans_on_others();\n")
+        folder = self.root / "include"
+        code, output = self.run_tool("check_headers.py", "--compiler", COMPILER, "--folder", folder)
+        self.assertEqual(code, 1, output)
+        self.assertIn("comet/bad.hpp does not compile alone", output)
+        self.assertIn("1 fault(s)", output)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tools", type=Path)
+    parser.add_argument("--compiler", default="g++")
+    arguments = parser.parse_args()
+    TOOLS, COMPILER = arguments.tools.resolve(), arguments.compiler
+    unittest.main(argv=sys.argv[:1])
