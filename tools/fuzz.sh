@@ -26,12 +26,16 @@ for harness in "${harnesses[@]}"; do
   folders=("$corpus")
   seeds="$(<"$harness.seeds")"
   [[ -n "$seeds" ]] && folders+=("$seeds")
-  echo "fuzz: $name for $share s"
+  log="build/cpu-fuzz/$name.log"
   # Hostile files must not make the reader allocate what they claim, hence the limit on memory.
-  if ! "$harness" -max_total_time="$share" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 \
-    -print_final_stats=1 -verbosity=0 -artifact_prefix="build/cpu-fuzz/findings/$name-" \
-    "${folders[@]}" </dev/null; then
-    echo "fuzz: $name FAILED; replay: $harness build/cpu-fuzz/findings/$name-<kind>-<hash>" >&2
+  if "$harness" -max_total_time="$share" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 \
+    -print_final_stats=1 -artifact_prefix="build/cpu-fuzz/findings/$name-" \
+    "${folders[@]}" </dev/null >"$log" 2>&1; then
+    runs="$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")"
+    echo "fuzz: $name ok, $runs inputs in $share s"
+  else
+    grep -vE '^(#[0-9]+|"|\s*NEW_FUNC)' "$log" | tail -n 60 >&2
+    echo "fuzz: $name FAILED; replay: $harness <the file in build/cpu-fuzz/findings>" >&2
     status=1
   fi
 done

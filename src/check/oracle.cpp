@@ -216,7 +216,9 @@ OracleResult run_typed(const MoeDesc& desc, std::int64_t tp, const OracleWeights
 
 OracleResult run_oracle(const MoeDesc& desc, std::int64_t tp, const OracleWeights& weights,
                         const ConstMatrixView& x, const RoutingView& routing, int threads) {
-  validate(desc, {.ep = 1, .tp = tp});
+  MoeDesc unplaced = desc;  // it makes no difference who owns an expert
+  unplaced.expert_owner.clear();
+  validate(unplaced, {.ep = 1, .tp = tp});
   check(x.rows == routing.tokens && x.cols == desc.hidden && x.dtype == desc.dtype,
         ErrorCode::invalid_argument, "[oracle] x: [{}, {}] {}, needs [{}, {}] {}", x.rows, x.cols,
         to_string(x.dtype), routing.tokens, desc.hidden, to_string(desc.dtype));

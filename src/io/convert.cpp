@@ -33,7 +33,7 @@ float to_float(double value) noexcept { return static_cast<float>(value); }
 template <typename From, typename To>
 void convert_run(const std::byte* in, std::int64_t count, To* out) {
   for (std::int64_t i = 0; i < count; ++i) {
-    From value;
+    From value{};
     std::memcpy(&value, in + i * static_cast<std::int64_t>(sizeof(From)), sizeof(From));
     if constexpr (std::is_same_v<To, std::int64_t>) {
       out[i] = value;

@@ -57,18 +57,6 @@ void check_layer(const MoeDesc& desc, const LayerDims& dims, const MoeWeights& w
   check_matrices("down", weights.down, dims.inter_local, dims.num_local);
 }
 
-class LocalExperts {
- public:
-  LocalExperts(const MoeDesc& desc, const ParallelDesc& parallel)
-      : ep_rank_of(expert_owners(desc, parallel)), local_of(desc.num_experts) {
-    std::vector<std::int32_t> counts(parallel.ep, 0);
-    for (std::int64_t e = 0; e < desc.num_experts; ++e) local_of[e] = counts[ep_rank_of[e]]++;
-  }
-
-  std::vector<std::int32_t> ep_rank_of;  // [E]
-  std::vector<std::int32_t> local_of;    // [E]
-};
-
 class CpuMoeLayer final : public MoeLayer {
  public:
   CpuMoeLayer(const MoeDesc& desc, const ParallelDesc& parallel, const LayerDims& dims,
@@ -82,7 +70,8 @@ class CpuMoeLayer final : public MoeLayer {
         max_rows_(options.max_rows),
         workspace_(std::move(workspace)),
         layer_id_(workspace_->next_layer_id()),
-        experts_(desc, parallel),
+        ep_rank_of_(expert_owners(desc, parallel)),
+        local_of_(local_indices(ep_rank_of_, parallel.ep)),
         engine_(desc, dims, weights, world.view(), options.num_workers) {}
 
   CallStats forward(const ConstMatrixView& x, const RoutingView& routing, const MatrixView& y,
@@ -112,7 +101,8 @@ class CpuMoeLayer final : public MoeLayer {
   const std::int64_t max_rows_;
   std::shared_ptr<Workspace> workspace_;
   const std::int64_t layer_id_;
-  const LocalExperts experts_;
+  const std::vector<std::int32_t> ep_rank_of_;  // [E]
+  const std::vector<std::int32_t> local_of_;    // [E] index at the owner
   CpuEngine engine_;
 
   Published published_;
@@ -183,8 +173,8 @@ void CpuMoeLayer::run(const ForwardOptions& options, const RunConfig& config, st
     run_reference({.desc = &desc_,
                    .dims = dims_,
                    .weights = weights_,
-                   .ep_rank_of = experts_.ep_rank_of.data(),
-                   .local_of = experts_.local_of.data(),
+                   .ep_rank_of = ep_rank_of_.data(),
+                   .local_of = local_of_.data(),
                    .tokens = published_.tokens.data(),
                    .peers = workspace_->peers(),
                    .layout = workspace_->layout(),
@@ -209,8 +199,8 @@ void CpuMoeLayer::plan_call(const RunConfig& config, CallStats& stats) {
                             .num_local = dims_.num_local,
                             .block_m = static_cast<std::int32_t>(dims_.block_m),
                             .groups = config.groups,
-                            .ep_rank_of = experts_.ep_rank_of.data(),
-                            .local_of = experts_.local_of.data(),
+                            .ep_rank_of = ep_rank_of_.data(),
+                            .local_of = local_of_.data(),
                             .tokens = published_.tokens.data(),
                             .ids = published_.ids.data()};
   if (max_rows_ > 0) check_capacity(problem);

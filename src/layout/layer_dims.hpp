@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/int_math.hpp"
 #include "base/platform.hpp"
@@ -30,6 +31,10 @@ struct LayerDims {
 
 /// Fills everything but block_m and block_n. desc and parallel must be valid.
 LayerDims make_layer_dims(const MoeDesc& desc, const ParallelDesc& parallel, int rank);
+
+/// Index of each expert among those of its EP rank, [E], from the owners [E].
+std::vector<std::int32_t> local_indices(const std::vector<std::int32_t>& ep_rank_of,
+                                        std::int64_t ep);
 
 /// Default tile: as many rows as an expert's share of a full batch fills at least once or twice,
 /// since tails are computed whole, and columns that keep a weight panel inside a core's cache.

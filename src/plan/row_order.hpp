@@ -7,8 +7,8 @@
 
 #include <cstdint>
 
-#include "plan/problem.hpp"
 #include "layout/token_blocks.hpp"
+#include "plan/problem.hpp"
 
 namespace comet {
 

@@ -13,6 +13,7 @@
 
 #include "check/run_checks.hpp"
 #include "check/run_fault.hpp"
+#include "check/verdict.hpp"
 #include "comet/layer.hpp"
 
 namespace comet {
@@ -192,6 +193,35 @@ TEST_P(Conformance, MaxRowsOverflow) {
       EXPECT_NE(error.sentence.find(std::to_string(needed)), std::string::npos)
           << error.sentence << "; needed " << needed;
     }
+  }
+}
+
+// ---------------------------------------------------------------- the suite itself
+
+// A wrong engine is played by other inputs: one weight of one token of rank 1, in one run, is off.
+TEST_P(Conformance, AWrongWeightIsSeenByBitsAndByTheOracle) {
+  Case c = plain_case(3, seed());
+  c.pattern = TokenPattern::full;
+  const CaseWeights weights = make_weights(c);
+  const Calls calls{make_call(c)};
+  std::vector<float> wrong = calls[0][1].weights;
+  wrong[7 * c.desc.topk] += 0.1F;  // token 7
+  comet::Run right = make_run(c, Schedule::sequential, 0), off = make_run(c, Schedule::comet, 1);
+  off.spoil = [&](int rank, ConstMatrixView&, RoutingView& routing, MatrixView&) {
+    if (rank == 1) routing.weights = wrong.data();
+  };
+  const Outputs outputs = execute({c, weights, calls, {right, off}, GetParam().runner});
+  std::vector<OracleResult> truth;
+  for (const RankCall& call : calls[0]) {
+    truth.push_back(run_oracle(c.desc, 1, weights.oracle(), call.x_view(), call.routing_view()));
+  }
+  double worst = 0;
+  EXPECT_EQ(judge_truth(right, calls[0], outputs[0], truth, worst), "");
+  EXPECT_LT(worst, 1.0);
+  for (const std::string& failure :
+       {judge_truth(off, calls[0], outputs[1], truth, worst),
+        judge_equal(off, calls[0], outputs[1], outputs[0], right.label)}) {
+    EXPECT_NE(failure.find("rank 1 token 7 column "), std::string::npos) << failure;
   }
 }
 

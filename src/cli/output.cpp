@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/output.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/check.hpp"
+
+namespace comet::cli {
+namespace {
+
+[[noreturn]] void fail_to_write(int error) {
+  fail(ErrorCode::io, "[output] cannot write to standard output: {}", std::strerror(error));
+}
+
+}  // namespace
+
+void reserve_standard_streams() noexcept {
+  int descriptor = -1;
+  do {
+    descriptor = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  } while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+  if (descriptor > STDERR_FILENO) ::close(descriptor);
+}
+
+void print(std::string_view text) {
+  errno = 0;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) fail_to_write(errno);
+}
+
+void finish_output() {
+  errno = 0;
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) fail_to_write(errno);
+}
+
+void print_error(std::string_view sentence) noexcept {
+  while (!sentence.empty() && sentence.back() == '\n') sentence.remove_suffix(1);
+  std::fputs("comet: ", stderr);
+  for (const char c : sentence) std::fputc(c == '\n' || c == '\r' ? ' ' : c, stderr);
+  std::fputc('\n', stderr);
+}
+
+}  // namespace comet::cli

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/tile_walk.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <utility>
+
+namespace comet {
+namespace {
+
+TEST(TileWalk, RowsCutFinishesATileBeforeTheNext) {
+  EXPECT_EQ(walk_item(Axis::rows, 0, 3, 4).tile, 0);
+  EXPECT_EQ(walk_item(Axis::rows, 3, 3, 4).tile, 0);
+  EXPECT_EQ(walk_item(Axis::rows, 3, 3, 4).part, 3);
+  EXPECT_EQ(walk_item(Axis::rows, 4, 3, 4).tile, 1);
+}
+
+TEST(TileWalk, ColumnsCutFinishesAPanelBeforeTheNext) {
+  EXPECT_EQ(walk_item(Axis::columns, 2, 3, 4).part, 0);
+  EXPECT_EQ(walk_item(Axis::columns, 2, 3, 4).tile, 2);
+  EXPECT_EQ(walk_item(Axis::columns, 3, 3, 4).part, 1);
+}
+
+TEST(TileWalk, VisitsEachItemOnce) {
+  for (const Axis axis : {Axis::rows, Axis::columns}) {
+    std::set<std::pair<int, int>> seen;
+    for (int i = 0; i < 35; ++i) {
+      const WalkItem item = walk_item(axis, i, 5, 7);
+      EXPECT_LT(item.tile, 5);
+      EXPECT_LT(item.part, 7);
+      seen.insert({item.tile, item.part});
+    }
+    EXPECT_EQ(seen.size(), 35U);
+  }
+}
+
+TEST(TileWalk, LastColumnPartIsNarrower) {
+  EXPECT_EQ(column_part(100, 32, 3).begin, 96);
+  EXPECT_EQ(column_part(100, 32, 3).end, 100);
+}
+
+}  // namespace
+}  // namespace comet
