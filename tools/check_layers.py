@@ -52,7 +52,8 @@ LAYERS = {
         "base routing layer", "an oracle that shared code with a backend would share its faults"
     ),
     "measure": layer(
-        "base layer check plan", "times what the layer does; plans give it the byte counts"
+        "base layout plan layer check",
+        "times what the layer does; layout and plans tell it the tiles that the layer will use",
     ),
     "cli": layer(
         "base layout routing comm io models tune layer check measure",

@@ -9,7 +9,8 @@
 namespace comet::cli {
 
 struct Context {
-  /// Set by the chosen subcommand's callback. Returns an exit code (exit_code.hpp) and throws Error.
+  /// Set by the chosen subcommand's callback. Returns an exit code (exit_code.hpp) and throws
+  /// Error.
   std::function<int()> command;
 };
 

@@ -2,6 +2,7 @@
 // Checkpoints that the test writes itself: which tensor lands where, and what is refused.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -248,6 +249,36 @@ TEST(TinyCheckpoint, RefusesTensorsThatAreMissingOrWrong) {
     model.write(dir);
     expect_error(ErrorCode::format, name, [&] { load_moe_block(dir.path(), 1, DType::f32); });
   }
+}
+
+// The fused form: gate and up of all experts in one tensor, down in another.
+TEST(TinyCheckpoint, FusedExpertsAreChecked) {
+  const TempDir dir;
+  TinyModel fused = tiny_qwen();
+  std::erase_if(fused.tensors, [](const auto& entry) {
+    return entry.first.find(".experts.") != std::string::npos;
+  });
+  const std::string gate_up = kBlock + "experts.gate_up_proj";
+  const std::string down = kBlock + "experts.down_proj";
+  const auto load = [&] { return load_moe_block(dir.path(), 1, DType::f32); };
+  fused.add(gate_up, {kExperts, 2 * kInter, kHidden});
+  fused.write(dir);
+  expect_error(ErrorCode::format, down, load);
+  fused.add(down, {kExperts, kHidden, kInter});
+  fused.write(dir);
+  const MoeBlock block = load();
+  const std::vector<float>& expected = fused.values(gate_up);
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(),
+                         reinterpret_cast<const float*>(block.gate_up.data())));
+  // The same number of elements in another order.
+  TinyModel transposed = fused;
+  transposed.add(gate_up, {kExperts, kHidden, 2 * kInter});
+  transposed.write(dir);
+  expect_error(ErrorCode::format, "has shape [3, 8, 32], config.json says [3, 32, 8]", load);
+  transposed = fused;
+  transposed.add(down, {kExperts, kInter, kHidden});
+  transposed.write(dir);
+  expect_error(ErrorCode::format, "has shape [3, 16, 8], config.json says [3, 8, 16]", load);
 }
 
 // The file has the tensors of a tiny model, so what the config claims must not be allocated.

@@ -227,13 +227,15 @@ std::optional<HomePiece> CallState::take_home() {
 }
 
 std::int32_t CallState::first_group() const noexcept {
-  if (firsts_.exhausted()) return static_cast<std::int32_t>(plan_->num_groups());
-  return plan_->tiles[plan_->walk[firsts_.head()]].group;
+  const std::int64_t head = firsts_.head();  // read once: others move it
+  if (head >= firsts_.num_entries()) return static_cast<std::int32_t>(plan_->num_groups());
+  return plan_->tiles[plan_->walk[head]].group;
 }
 
 std::int32_t CallState::second_group() const noexcept {
-  if (seconds_.exhausted()) return static_cast<std::int32_t>(plan_->num_groups());
-  return plan_->tiles[second_pieces_[seconds_.head()].tile].group;
+  const std::int64_t head = seconds_.head();
+  if (head >= seconds_.num_entries()) return static_cast<std::int32_t>(plan_->num_groups());
+  return plan_->tiles[second_pieces_[head].tile].group;
 }
 
 void CallState::rows_arrived(std::int64_t tile, std::int32_t rows) {

@@ -28,6 +28,7 @@ class ReadyList {
     head_.store(0, std::memory_order_relaxed);
   }
 
+  std::int64_t num_entries() const noexcept { return entries_; }
   std::int64_t num_pieces() const noexcept { return entries_ * width_; }
 
   /// First entry that may have unclaimed pieces.

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// comet run: flags, input and output files of one block of a checkpoint.
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/check.hpp"
+#include "cli/commands.hpp"
+#include "cli/exit_code.hpp"
+#include "cli/flags.hpp"
+#include "cli/output.hpp"
+#include "cli/run_layer.hpp"
+#include "cli/run_report.hpp"
+#include "cli/shared_flags.hpp"
+#include "comet/version.hpp"
+#include "io/safetensors.hpp"
+
+namespace comet::cli {
+namespace {
+
+struct RunFlags {
+  std::string checkpoint;
+  std::string tokens;
+  std::string out;
+  std::int64_t layer = 0;
+  WorldFlags world;
+  DType dtype = DType::f32;
+  LinkSpec link;
+  Schedule schedule = Schedule::comet;
+  std::int64_t groups = 1;
+  std::int64_t workers = 0;
+  std::uint64_t seed = 1;
+  bool check = false;
+};
+
+int choose_workers(std::int64_t workers, std::int64_t ranks) {
+  if (workers > 0) return static_cast<int>(workers);
+  return static_cast<int>(std::max<std::int64_t>(1, std::thread::hardware_concurrency() / ranks));
+}
+
+void write_y(const RunFlags& flags, const RunSummary& summary, const Tokens& y) {
+  const TensorToWrite tensor{.name = "y",
+                             .type = stored_type(y.dtype),
+                             .shape = {y.rows, y.hidden},
+                             .data = y.data.data()};
+  const std::map<std::string, std::string> metadata = {
+      {"producer", std::string("comet ") + COMET_VERSION_STRING},
+      {"model_type", std::string(to_string(summary.block.model_type))},
+      {"layer", std::to_string(flags.layer)},
+      {"tokens", flags.tokens},
+      {"schedule", std::string(to_string(flags.schedule))},
+      {"ep", std::to_string(summary.parallel.ep)},
+      {"tp", std::to_string(summary.parallel.tp)}};
+  write_safetensors(flags.out, {&tensor, 1}, metadata);
+}
+
+int run_run(const RunFlags& flags) {
+  const ParallelDesc parallel = resolve_world(flags.world);
+  check(flags.link.kind == LinkSpec::Kind::native || flags.link.auto_ratio == 0,
+        ErrorCode::invalid_argument,
+        "[link] {}: one call measures no rate; give it as paced:<GB/s>", to_string(flags.link));
+  MoeBlock block = load_moe_block(flags.checkpoint, flags.layer, flags.dtype);
+  const Tokens x = load_tokens(flags.tokens, block.desc.hidden, flags.dtype, flags.seed);
+  LayerOptions layer;
+  layer.num_workers = choose_workers(flags.workers, parallel.world_size());
+  const LayerResult result =
+      run_layer({.block = block,
+                 .x = x,
+                 .parallel = parallel,
+                 .link = flags.link,
+                 .layer = layer,
+                 .forward = {.schedule = flags.schedule, .groups = flags.groups},
+                 .is_checked = flags.check});
+  const RunSummary summary{.block = block,
+                           .parallel = parallel,
+                           .link = flags.link,
+                           .schedule = flags.schedule,
+                           .groups = flags.groups,
+                           .workers = layer.num_workers,
+                           .result = result,
+                           .out = flags.out};
+  if (!flags.out.empty()) write_y(flags, summary, result.y);
+  print(run_text(summary));
+  return is_run_good(result) ? kExitOk : kExitCheckFailed;
+}
+
+void add_execution(CLI::App& app, RunFlags& flags) {
+  const std::string group = "Execution";
+  add_parsed(app, "--schedule", flags.schedule, parse_schedule, "NAME",
+             "Order of the stages: reference, sequential, pipelined or comet")
+      ->default_str(std::string(to_string(flags.schedule)))
+      ->group(group);
+  add_integer(app, {"--groups", "Groups of tokens (comet) or chunks (pipelined)", 1, 1 << 20},
+              flags.groups)
+      ->group(group);
+  add_integer(app, {"--workers", "Threads of each rank; 0: cores / ranks, at least 1", 0, 1024},
+              flags.workers)
+      ->group(group);
+  app.add_flag("--check", flags.check,
+               "Also run the reference schedule and compare: exit code 1 if they differ too much")
+      ->group(group);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Context& context) {
+  const auto flags = std::make_shared<RunFlags>();
+  CLI::App* command =
+      app.add_subcommand("run", "Run one MoE layer of a Hugging Face checkpoint on local ranks");
+  command
+      ->add_option("--checkpoint", flags->checkpoint,
+                   "Directory with config.json and safetensors: Mixtral, Qwen2-MoE, Qwen3-MoE or "
+                   "Phi-3.5-MoE")
+      ->type_name("DIR")
+      ->required();
+  add_integer(*command, {"--layer", "Decoder layer, counted from 0", 0, 1'000'000}, flags->layer);
+  command
+      ->add_option("--tokens", flags->tokens,
+                   "A safetensors file with x [T, H], or random:<T>; split evenly over ranks")
+      ->type_name("FILE|random:T")
+      ->required();
+  add_unsigned(*command, "--seed", flags->seed, "Of random tokens");
+  command->add_option("--out", flags->out, "Write y [T, H] to this safetensors file")
+      ->type_name("FILE");
+  add_dtype(*command, flags->dtype);
+  add_world(*command, flags->world);
+  add_link(*command, flags->link);
+  add_execution(*command, *flags);
+  command->footer(examples(
+      "  comet run --checkpoint Mixtral-8x7B --layer 3 --tokens random:256 --world local:4 "
+      "--dtype bf16\n"
+      "  comet run --checkpoint DIR --tokens x.safetensors --ep 2 --tp 2 --out "
+      "y.safetensors --check\n"
+      "  comet run --checkpoint DIR --tokens random:512 --ep 4 --link paced:2 --groups 2\n"));
+  command->callback([flags, &context] { context.command = [flags] { return run_run(*flags); }; });
+}
+
+}  // namespace comet::cli

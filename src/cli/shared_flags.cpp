@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/shared_flags.hpp"
+
+#include <charconv>
+
+#include "base/check.hpp"
+#include "cli/flags.hpp"
+#include "models/presets.hpp"
+
+namespace comet::cli {
+namespace {
+
+constexpr std::int64_t kMaxRanks = 1024;  // of a local world
+constexpr std::int64_t kMaxSize = std::int64_t{1} << 40;
+
+std::string preset_names() {
+  std::string names;
+  for (const ModelPreset& preset : model_presets()) {
+    if (!names.empty()) names += ", ";
+    names += preset.name;
+  }
+  return names;
+}
+
+void replace_if_given(std::int64_t& value, std::int64_t given) {
+  if (given > 0) value = given;
+}
+
+}  // namespace
+
+void add_shape(CLI::App& app, ShapeFlags& flags) {
+  const std::string group = "Shape of the layer";
+  app.add_option("--model", flags.model, "Take the shape of a model: " + preset_names())
+      ->type_name("NAME")
+      ->group(group);
+  const auto add = [&](const char* name, const char* help, std::int64_t high, std::int64_t& value) {
+    add_integer(app, {name, help, 1, high}, value, false)->group(group);
+  };
+  add("--experts", "Experts E; this and the next three replace the model's", 65534, flags.experts);
+  add("--topk", "Experts per token K", 32, flags.topk);
+  add("--hidden", "Token length H, a multiple of 8", kMaxSize, flags.hidden);
+  add("--intermediate", "Inner size I of an expert, a multiple of 8 * TP", kMaxSize,
+      flags.intermediate);
+  add_dtype(app, flags.dtype);
+}
+
+MoeDesc resolve_shape(const ShapeFlags& flags) {
+  MoeDesc desc;
+  if (!flags.model.empty()) {
+    desc = make_desc(find_preset(flags.model), 0, flags.dtype);
+  } else {
+    check(flags.experts > 0 && flags.topk > 0 && flags.hidden > 0 && flags.intermediate > 0,
+          ErrorCode::invalid_argument,
+          "[shape] no layer given: --model, or all of --experts, --topk, --hidden, --intermediate");
+  }
+  replace_if_given(desc.num_experts, flags.experts);
+  replace_if_given(desc.topk, flags.topk);
+  replace_if_given(desc.hidden, flags.hidden);
+  replace_if_given(desc.intermediate, flags.intermediate);
+  desc.dtype = flags.dtype;
+  return desc;
+}
+
+void add_dtype(CLI::App& app, DType& dtype) {
+  add_parsed(app, "--dtype", dtype, parse_dtype, "f32|bf16", "Element type of tokens and weights")
+      ->default_str(std::string(to_string(dtype)));
+}
+
+void add_world(CLI::App& app, WorldFlags& flags) {
+  const std::string group = "World";
+  add_parsed(app, "--world", flags.ranks, parse_world, "local:W",
+             "Where ranks live: threads of this process; W defaults to EP * TP")
+      ->group(group);
+  add_integer(app, {"--ep", "Expert parallelism: parts of the list of experts", 1, kMaxRanks},
+              flags.ep, false)
+      ->group(group);
+  add_integer(app, {"--tp", "Tensor parallelism: slices of each expert", 1, kMaxRanks}, flags.tp,
+              false)
+      ->group(group);
+}
+
+ParallelDesc resolve_world(const WorldFlags& flags) {
+  ParallelDesc parallel{.ep = flags.ep, .tp = flags.tp};
+  if (parallel.ep == 0 && parallel.tp > 0) {
+    parallel.ep = flags.ranks > 0 ? flags.ranks / parallel.tp : 1;
+  } else if (parallel.ep == 0) {
+    parallel.ep = flags.ranks > 0 ? flags.ranks : 1;
+  }
+  if (parallel.tp == 0) parallel.tp = flags.ranks > 0 ? flags.ranks / parallel.ep : 1;
+  check(flags.ranks == 0 || parallel.world_size() == flags.ranks, ErrorCode::invalid_argument,
+        "[world] {} ranks do not fit --ep {} --tp {}: ep * tp must be the number of ranks",
+        flags.ranks, flags.ep > 0 ? fmt::to_string(flags.ep) : "(any)",
+        flags.tp > 0 ? fmt::to_string(flags.tp) : "(any)");
+  check(parallel.world_size() <= kMaxRanks, ErrorCode::invalid_argument,
+        "[world] ep * tp: {} * {} = {} ranks, from 1 to {}", parallel.ep, parallel.tp,
+        parallel.world_size(), kMaxRanks);
+  return parallel;
+}
+
+std::int64_t parse_world(std::string_view text) {
+  constexpr std::string_view kLocal = "local";
+  const std::string_view kind = text.substr(0, text.find(':'));
+  check(kind != "mpi" && kind != "nvshmem", ErrorCode::unsupported,
+        "[world] {} is not built, see comet info: use local:<ranks>", kind);
+  if (text == kLocal) return 0;
+  std::int64_t ranks = 0;
+  if (kind == kLocal && text.size() > kLocal.size() + 1) {
+    const std::string_view number = text.substr(kLocal.size() + 1);
+    const char* const number_end = number.data() + number.size();
+    const auto [end, error] = std::from_chars(number.data(), number_end, ranks);
+    if (error != std::errc() || end != number_end) ranks = 0;
+  }
+  check(ranks >= 1 && ranks <= kMaxRanks, ErrorCode::invalid_argument,
+        "[world] unknown world '{}': local or local:<ranks>, ranks from 1 to {}", text, kMaxRanks);
+  return ranks;
+}
+
+void add_link(CLI::App& app, LinkSpec& link) {
+  add_parsed(app, "--link", link, parse_link, "LINK",
+             "What joins ranks: native, or paced:<GB/s> to emulate a slower link")
+      ->default_str(to_string(link))
+      ->group("World");
+}
+
+}  // namespace comet::cli

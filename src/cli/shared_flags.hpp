@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Groups of flags that several subcommands share: the layer's shape, the world, the link.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "comet/desc.hpp"
+#include "comet/world.hpp"
+
+namespace comet::cli {
+
+/// --model, --experts, --topk, --hidden, --intermediate, --dtype.
+struct ShapeFlags {
+  std::string model;
+  std::int64_t experts = 0;  ///< 0 here and below: as the model says.
+  std::int64_t topk = 0;
+  std::int64_t hidden = 0;
+  std::int64_t intermediate = 0;
+  DType dtype = DType::bf16;
+};
+void add_shape(CLI::App& app, ShapeFlags& flags);
+/// The layer that the flags ask for; max_tokens is left 0. Throws Error(invalid_argument) if
+/// something is missing.
+MoeDesc resolve_shape(const ShapeFlags& flags);
+
+/// --dtype alone.
+void add_dtype(CLI::App& app, DType& dtype);
+
+/// --world, --ep, --tp. 0 stands for what was not given.
+struct WorldFlags {
+  std::int64_t ranks = 0;
+  std::int64_t ep = 0;
+  std::int64_t tp = 0;
+};
+void add_world(CLI::App& app, WorldFlags& flags);
+/// What is not given follows from the rest: tp = 1, or ranks / ep, and so on. Throws
+/// Error(invalid_argument) if ep * tp is not the number of ranks.
+ParallelDesc resolve_world(const WorldFlags& flags);
+
+/// Ranks of "local:<ranks>", or 0 of "local". Throws Error(invalid_argument), or
+/// Error(unsupported) for worlds that are not built.
+std::int64_t parse_world(std::string_view text);
+
+/// --link.
+void add_link(CLI::App& app, LinkSpec& link);
+
+}  // namespace comet::cli

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/tokens.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/check.hpp"
+#include "base/int_math.hpp"
+#include "check/rng.hpp"
+#include "io/safetensors.hpp"
+
+namespace comet::cli {
+namespace {
+
+constexpr std::string_view kRandom = "random:";
+constexpr std::int64_t kMaxTokens = 1 << 24;
+
+std::int64_t parse_count(std::string_view text) {
+  std::int64_t count = -1;
+  const char* const text_end = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), text_end, count);
+  check(error == std::errc() && end == text_end && count >= 0 && count <= kMaxTokens,
+        ErrorCode::invalid_argument, "[tokens] --tokens random:'{}', a whole number from 0 to {}",
+        text, kMaxTokens);
+  return count;
+}
+
+Tokens random_tokens(std::int64_t rows, std::int64_t hidden, DType dtype, std::uint64_t seed) {
+  Tokens tokens(rows, hidden, dtype);
+  Rng rng(seed);
+  for (std::int64_t i = 0; i < rows * hidden; ++i) {
+    const float value = rng.symmetric();
+    const bf16 rounded = to_bf16(value);
+    if (dtype == DType::f32) {
+      std::memcpy(tokens.data.data() + i * 4, &value, 4);
+    } else {
+      std::memcpy(tokens.data.data() + i * 2, &rounded, 2);
+    }
+  }
+  return tokens;
+}
+
+Tokens read_tokens(const std::string& path, std::int64_t hidden, DType dtype) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  const StoredTensor& x = file.tensor("x");
+  const bool is_matrix = x.shape.size() == 2;
+  check(is_matrix && x.shape[1] == hidden, ErrorCode::mismatch,
+        "[tokens] {}: tensor x has shape [{}], needs [tokens, {}]", path, fmt::join(x.shape, ", "),
+        hidden);
+  check(x.shape[0] <= kMaxTokens, ErrorCode::out_of_range,
+        "[tokens] {}: tensor x has {} tokens, at most {}", path, x.shape[0], kMaxTokens);
+  Tokens tokens(x.shape[0], hidden, dtype);
+  convert_elements(x, 0, x.num_elements, dtype, tokens.data.data());
+  return tokens;
+}
+
+}  // namespace
+
+Tokens::Tokens(std::int64_t num_rows, std::int64_t hidden_size, DType type)
+    : rows(num_rows),
+      hidden(hidden_size),
+      dtype(type),
+      data(checked_product("tokens",
+                           {num_rows, hidden_size, static_cast<std::int64_t>(size_of(type))})) {}
+
+ConstMatrixView Tokens::view(std::int64_t begin, std::int64_t count) const noexcept {
+  return {data.data() + begin * hidden * static_cast<std::int64_t>(size_of(dtype)), count, hidden,
+          hidden, dtype};
+}
+
+MatrixView Tokens::view(std::int64_t begin, std::int64_t count) noexcept {
+  return {data.data() + begin * hidden * static_cast<std::int64_t>(size_of(dtype)), count, hidden,
+          hidden, dtype};
+}
+
+float Tokens::at(std::int64_t index) const noexcept {
+  if (dtype == DType::f32) {
+    float value = 0;
+    std::memcpy(&value, data.data() + index * 4, sizeof value);
+    return value;
+  }
+  bf16 value{};
+  std::memcpy(&value, data.data() + index * 2, sizeof value);
+  return to_float(value);
+}
+
+Tokens load_tokens(const std::string& source, std::int64_t hidden, DType dtype,
+                   std::uint64_t seed) {
+  if (!source.starts_with(kRandom)) return read_tokens(source, hidden, dtype);
+  const std::int64_t rows = parse_count(std::string_view(source).substr(kRandom.size()));
+  return random_tokens(rows, hidden, dtype, seed);
+}
+
+double max_relative_error(const Tokens& y, const Tokens& reference) {
+  double worst = 0;
+  double largest = 0;
+  for (std::int64_t i = 0; i < y.rows * y.hidden; ++i) {
+    const double expected = reference.at(i);
+    const double difference = std::abs(y.at(i) - expected);
+    if (std::isnan(difference)) return std::numeric_limits<double>::quiet_NaN();
+    worst = std::max(worst, difference);
+    largest = std::max(largest, std::abs(expected));
+  }
+  return worst == 0 ? 0 : worst / largest;
+}
+
+}  // namespace comet::cli

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// BenchCase: what is to be measured. BenchRow: what came out, one per schedule.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comet/desc.hpp"
+#include "comet/layer.hpp"
+#include "comet/router.hpp"
+#include "comet/world.hpp"
+
+namespace comet {
+
+/// One layer on one in-process world, to be run by several schedules.
+struct BenchCase {
+  std::string suite = "bench";  ///< What the row belongs to, for readers of many rows.
+  std::string model = "custom";
+  MoeDesc desc;  ///< max_tokens is set from `tokens`; expert_owner must be empty.
+  ParallelDesc parallel;
+  std::int64_t tokens = 0;  ///< Total over ranks, spread as evenly as whole tokens allow.
+  SyntheticRouting routing;
+  std::string routing_text = "uniform";
+  LinkSpec link;
+  std::vector<Schedule> schedules = {Schedule::sequential, Schedule::pipelined, Schedule::comet};
+  std::int64_t groups = 0;  ///< Of comet; 0 chooses.
+  int n_c_dispatch = -1;    ///< Of comet and pipelined; -1 chooses.
+  int n_c_combine = -1;     ///< See n_c_dispatch; pipelined reserves n_c_dispatch for both stages.
+  std::vector<std::int64_t> chunk_degrees = {1, 2, 4, 8};  ///< Of pipelined; the best is shown.
+  int rounds = 5;
+  int warmup = 1;   ///< Calls per schedule before the rounds.
+  int workers = 0;  ///< Threads per rank; 0 chooses.
+  std::uint64_t seed = 1;
+  std::int64_t block_m = 0;  ///< Tile; 0 chooses as the layer does.
+  std::int64_t block_n = 0;  ///< See block_m.
+  std::int64_t panel = 0;    ///< Columns; 0 chooses.
+  std::int64_t chunk = 0;    ///< Most tokens of a transfer; 0 chooses.
+  bool check = true;         ///< Compare with the oracle and the schedules with each other.
+  double check_seconds = 1;  ///< About how long the oracle may take; fewer tokens if too many.
+  /// Rounds beyond the third are left out once the case has taken so long; 0 is no limit.
+  double soft_limit_seconds = 0;
+};
+
+/// One schedule's figures. Times in microseconds, medians over rounds of the maximum over ranks.
+/// docs/benchmarks.md explains each.
+struct BenchRow {
+  Schedule schedule = Schedule::sequential;
+  std::int64_t groups = 1;  ///< 1 but for comet.
+  std::int64_t chunks = 1;  ///< 1 but for pipelined.
+  int n_c_dispatch = 0;
+  int n_c_combine = 0;
+  std::int64_t block_m = 0;
+  std::int64_t block_n = 0;
+  std::int64_t panel = 0;
+  int workers = 0;
+  int rounds = 0;
+  double t_layer_us = 0;
+  double t_layer_spread_us = 0;  ///< Largest minus smallest round.
+  double t_layer_best_us = 0;    ///< Smallest round.
+  double t_compute_us = 0;
+  double t_plan_us = 0;
+  double t_publish_us = 0;
+  std::optional<double> t_link_us;  ///< Known on paced links only.
+  std::optional<double> t_stage_bound_us;
+  std::optional<double> hidden_share;
+  double efficiency = 0;  ///< Without a known t_link, t_compute / t_layer.
+  double speedup_vs_sequential = 1;
+  std::int64_t bytes_link = 0;  ///< Payload of both stages over all links, one call.
+  std::int64_t workspace_bytes = 0;
+  LinkSpec link;                    ///< With the rate that auto found.
+  std::int64_t checked_tokens = 0;  ///< Compared with the oracle; 0 if not checked.
+  std::int64_t total_tokens = 0;
+};
+
+/// Where a running case stands.
+struct BenchProgress {
+  std::string phase;    ///< For people, for example "tuning comet".
+  double fraction = 0;  ///< Of the calls that the case will make, 0 to 1.
+};
+
+using ProgressSink = std::function<void(const BenchProgress&)>;
+
+/// Runs the case on a new in-process world: checks results, finds the rate of an auto link, tunes
+/// comet and pipelined alike, then times all schedules in interleaved rounds. One row per entry of
+/// `schedules`, in its order. `progress` may be null; it is called by one thread. Throws Error on a
+/// case that a layer refuses, and Error(internal) if a schedule's result is wrong.
+std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress = {});
+
+}  // namespace comet

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "measure/bench_rank.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "base/check.hpp"
+#include "base/int_math.hpp"
+#include "measure/calibrate.hpp"
+#include "measure/group_model.hpp"
+#include "measure/tune_candidates.hpp"
+
+namespace comet {
+namespace {
+
+constexpr int kReplays = 3;            // for the rough t_compute
+constexpr std::size_t kFinalists = 3;  // of the tuning pass, timed once more
+constexpr std::size_t kGroupsToTry = 3;
+constexpr int kFewestRounds = 3;
+constexpr std::int64_t kGroupCounts[] = {1, 2, 3, 4, 6, 8};
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+BenchRank::BenchRank(BenchShared& shared, World& world)
+    : shared_(shared),
+      bench_(shared.bench),
+      world_(world),
+      rank_(world.rank()),
+      layer_(MoeLayer::create(
+          shared.data.desc(), shared.bench.parallel, shared.data.weights_of(world.rank()), world,
+          {.block_m = shared.block_m, .block_n = shared.block_n, .num_workers = shared.workers})),
+      y_(shared.data.tokens_of(world.rank()) * shared.data.desc().hidden *
+         size_of(shared.data.desc().dtype)),
+      link_(world.link()),
+      started_ns_(now_ns()) {}
+
+void BenchRank::run() {
+  establish_truth();
+  if (bench_.check) check_truth();
+  set_up_link();
+  std::vector<Contender> contenders;
+  contenders.push_back({.schedule = Schedule::sequential});  // the yardstick, shown or not
+  for (const Schedule schedule : bench_.schedules) {
+    if (schedule != Schedule::sequential) contenders.push_back({.schedule = schedule});
+  }
+  for (Contender& contender : contenders) contender.options = tune(contender.schedule);
+  run_rounds(contenders);
+  if (rank_ != 0) return;
+  for (const Schedule schedule : bench_.schedules) {
+    const auto contender = std::find_if(contenders.begin(), contenders.end(),
+                                        [&](const Contender& c) { return c.schedule == schedule; });
+    shared_.rows.push_back(make_row(*contender, contenders.front()));
+  }
+}
+
+// The first sequential call: what all later calls must equal bit for bit, and the bytes.
+void BenchRank::establish_truth() {
+  step_done("first call");
+  const ForwardOptions options{.schedule = Schedule::sequential, .panel = shared_.panel};
+  const MoeDesc& desc = shared_.data.desc();
+  const std::int64_t tokens = shared_.data.tokens_of(rank_);
+  auto& expected = shared_.expected[rank_];
+  expected.resize(y_.size());
+  const CallStats stats =
+      layer_->forward(shared_.data.x_of(rank_), shared_.data.routing_of(rank_),
+                      {expected.data(), tokens, desc.hidden, desc.hidden, desc.dtype}, options);
+  bytes_ = gather_link_bytes(world_, stats);
+  rough_compute_us_ = measure_compute(*layer_, kReplays);
+}
+
+void BenchRank::check_truth() {
+  step_done("checking against the oracle");
+  const TokenSample sample = choose_sample(shared_.data, world_.size(), bench_.check_seconds);
+  checked_tokens_ = static_cast<std::int64_t>(sample.entries.size());
+  if (rank_ == 0) {
+    std::vector<const std::byte*> y;
+    for (const auto& of_rank : shared_.expected) y.push_back(of_rank.data());
+    check_with_oracle(shared_.data, bench_.parallel.tp, sample, y);
+  }
+  world_.barrier();
+}
+
+void BenchRank::set_up_link() {
+  if (bench_.link.kind != LinkSpec::Kind::paced || bench_.link.gigabytes_per_second > 0) return;
+  link_ = calibrate_link(world_, bytes_, rough_compute_us_, bench_.link.auto_ratio);
+}
+
+std::vector<std::int64_t> BenchRank::groups_to_try() const {
+  if (bench_.groups > 0) return {bench_.groups};
+  const MoeDesc& desc = shared_.data.desc();
+  const auto slots = static_cast<double>(shared_.data.padded_rows(shared_.block_m, 1));
+  std::vector<GroupCandidate> candidates;
+  for (const std::int64_t groups : kGroupCounts) {
+    const auto padded = static_cast<double>(shared_.data.padded_rows(shared_.block_m, groups));
+    candidates.push_back(
+        {.groups = groups,
+         .tiles_per_expert = padded / static_cast<double>(shared_.block_m * groups *
+                                                          desc.num_experts * bench_.parallel.tp),
+         .padding = slots > 0 ? padded / slots : 1.0});
+  }
+  const StagePair link = link_.gigabytes_per_second > 0
+                             ? paced_link_time(bytes_, link_.gigabytes_per_second)
+                             : StagePair{};
+  std::vector<std::int64_t> ranked =
+      rank_groups({.compute = split_compute(rough_compute_us_, desc.gated),
+                   .link = link,
+                   .world = world_.size(),
+                   .panels = ceil_div(desc.hidden, shared_.panel)},
+                  candidates);
+  ranked.resize(std::min(ranked.size(), kGroupsToTry));
+  return ranked;
+}
+
+ForwardOptions BenchRank::tune(Schedule schedule) {
+  const std::vector<std::int64_t> groups = groups_to_try();
+  std::vector<ForwardOptions> candidates =
+      tune_candidates(bench_, schedule, shared_.workers, shared_.panel, groups);
+  for (int i = 0; i < bench_.warmup; ++i) timed_call(candidates.front());
+  if (candidates.size() == 1) return candidates.front();
+  step_done("tuning");
+  struct Trial {
+    double best_us;
+    std::size_t index;
+  };
+  std::vector<Trial> trials;
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    trials.push_back({timed_call(candidates[i]).layer_us, i});
+    step_done("tuning");
+  }
+  const auto by_time = [](const Trial& a, const Trial& b) { return a.best_us < b.best_us; };
+  std::stable_sort(trials.begin(), trials.end(), by_time);
+  trials.resize(std::min(trials.size(), kFinalists));
+  for (Trial& trial : trials) {
+    trial.best_us = std::min(trial.best_us, timed_call(candidates[trial.index]).layer_us);
+  }
+  return candidates[std::min_element(trials.begin(), trials.end(), by_time)->index];
+}
+
+void BenchRank::run_rounds(std::vector<Contender>& contenders) {
+  for (int round = 0; round < bench_.rounds; ++round) {
+    if (round >= kFewestRounds && out_of_time()) return;
+    // Every schedule takes every place in a round, so that none profits from what ran before it.
+    for (std::size_t i = 0; i < contenders.size(); ++i) {
+      Contender& contender = contenders[(i + static_cast<std::size_t>(round)) % contenders.size()];
+      const CallTimes times = timed_call(contender.options);
+      contender.layer_us.push_back(times.layer_us);
+      contender.plan_us.push_back(times.plan_us);
+      contender.publish_us.push_back(times.publish_us);
+      if (contender.schedule == Schedule::sequential) {
+        compute_us_.push_back(layer_->replay_compute());
+      }
+      step_done("timing");
+    }
+  }
+}
+
+BenchRank::CallTimes BenchRank::timed_call(const ForwardOptions& options) {
+  const MoeDesc& desc = shared_.data.desc();
+  const std::int64_t tokens = shared_.data.tokens_of(rank_);
+  world_.barrier();
+  const CallStats stats =
+      layer_->forward(shared_.data.x_of(rank_), shared_.data.routing_of(rank_),
+                      {y_.data(), tokens, desc.hidden, desc.hidden, desc.dtype}, options);
+  struct Report {
+    CallTimes times;
+    bool equal = true;
+  };
+  const Report mine{{stats.t_layer_us, stats.t_plan_us, stats.t_publish_us},
+                    options.schedule == Schedule::reference || y_ == shared_.expected[rank_]};
+  std::vector<Report> all(world_.size());
+  world_.all_gather(&mine, all.data(), sizeof(Report));
+  CallTimes times;
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    check(all[rank].equal, ErrorCode::internal,
+          "[bench] rank {}: {} with {} groups gives other bits than sequential", rank,
+          to_string(options.schedule), options.groups);
+    times.layer_us = std::max(times.layer_us, all[rank].times.layer_us);
+    times.plan_us = std::max(times.plan_us, all[rank].times.plan_us);
+    times.publish_us = std::max(times.publish_us, all[rank].times.publish_us);
+  }
+  return times;
+}
+
+BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequential) const {
+  BenchRow row;
+  row.schedule = contender.schedule;
+  if (contender.schedule == Schedule::comet) row.groups = contender.options.groups;
+  if (contender.schedule == Schedule::pipelined) row.chunks = contender.options.groups;
+  row.n_c_dispatch = contender.options.n_c_dispatch;
+  row.n_c_combine = contender.options.n_c_combine;
+  row.block_m = shared_.block_m;
+  row.block_n = shared_.block_n;
+  row.panel = shared_.panel;
+  row.workers = shared_.workers;
+  row.rounds = static_cast<int>(contender.layer_us.size());
+  row.t_layer_us = median(contender.layer_us);
+  row.t_layer_spread_us = spread(contender.layer_us);
+  row.t_layer_best_us = *std::min_element(contender.layer_us.begin(), contender.layer_us.end());
+  row.t_compute_us = median(compute_us_);
+  row.t_plan_us = median(contender.plan_us);
+  row.t_publish_us = median(contender.publish_us);
+  row.efficiency = efficiency(row.t_layer_us, row.t_compute_us, 0);
+  if (link_.gigabytes_per_second > 0) {
+    const StagePair link = paced_link_time(bytes_, link_.gigabytes_per_second);
+    row.t_link_us = link.sum();
+    row.t_stage_bound_us =
+        stage_bound(split_compute(row.t_compute_us, shared_.data.desc().gated), link);
+    row.efficiency = efficiency(row.t_layer_us, row.t_compute_us, link.sum());
+    if (link.sum() > 0) {
+      row.hidden_share = hidden_share(row.t_layer_us, row.t_compute_us, link.sum());
+    }
+  }
+  row.speedup_vs_sequential = median(sequential.layer_us) / row.t_layer_us;
+  row.bytes_link = bytes_.total;
+  row.workspace_bytes = layer_->workspace_bytes();
+  row.link = link_;
+  row.checked_tokens = checked_tokens_;
+  row.total_tokens = bench_.tokens;
+  return row;
+}
+
+void BenchRank::step_done(const char* phase) {
+  if (rank_ != 0 || !shared_.progress) return;
+  ++steps_done_;
+  shared_.progress({phase, std::min(1.0, static_cast<double>(steps_done_) /
+                                             static_cast<double>(shared_.steps_planned))});
+}
+
+// By rank 0's clock, so that all ranks stop together.
+bool BenchRank::out_of_time() const {
+  if (bench_.soft_limit_seconds <= 0) return false;
+  const std::int64_t elapsed = now_ns() - started_ns_;
+  std::vector<std::int64_t> all(world_.size());
+  world_.all_gather(&elapsed, all.data(), sizeof(elapsed));
+  return static_cast<double>(all[0]) * 1e-9 > bench_.soft_limit_seconds;
+}
+
+}  // namespace comet

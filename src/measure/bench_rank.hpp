@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// BenchRank: one rank's part of a benchmark case. All ranks take the same steps, because what they
+// decide by is gathered from all of them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "comet/layer.hpp"
+#include "measure/bench_case.hpp"
+#include "measure/bench_data.hpp"
+#include "measure/figures.hpp"
+#include "measure/oracle_check.hpp"
+
+namespace comet {
+
+/// What the ranks share. Ranks write apart, or rank 0 alone, and meet before others read.
+struct BenchShared {
+  const BenchCase& bench;
+  const BenchData& data;
+  const ProgressSink& progress;
+  std::int64_t block_m = 0;
+  std::int64_t block_n = 0;
+  std::int64_t panel = 0;
+  int workers = 0;
+  std::int64_t steps_planned = 1;                ///< For progress.
+  std::vector<std::vector<std::byte>> expected;  ///< [W] y of the first sequential call.
+  std::vector<BenchRow> rows;                    ///< From rank 0.
+};
+
+class BenchRank {
+ public:
+  BenchRank(BenchShared& shared, World& world);
+
+  /// Runs the case; rank 0 leaves the rows. Collective.
+  void run();
+
+ private:
+  /// One call's times, maxima over ranks, in microseconds.
+  struct CallTimes {
+    double layer_us = 0;
+    double plan_us = 0;
+    double publish_us = 0;
+  };
+  /// A schedule with its options and its rounds.
+  struct Contender {
+    Schedule schedule = Schedule::sequential;
+    ForwardOptions options = {};
+    std::vector<double> layer_us = {}, plan_us = {}, publish_us = {};
+  };
+
+  void establish_truth();
+  void check_truth();
+  void set_up_link();
+  std::vector<std::int64_t> groups_to_try() const;
+  ForwardOptions tune(Schedule schedule);
+  void run_rounds(std::vector<Contender>& contenders);
+  BenchRow make_row(const Contender& contender, const Contender& sequential) const;
+  CallTimes timed_call(const ForwardOptions& options);
+  void step_done(const char* phase);
+  bool out_of_time() const;
+
+  BenchShared& shared_;
+  const BenchCase& bench_;
+  World& world_;
+  const int rank_;
+  std::unique_ptr<MoeLayer> layer_;
+  std::vector<std::byte> y_;
+  LinkBytes bytes_;
+  LinkSpec link_;
+  double rough_compute_us_ = 0;     // before the rounds, for the link and the choice of groups
+  std::vector<double> compute_us_;  // one per round
+  std::int64_t checked_tokens_ = 0;
+  std::int64_t steps_done_ = 0;
+  std::int64_t started_ns_ = 0;
+};
+
+}  // namespace comet

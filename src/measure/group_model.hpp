@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model of how long comet takes with G groups, from bounds alone, until a tuner exists: one
+// computing server and one link per rank, both busy whenever they have something to do.
+//
+// The link first pulls the groups in order, then sends panels as they get ready. Computation goes
+// A0 B0 A1 B1 ... (A the first GEMM, B the second). A is cut into as many slices as an expert has
+// tiles in a group; a slice waits for its part of the group's rows, of which the rank's own are
+// there at once. So G = 1 costs what two stages cost, more groups let the link work through both,
+// and each group pays for its half-empty last tiles.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "measure/figures.hpp"
+
+namespace comet {
+
+/// What the model knows of a case.
+struct GroupModel {
+  StagePair compute;  ///< Of the two GEMMs with G = 1, in microseconds.
+  StagePair link;     ///< Of dispatch and combine.
+  std::int64_t world = 1;
+  std::int64_t panels = 1;
+};
+
+/// One choice of G with what it does to the tiles.
+struct GroupCandidate {
+  std::int64_t groups = 1;
+  double tiles_per_expert = 1;  ///< In one group, of experts that have rows.
+  double padding = 1;           ///< Row slots of all tiles over those with G = 1.
+};
+
+/// Predicted time of a call in microseconds, without copies, plan and signals.
+double predict_us(const GroupModel& model, const GroupCandidate& candidate);
+
+/// Candidates' groups, best prediction first; equal ones by fewer groups.
+std::vector<std::int64_t> rank_groups(const GroupModel& model,
+                                      std::span<const GroupCandidate> candidates);
+
+}  // namespace comet

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "measure/row_json.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "measure/build_info.hpp"
+
+namespace comet {
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json or_null(const std::optional<double>& value) {
+  return value ? ordered_json(*value) : ordered_json(nullptr);
+}
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (!line.starts_with("model name")) continue;
+    const std::size_t colon = line.find(": ");
+    if (colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown processor";
+}
+
+void add_case(const BenchCase& bench, ordered_json& object) {
+  object["suite"] = bench.suite;
+  object["model"] = bench.model;
+  object["tokens"] = bench.tokens;
+  object["hidden"] = bench.desc.hidden;
+  object["intermediate"] = bench.desc.intermediate;
+  object["experts"] = bench.desc.num_experts;
+  object["topk"] = bench.desc.topk;
+  object["ep"] = bench.parallel.ep;
+  object["tp"] = bench.parallel.tp;
+  object["world"] = "local";
+  object["ranks"] = bench.parallel.world_size();
+}
+
+void add_figures(const BenchRow& row, ordered_json& object) {
+  object["t_layer_us"] = row.t_layer_us;
+  object["t_layer_spread_us"] = row.t_layer_spread_us;
+  object["t_compute_us"] = row.t_compute_us;
+  object["t_link_us"] = or_null(row.t_link_us);
+  object["t_plan_us"] = row.t_plan_us;
+  object["t_stage_bound_us"] = or_null(row.t_stage_bound_us);
+  object["bytes_link"] = row.bytes_link;
+  object["hidden_share"] = or_null(row.hidden_share);
+  object["efficiency"] = row.efficiency;
+  object["speedup_vs_sequential"] = row.speedup_vs_sequential;
+  object["workspace_bytes"] = row.workspace_bytes;
+}
+
+}  // namespace
+
+RowOrigin make_origin(std::string command) {
+  return {.command = std::move(command),
+          .date = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))),
+          .device = processor_name()};
+}
+
+std::string row_json(const BenchCase& bench, const BenchRow& row, const RowOrigin& origin) {
+  ordered_json object;
+  add_case(bench, object);
+  object["backend"] = "cpu";
+  object["device"] = origin.device;
+  object["sms"] = nullptr;  // multiprocessors of a rank, on GPUs
+  object["link"] = to_string(bench.link);
+  object["routing"] = bench.routing_text;
+  object["schedule"] = to_string(row.schedule);
+  object["groups"] = row.groups;
+  object["n_c_dispatch"] = row.n_c_dispatch;
+  object["n_c_combine"] = row.n_c_combine;
+  object["chunks"] = row.chunks;
+  object["graph"] = false;
+  add_figures(row, object);
+  object["dtype"] = to_string(bench.desc.dtype);
+  object["link_gbs"] = row.link.gigabytes_per_second > 0
+                           ? ordered_json(row.link.gigabytes_per_second)
+                           : ordered_json(nullptr);
+  object["tile"] = fmt::format("{}x{}", row.block_m, row.block_n);
+  object["panel"] = row.panel;
+  object["placement"] = fmt::format("{} workers per rank", row.workers);
+  object["command"] = origin.command;
+  object["commit"] = build_commit();
+  object["evidence"] = build_evidence();
+  object["date"] = origin.date;
+  return object.dump();
+}
+
+}  // namespace comet

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <thread>
+
+#include "base/check.hpp"
+#include "base/int_math.hpp"
+#include "layout/layer_dims.hpp"
+#include "measure/bench_case.hpp"
+#include "measure/bench_rank.hpp"
+
+namespace comet {
+namespace {
+
+// One thread per processor in all, and at least two per rank, so that one can look after transfers
+// while the other computes.
+int choose_workers(std::int64_t world) {
+  const std::int64_t processors = std::max(1U, std::thread::hardware_concurrency());
+  return static_cast<int>(std::clamp<std::int64_t>(processors / world, 2, 64));
+}
+
+void check_case(const BenchCase& bench) {
+  check(bench.rounds >= 1 && bench.warmup >= 0, ErrorCode::invalid_argument,
+        "[bench] rounds {} and warm-up {}: at least 1 and 0", bench.rounds, bench.warmup);
+  check(!bench.schedules.empty() && !bench.chunk_degrees.empty(), ErrorCode::invalid_argument,
+        "[bench] {} schedules and {} chunk degrees: at least one each", bench.schedules.size(),
+        bench.chunk_degrees.size());
+}
+
+// Steps that BenchRank reports, at most; finalists and warm-up calls are not reported.
+std::int64_t count_steps(const BenchCase& bench) {
+  const auto degrees = static_cast<std::int64_t>(bench.chunk_degrees.size());
+  std::int64_t steps = 2;
+  for (const Schedule schedule : bench.schedules) {
+    steps += bench.rounds;
+    if (schedule == Schedule::pipelined) steps += 1 + 2 * degrees;
+    if (schedule == Schedule::comet) steps += 1 + (bench.groups > 0 ? 2 : 6);
+  }
+  return steps;
+}
+
+}  // namespace
+
+std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress) {
+  check_case(bench);
+  if (progress) progress({"making weights and tokens", 0});
+  const BenchData data(bench);
+  const auto world = static_cast<int>(bench.parallel.world_size());
+  LayerDims dims = make_layer_dims(data.desc(), bench.parallel, 0);
+  dims.block_m = bench.block_m;
+  dims.block_n = bench.block_n;
+  choose_tile(dims);
+  const std::int64_t wished_panel =
+      bench.panel > 0 ? std::min(bench.panel, dims.hidden) : ceil_div(dims.hidden, 8);
+  BenchShared shared{.bench = bench,
+                     .data = data,
+                     .progress = progress,
+                     .block_m = dims.block_m,
+                     .block_n = dims.block_n,
+                     .panel = round_up(wished_panel, dims.block_n),
+                     .workers = bench.workers > 0 ? bench.workers : choose_workers(world),
+                     .steps_planned = count_steps(bench),
+                     .expected = std::vector<std::vector<std::byte>>(world),
+                     .rows = {}};
+  const bool is_auto =
+      bench.link.kind == LinkSpec::Kind::paced && bench.link.gigabytes_per_second == 0;
+  run_local_world(world, {.link = is_auto ? LinkSpec{} : bench.link},
+                  [&](World& ranks) { BenchRank(shared, ranks).run(); });
+  return shared.rows;
+}
+
+}  // namespace comet
