@@ -23,7 +23,11 @@ if(NOT DEFINED OUT)
     DEPENDS ${evidence_sources} ${evidence_head} ${PROJECT_SOURCE_DIR}/cmake/CometEvidence.cmake
     COMMENT "Hashing the sources that decide measurements"
     VERBATIM)
-  target_sources(comet PRIVATE ${build_info})
+  # A command's output is known in its own folder only, so an object library compiles it.
+  add_library(comet_build_info OBJECT ${build_info})
+  target_include_directories(comet_build_info PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(comet_build_info PRIVATE comet_options)
+  target_sources(comet PRIVATE $<TARGET_OBJECTS:comet_build_info>)
   return()
 endif()
 

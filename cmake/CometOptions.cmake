@@ -4,7 +4,8 @@ target_compile_features(comet_options INTERFACE cxx_std_20)
 target_compile_options(comet_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
   -Wno-sign-conversion
-  -Wno-restrict)  # GCC 12 sees overlaps in std::string concatenation that are not there (bug 105651)
+  # GCC 12 sees overlaps in std::string concatenation that are not there (bug 105651).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 # A product and a sum fused in one place and not in another would break bitwise equality of the
 # schedules; GEMMs, where fusing pays, are the library's.
 target_compile_options(comet_options INTERFACE -ffp-contract=off)

@@ -74,6 +74,6 @@ check "format" format_check
 check "layers" python3 tools/check_layers.py
 check "registration" python3 tools/check_tests_registered.py
 check "public headers" python3 tools/check_headers.py --folder include -I "$build_dir/include"
-check "own headers" python3 tools/check_headers.py --folder src -I include -I "$build_dir/include"
+check "own headers" python3 tools/check_headers.py --folder src --skip-proved -I include -I "$build_dir/include"
 check "clang-tidy" tidy
 exit "$status"

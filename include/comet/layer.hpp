@@ -11,6 +11,7 @@
 #include "comet/desc.hpp"
 #include "comet/routing.hpp"
 #include "comet/tensor_view.hpp"
+#include "comet/trace.hpp"
 #include "comet/weights.hpp"
 #include "comet/world.hpp"
 
@@ -46,6 +47,13 @@ struct LayerOptions {
   std::shared_ptr<class Workspace> workspace = {};
 };
 
+/// Where in a call a probe is called.
+struct ProbePoint {
+  TraceKind phase = TraceKind::publish;  ///< What the worker is about to do; never a link_* kind.
+  int rank = 0;                          ///< Who.
+  int worker = 0;                        ///< Worker 0 is the caller's thread.
+};
+
 /// Chosen per call. All but n_c_* and `probe` must be equal on all ranks (checked).
 struct ForwardOptions {
   Schedule schedule = Schedule::comet;  ///< Order of the stages.
@@ -59,23 +67,26 @@ struct ForwardOptions {
   /// that; -1 chooses, 0 has every worker do both.
   int n_c_dispatch = -1;
   int n_c_combine = -1;  ///< See n_c_dispatch.
-  /// Called by workers between pieces of work, for tests that inject delays; null is free.
-  std::function<void(int rank, int worker)> probe = {};
+  /// Events of this rank's call are appended here; null (the default) costs nothing measurable.
+  Trace* trace = nullptr;
+  /// Called before each piece of work, for tests that inject delays and faults; null is free. What
+  /// it throws fails the world, as any exception in a worker does.
+  std::function<void(const ProbePoint&)> probe = {};
 };
 
 /// What one call did on this rank. Times in microseconds.
 struct CallStats {
-  double t_layer_us = 0;       ///< The whole call.
-  double t_publish_us = 0;     ///< Copying x, ids and weights to the symmetric buffer.
-  double t_plan_us = 0;        ///< Waiting for all headers, reading ids, planning.
-  std::int64_t rows = 0;       ///< Token copies computed by this rank.
-  std::int64_t tiles = 0;      ///< Row tiles of this rank.
+  double t_layer_us = 0;    ///< The whole call.
+  double t_publish_us = 0;  ///< Copying x, ids and weights to the symmetric buffer.
+  double t_plan_us = 0;     ///< Waiting for all headers, reading ids, planning.
+  std::int64_t rows = 0;    ///< Token copies computed by this rank.
+  std::int64_t tiles = 0;   ///< Row tiles of this rank.
   /// Payload over links to and from this rank, per stage; what a rank sends to itself counts not.
   std::int64_t dispatch_bytes_in = 0;
   std::int64_t dispatch_bytes_out = 0;
   std::int64_t combine_bytes_in = 0;
   std::int64_t combine_bytes_out = 0;
-  std::int64_t metadata_bytes_in = 0;      ///< Headers, ids and weights read from other ranks.
+  std::int64_t metadata_bytes_in = 0;  ///< Headers, ids and weights read from other ranks.
 };
 
 /// One layer on one rank. create, forward, replay_compute and destruction are collective. Not

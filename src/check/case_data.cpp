@@ -66,8 +66,8 @@ class Cutter {
         slice_begin_(rank % c.parallel.tp * slice_),
         size_(static_cast<std::int64_t>(size_of(c.desc.dtype))) {}
 
-  RankWeights cut() {
-    RankWeights result;
+  CaseRankWeights cut() {
+    CaseRankWeights result;
     switch (c_.form) {
       case WeightForm::fused:
         cut_fused(result);
@@ -117,7 +117,7 @@ class Cutter {
     }
   }
 
-  void cut_fused(RankWeights& result) const {
+  void cut_fused(CaseRankWeights& result) const {
     result.buffers.emplace_back(count() * w13_elements() * size_);
     result.buffers.emplace_back(count() * hidden_ * slice_ * size_);
     for (std::int64_t local = 0; local < count(); ++local) {
@@ -128,7 +128,7 @@ class Cutter {
                                 slice_, hidden_);
   }
 
-  void cut_listed(RankWeights& result) const {
+  void cut_listed(CaseRankWeights& result) const {
     for (std::int64_t local = 0; local < count(); ++local) {
       Bytes& w13 = result.buffers.emplace_back(w13_elements() * size_);
       copy_w13(local, w13.data());
@@ -141,7 +141,7 @@ class Cutter {
                                  slice_, hidden_);
   }
 
-  void cut_separate(RankWeights& result) const {
+  void cut_separate(CaseRankWeights& result) const {
     const auto padded = [&](std::int64_t rows, std::int64_t cols) {
       ExpertMatrices matrices{.row_stride = cols + kPadding};
       matrices.expert_stride = rows * matrices.row_stride + kPadding;

@@ -15,10 +15,10 @@ namespace comet {
 using Bytes = std::vector<std::byte>;
 
 /// Weights of one rank. Owns what `view` points to; can be moved, not copied.
-struct RankWeights {
-  RankWeights() = default;
-  RankWeights(RankWeights&&) = default;
-  RankWeights& operator=(RankWeights&&) = default;
+struct CaseRankWeights {
+  CaseRankWeights() = default;
+  CaseRankWeights(CaseRankWeights&&) = default;
+  CaseRankWeights& operator=(CaseRankWeights&&) = default;
 
   MoeWeights view;
   std::vector<Bytes> buffers;
@@ -27,7 +27,7 @@ struct RankWeights {
 
 struct CaseWeights {
   Bytes gate, up, down;  ///< Whole experts: [E, I, H], [E, I, H], [E, H, I]; gate may be empty.
-  std::vector<RankWeights> ranks;
+  std::vector<CaseRankWeights> ranks;
 
   OracleWeights oracle() const noexcept { return {gate.data(), up.data(), down.data()}; }
 };

@@ -20,18 +20,18 @@ void sleep_us(std::int64_t microseconds) {
 
 // A delay between pieces of work. Which call of the probe meets which number depends on how the
 // workers interleave; the numbers themselves come from the seed.
-std::function<void(int, int)> make_probe(const Case& c, std::uint64_t seed) {
+std::function<void(const ProbePoint&)> make_probe(const Case& c, std::uint64_t seed) {
   if (c.delays == DelayKind::none) return {};
   auto count = std::make_shared<std::atomic<std::uint64_t>>(0);
   const auto slow = static_cast<int>(Rng(seed).next() % static_cast<std::uint64_t>(c.world_size()));
   if (c.delays == DelayKind::slow_rank) {
-    return [=](int rank, int) {
-      if (rank != slow) return;
+    return [=](const ProbePoint& at) {
+      if (at.rank != slow) return;
       Rng rng(seed, count->fetch_add(1, std::memory_order_relaxed));
       if (rng.one_in(8)) sleep_us(rng.between(0, 200));
     };
   }
-  return [=](int, int) {
+  return [=](const ProbePoint&) {
     Rng rng(seed, count->fetch_add(1, std::memory_order_relaxed));
     if (!rng.one_in(8)) return;
     if (rng.one_in(4)) {
@@ -107,7 +107,7 @@ Run make_run(const Case& c, Schedule schedule, std::uint64_t stream, const Forwa
   Run run;
   run.label = fmt::format("{} (run {}, groups {}, panel {}, chunk {}, n_c", to_string(schedule),
                           stream, shared.groups, shared.panel, shared.chunk);
-  const std::function<void(int, int)> probe = make_probe(c, rng.next());
+  const std::function<void(const ProbePoint&)> probe = make_probe(c, rng.next());
   for (const LayerOptions& rank : c.options) {
     ForwardOptions options = shared;
     options.schedule = schedule;

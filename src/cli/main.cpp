@@ -2,12 +2,14 @@
 // The `comet` command: parses, runs the chosen subcommand, and turns failures into one line on
 // standard error and an exit code.
 #include <CLI/CLI.hpp>
+#include <memory>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/help_format.hpp"
 #include "cli/output.hpp"
 #include "comet/error.hpp"
 #include "comet/version.hpp"
@@ -17,10 +19,7 @@ namespace {
 
 // Every subcommand, in the order of `comet --help`.
 constexpr void (*kCommands[])(CLI::App&, Context&) = {
-    add_info,
-    add_plan,
-    add_run,
-    add_check,
+    add_info, add_plan, add_run, add_check, add_bench,
 };
 
 constexpr const char* kDescription =
@@ -42,7 +41,7 @@ Errors are one line on standard error.)";
 
 void set_up(CLI::App& app, Context& context) {
   app.require_subcommand(1);
-  app.get_formatter()->column_width(30);
+  app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", std::string("comet ") + COMET_VERSION_STRING,
                        "Print the version and exit");
   app.footer(kFooter);

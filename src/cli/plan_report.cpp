@@ -59,7 +59,8 @@ std::string rank_text(const PlanSummary& summary, std::int64_t index) {
 nlohmann::ordered_json query_json(const PlanReport& report) {
   const MoeDesc& desc = report.query.desc;
   nlohmann::ordered_json json;
-  json["model"] = report.model.empty() ? nlohmann::ordered_json() : report.model;
+  json["model"] =
+      report.model.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(report.model);
   json["experts"] = desc.num_experts;
   json["topk"] = desc.topk;
   json["hidden"] = desc.hidden;

@@ -119,7 +119,7 @@ void add_run(CLI::App& app, Context& context) {
   command
       ->add_option("--tokens", flags->tokens,
                    "A safetensors file with x [T, H], or random:<T>; split evenly over ranks")
-      ->type_name("FILE|random:T")
+      ->type_name("SOURCE")
       ->required();
   add_unsigned(*command, "--seed", flags->seed, "Of random tokens");
   command->add_option("--out", flags->out, "Write y [T, H] to this safetensors file")

@@ -11,6 +11,12 @@ bool FailureBoard::report(int rank, ErrorCode code, const std::string& sentence)
   return true;
 }
 
+void FailureBoard::clear() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  record_.reset();
+  failed_.store(false, std::memory_order_release);
+}
+
 void FailureBoard::rethrow(int rank) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!record_) throw Error(ErrorCode::internal, "[world] rethrow: no failure was recorded");

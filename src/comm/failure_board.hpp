@@ -20,6 +20,9 @@ class FailureBoard {
   /// Records a fault of `rank`; returns false if there already was one.
   bool report(int rank, ErrorCode code, const std::string& sentence);
 
+  /// Forgets the record. Only while no rank is in a call: World::recover.
+  void clear();
+
   /// Throws the recorded fault: with its own code on the rank that reported it, on others with
   /// ErrorCode::timeout if it was one, else ErrorCode::peer. Throws Error(internal) without a
   /// record.

@@ -39,6 +39,12 @@ void PacedLink::set_rate(double gigabytes_per_second) noexcept {
   }
 }
 
+PacedLink::Clock::duration PacedLink::duration(std::int64_t bytes) const noexcept {
+  const double nanoseconds_per_byte = nanoseconds_per_byte_.load(std::memory_order_relaxed);
+  return std::chrono::duration_cast<Clock::duration>(
+      std::chrono::nanoseconds(std::llround(static_cast<double>(bytes) * nanoseconds_per_byte)));
+}
+
 PacedLink::Clock::time_point PacedLink::book(int source, int destination, std::int64_t bytes,
                                              Clock::time_point now) noexcept {
   const double nanoseconds_per_byte = nanoseconds_per_byte_.load(std::memory_order_relaxed);

@@ -23,6 +23,9 @@ class PacedLink {
   void set_rate(double gigabytes_per_second) noexcept;
   bool paced() const noexcept { return nanoseconds_per_byte_.load(std::memory_order_relaxed) > 0; }
 
+  /// How long `bytes` occupy a clock; zero if the link is not paced.
+  Clock::duration duration(std::int64_t bytes) const noexcept;
+
   /// Books `bytes` from rank `source` to rank `destination` from `now` on and returns when they
   /// have arrived; `now` itself if the link is not paced or the ranks are the same.
   Clock::time_point book(int source, int destination, std::int64_t bytes,

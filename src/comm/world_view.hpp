@@ -10,6 +10,7 @@
 #include "comm/doorbell.hpp"
 #include "comm/failure_board.hpp"
 #include "comm/paced_link.hpp"
+#include "comm/progress_board.hpp"
 
 namespace comet {
 
@@ -20,6 +21,9 @@ struct WorldView {
   Doorbell* const* doorbells = nullptr;  ///< [size] one per rank.
   PacedLink* link = nullptr;
   FailureBoard* failures = nullptr;
+  ProgressBoard* progress = nullptr;
+  /// Calls that this rank has begun, of all layers together. Only its own thread uses it.
+  std::uint32_t epoch = 0;
   std::chrono::steady_clock::duration timeout{};
 
   Doorbell& doorbell() const noexcept { return *doorbells[rank]; }

@@ -7,6 +7,7 @@
 #include "backend/cpu/engine.hpp"
 #include "backend/ref/reference.hpp"
 #include "base/check.hpp"
+#include "base/trace_span.hpp"
 #include "comet/layer.hpp"
 #include "layer/agree.hpp"
 #include "layer/publish.hpp"
@@ -83,6 +84,7 @@ class CpuMoeLayer final : public MoeLayer {
   std::shared_ptr<Workspace> workspace() const noexcept override { return workspace_; }
 
  private:
+  TraceSpan begin(const ForwardOptions& options, TraceKind phase) const;
   RunConfig make_config(const ForwardOptions& options) const;
   std::optional<InputFault> find_option_fault(const ForwardOptions& options) const;
   void run(const ForwardOptions& options, const RunConfig& config, std::uint32_t epoch,
@@ -91,6 +93,7 @@ class CpuMoeLayer final : public MoeLayer {
   void check_capacity(const PlanProblem& problem) const;
   EngineCall make_engine_call(const ForwardOptions& options, const RunConfig& config,
                               std::uint32_t epoch, const MatrixView& y) const;
+  void abandon(std::uint32_t epoch, const MatrixView& y, std::int64_t tokens) const;
   void fill_with_nan(const MatrixView& y, std::int64_t tokens) const;
 
   const MoeDesc desc_;
@@ -110,6 +113,15 @@ class CpuMoeLayer final : public MoeLayer {
   PlanScratch plan_scratch_;
   std::optional<EngineCall> last_call_;  // for replay_compute
 };
+
+// Every phase outside the engine begins here: the probe, then its interval in the trace.
+TraceSpan CpuMoeLayer::begin(const ForwardOptions& options, TraceKind phase) const {
+  if (options.probe) options.probe({phase, dims_.rank, 0});
+  TraceEvent event;
+  event.kind = phase;
+  event.rank = dims_.rank;
+  return TraceSpan(options.trace, event);
+}
 
 RunConfig CpuMoeLayer::make_config(const ForwardOptions& options) const {
   RunConfig config;
@@ -141,7 +153,7 @@ std::optional<InputFault> CpuMoeLayer::find_option_fault(const ForwardOptions& o
 
 CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& routing,
                                const MatrixView& y, const ForwardOptions& options) {
-  const WorldView& world = world_.view();
+  WorldView& world = world_.view();
   if (world.failures->failed()) world.failures->rethrow(world.rank);
   const Clock::time_point start = Clock::now();
   CallStats stats;
@@ -149,17 +161,28 @@ CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rout
   if (!fault) fault = find_input_fault(dims_, desc_.dtype, x, routing, y);
   const RunConfig config =
       make_config(fault ? ForwardOptions{.schedule = options.schedule} : options);
-  const std::uint32_t epoch = workspace_->next_epoch();
+  const std::uint32_t epoch = ++world.epoch;
   last_call_.reset();
   try {
-    publish(*workspace_, dims_, epoch,
-            config_hash(desc_, parallel_, dims_, config, max_rows_, layer_id_), x, routing, fault);
+    {
+      const TraceSpan span = begin(options, TraceKind::publish);
+      world.progress->set(world.rank, {epoch, Stage::publish, -1});
+      publish(*workspace_, dims_, epoch,
+              config_hash(desc_, parallel_, dims_, config, max_rows_, layer_id_), x, routing,
+              fault);
+    }
     stats.t_publish_us = microseconds_since(start);
     run(options, config, epoch, y, stats);
-  } catch (const Error&) {
-    fill_with_nan(y, routing.tokens);
+  } catch (const Error&) {  // all ranks throw alike, or the world has failed
+    abandon(epoch, y, routing.tokens);
     throw;
+  } catch (const std::exception& error) {  // the others must not wait for this rank
+    abandon(epoch, y, routing.tokens);
+    world.report_failure(ErrorCode::internal,
+                         fmt::format("[forward] rank {}: {}", world.rank, error.what()));
+    world.failures->rethrow(world.rank);
   }
+  world.progress->set(world.rank, {epoch, Stage::idle, -1});
   stats.t_layer_us = microseconds_since(start);
   return stats;
 }
@@ -167,9 +190,14 @@ CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rout
 void CpuMoeLayer::run(const ForwardOptions& options, const RunConfig& config, std::uint32_t epoch,
                       const MatrixView& y, CallStats& stats) {
   const Clock::time_point start = Clock::now();
-  read_headers(*workspace_, dims_, epoch, published_);
+  {
+    const TraceSpan span = begin(options, TraceKind::headers);
+    read_headers(*workspace_, dims_, epoch, published_);
+  }
   stats.metadata_bytes_in = published_.metadata_bytes_in;
+  const WorldView& world = world_.view();
   if (options.schedule == Schedule::reference) {
+    world.progress->set(world.rank, {epoch, Stage::reference, -1});
     run_reference({.desc = &desc_,
                    .dims = dims_,
                    .weights = weights_,
@@ -183,12 +211,18 @@ void CpuMoeLayer::run(const ForwardOptions& options, const RunConfig& config, st
                   world_.view());
     return;
   }
-  plan_call(config, stats);
+  {
+    world.progress->set(world.rank, {epoch, Stage::plan, -1});
+    const TraceSpan span = begin(options, TraceKind::plan);
+    plan_call(config, stats);
+  }
   stats.t_plan_us = microseconds_since(start);
+  world.progress->set(world.rank, {epoch, Stage::dispatch_gemm, -1});
   const EngineCall call = make_engine_call(options, config, epoch, y);
   engine_.run(call);
   last_call_ = call;
   last_call_->probe = nullptr;
+  last_call_->trace = nullptr;
 }
 
 void CpuMoeLayer::plan_call(const RunConfig& config, CallStats& stats) {
@@ -237,7 +271,8 @@ EngineCall CpuMoeLayer::make_engine_call(const ForwardOptions& options, const Ru
                   .n_c_dispatch = choose(options.n_c_dispatch),
                   .n_c_combine = choose(options.n_c_combine),
                   .reserved_roles = false,
-                  .probe = options.probe ? &options.probe : nullptr};
+                  .probe = options.probe ? &options.probe : nullptr,
+                  .trace = options.trace};
   if (options.schedule == Schedule::sequential) call.n_c_dispatch = call.n_c_combine = 0;
   if (options.schedule == Schedule::pipelined) {
     // The same workers are reserved for the copies of both stages, and at least one computes.
@@ -246,6 +281,11 @@ EngineCall CpuMoeLayer::make_engine_call(const ForwardOptions& options, const Ru
     call.reserved_roles = true;
   }
   return call;
+}
+
+void CpuMoeLayer::abandon(std::uint32_t epoch, const MatrixView& y, std::int64_t tokens) const {
+  world_.view().progress->set(dims_.rank, {epoch, Stage::idle, -1});
+  fill_with_nan(y, tokens);
 }
 
 void CpuMoeLayer::fill_with_nan(const MatrixView& y, std::int64_t tokens) const {

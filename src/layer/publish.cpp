@@ -57,14 +57,16 @@ void wait_for_headers(const Workspace& workspace, std::uint32_t epoch) {
   const WorldView& world = workspace.world().view();
   for (int source = 0; source < world.size; ++source) {
     std::uint32_t* slot = published_slot(workspace, world.rank, source);
+    if (has_reached(slot, epoch)) continue;
+    world.progress->set(world.rank, {epoch, Stage::publish, source});
     if (wait_until(world, [&] { return has_reached(slot, epoch); })) continue;
     const std::uint32_t seen = std::atomic_ref(*slot).load(std::memory_order_relaxed);
     world.report_failure(
         ErrorCode::timeout,
-        fmt::format("[publish] rank {} waited {} ms for rank {} to enter call {}, seen call {}",
+        fmt::format("[publish] rank {} waited {} ms for rank {} to enter call {}, seen call {}; {}",
                     world.rank,
                     std::chrono::duration_cast<std::chrono::milliseconds>(world.timeout).count(),
-                    source, epoch, seen));
+                    source, epoch, seen, world.progress->describe_cause(source)));
     world.failures->rethrow(world.rank);
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Workspace: the one symmetric allocation that all layers of a rank share, and its epoch.
+// Workspace: the one symmetric allocation that all layers of a rank share.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,7 @@
 
 namespace comet {
 
-/// One per rank; used by the rank's thread only. Epochs count calls of all layers together, since
-/// their signals share the slots.
+/// One per rank; used by the rank's thread only.
 class Workspace {
  public:
   explicit Workspace(World& world) : world_(&world) {}
@@ -26,14 +25,12 @@ class Workspace {
 
   /// The same on all ranks: layers are created collectively.
   std::int64_t next_layer_id() noexcept { return num_layers_++; }
-  std::uint32_t next_epoch() noexcept { return ++epoch_; }
 
  private:
   World* world_;
   WorkspaceSizes sizes_;
   WorkspaceLayout layout_{};
   SymmetricBuffer buffer_;
-  std::uint32_t epoch_ = 0;
   std::int64_t num_layers_ = 0;
 };
 

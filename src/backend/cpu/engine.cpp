@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/check.hpp"
+#include "base/trace_span.hpp"
 
 namespace comet {
 namespace {
@@ -24,14 +25,14 @@ constexpr std::size_t kMostOutstandingHelper = 2;
 // died.
 constexpr std::chrono::milliseconds kLongestSleep(50);
 
-struct Transfer {
+}  // namespace
+
+struct CpuEngine::Transfer {
   Clock::time_point end;  // when the paced link has delivered it
   bool is_pull;
   PullPiece pull;
   PushPiece push;
 };
-
-}  // namespace
 
 struct CpuEngine::Worker {
   int index = 0;
@@ -39,6 +40,9 @@ struct CpuEngine::Worker {
   std::vector<Transfer> transfers;  // outstanding
   std::int64_t seen_remaining = 0;  // the rank's progress when this worker last saw it move
   Clock::time_point moved;
+  bool told_waiting = false;  // the progress board says that the rank waits
+  Trace events;               // of this call, appended to the caller's trace at its end
+  Trace* trace = nullptr;     // &events, or null if tracing is off
 };
 
 CpuEngine::CpuEngine(const MoeDesc& desc, const LayerDims& dims, const MoeWeights& weights,
@@ -68,6 +72,8 @@ void CpuEngine::run_workers() {
   for (const auto& worker : workers_) {
     worker->transfers.clear();
     worker->seen_remaining = -1;
+    worker->events.clear();
+    worker->trace = state_.call().trace != nullptr ? &worker->events : nullptr;
   }
   pool_.run([this](int index) {
     const SingleThreadedGemm single_threaded;
@@ -76,20 +82,26 @@ void CpuEngine::run_workers() {
     } catch (const Error& error) {
       world_.report_failure(error.code(), error.what());
     } catch (const std::exception& error) {
-      world_.report_failure(ErrorCode::internal,
-                 fmt::format("[engine] rank {} worker {}: {}", dims_.rank, index, error.what()));
+      world_.report_failure(ErrorCode::internal, fmt::format("[engine] rank {} worker {}: {}",
+                                                             dims_.rank, index, error.what()));
     }
   });
+  for (const auto& worker : workers_) {
+    if (worker->trace == nullptr) continue;
+    Trace& trace = *state_.call().trace;
+    trace.insert(trace.end(), worker->events.begin(), worker->events.end());
+  }
   if (world_.failures->failed()) world_.failures->rethrow(dims_.rank);
 }
 
 void CpuEngine::work(Worker& worker) {
-  const EngineCall& call = state_.call();
   for (;;) {
     const std::uint32_t rung = world_.doorbell().value();
     if (world_.failures->failed()) return;
-    if (call.probe != nullptr && *call.probe) (*call.probe)(dims_.rank, worker.index);
-    if (step(worker)) continue;
+    if (step(worker)) {
+      if (worker.told_waiting) tell_progress(worker, false);
+      continue;
+    }
     if (state_.finished()) return;
     if (idle_too_long(worker)) {
       world_.report_failure(ErrorCode::timeout, expiry_sentence(worker));
@@ -106,20 +118,21 @@ bool CpuEngine::step(Worker& worker) {
   const bool communicates = worker.index >= num_workers() - n_c;
   if (complete_transfer(worker)) return true;
   if (n_c == 0) {  // all do both; the link is fed first, because it works by itself
-    return issue_transfer(worker, kMostOutstanding) || gather() || sum_home() || compute(worker);
+    return issue_transfer(worker, kMostOutstanding) || gather(worker) || sum_home(worker) ||
+           compute(worker);
   }
   if (call.reserved_roles) return step_reserved(worker, communicates);
   if (communicates) {
-    return issue_transfer(worker, kMostOutstanding) || sum_home() || gather() ||
+    return issue_transfer(worker, kMostOutstanding) || sum_home(worker) || gather(worker) ||
            (worker.transfers.empty() && compute(worker));
   }
-  return gather() || compute(worker) || sum_home() ||
+  return gather(worker) || compute(worker) || sum_home(worker) ||
          issue_transfer(worker, kMostOutstandingHelper);
 }
 
 bool CpuEngine::step_reserved(Worker& worker, bool communicates) {
-  if (!communicates) return compute(worker) || (!state_.compute_left() && sum_home());
-  return issue_transfer(worker, kMostOutstanding) || gather() || sum_home();
+  if (!communicates) return compute(worker) || (!state_.compute_left() && sum_home(worker));
+  return issue_transfer(worker, kMostOutstanding) || gather(worker) || sum_home(worker);
 }
 
 bool CpuEngine::complete_transfer(Worker& worker) {
@@ -131,6 +144,10 @@ bool CpuEngine::complete_transfer(Worker& worker) {
   const Transfer transfer = *next;
   worker.transfers.erase(next);
   if (transfer.is_pull) {
+    TraceEvent pull = event(worker, TraceKind::pull);
+    pull.block = state_.call().plan->blocks[transfer.pull.block].block;
+    pull.peer = state_.call().plan->blocks[transfer.pull.block].source;
+    const TraceSpan span = begin(worker, pull);
     ops_.copy_rows(transfer.pull, state_);
     state_.pull_done();
     return true;
@@ -148,30 +165,62 @@ bool CpuEngine::issue_transfer(Worker& worker, std::size_t most_outstanding) {
   if (worker.transfers.size() >= most_outstanding) return false;
   const Plan& plan = *state_.call().plan;
   if (const auto pull = state_.take_pull()) {
-    const std::int32_t source = plan.blocks[pull->block].source;
-    worker.transfers.push_back(
-        {.end = world_.link->book(source, dims_.rank, ops_.pull_bytes(*pull), Clock::now()),
-         .is_pull = true,
-         .pull = *pull,
-         .push = {}});
+    book_transfer(worker, {.end = {}, .is_pull = true, .pull = *pull, .push = {}},
+                  plan.blocks[pull->block].source, dims_.rank, ops_.pull_bytes(*pull));
     return true;
   }
   if (const auto push = state_.take_push()) {
-    ops_.push_partials(*push);
     const std::int32_t home = plan.blocks[push->block].source;
-    worker.transfers.push_back(
-        {.end = world_.link->book(dims_.rank, home, ops_.push_bytes(*push), Clock::now()),
-         .is_pull = false,
-         .pull = {},
-         .push = *push});
+    {
+      TraceEvent sum = event(worker, TraceKind::push);
+      sum.peer = home;
+      sum.panel = push->panel;
+      sum.block = plan.blocks[push->block].block;
+      const TraceSpan span = begin(worker, sum);
+      ops_.push_partials(*push);
+    }
+    book_transfer(worker, {.end = {}, .is_pull = false, .pull = {}, .push = *push}, dims_.rank,
+                  home, ops_.push_bytes(*push));
     return true;
   }
   return false;
 }
 
-bool CpuEngine::gather() {
+void CpuEngine::book_transfer(Worker& worker, Transfer transfer, std::int32_t source,
+                              std::int32_t destination, std::int64_t bytes) {
+  transfer.end = world_.link->book(source, destination, bytes, Clock::now());
+  worker.transfers.push_back(transfer);
+  if (worker.trace == nullptr || source == destination || !world_.link->paced()) return;
+  TraceEvent link = event(worker, transfer.is_pull ? TraceKind::link_pull : TraceKind::link_push);
+  link.peer = transfer.is_pull ? source : destination;
+  const auto since_start = [](Clock::time_point time) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  };
+  link.begin_ns = since_start(transfer.end - world_.link->duration(bytes));
+  link.end_ns = since_start(transfer.end);
+  worker.events.push_back(link);
+}
+
+TraceSpan CpuEngine::begin(const Worker& worker, const TraceEvent& event) const {
+  const EngineCall& call = state_.call();
+  if (call.probe != nullptr) (*call.probe)({event.kind, dims_.rank, worker.index});
+  return TraceSpan(worker.trace, event);
+}
+
+TraceEvent CpuEngine::event(const Worker& worker, TraceKind kind) const {
+  TraceEvent event;
+  event.kind = kind;
+  event.rank = dims_.rank;
+  event.worker = worker.index;
+  return event;
+}
+
+bool CpuEngine::gather(Worker& worker) {
   const auto piece = state_.take_gather();
   if (!piece) return false;
+  TraceEvent gather = event(worker, TraceKind::gather);
+  gather.block = state_.call().plan->blocks[piece->block].block;
+  const TraceSpan span = begin(worker, gather);
   ops_.copy_rows(*piece, state_);
   state_.gather_done();
   return true;
@@ -181,6 +230,11 @@ bool CpuEngine::compute(Worker& worker) {
   const auto first = [&] {
     const auto piece = state_.take_first();
     if (!piece) return false;
+    TraceEvent gemm = event(worker, TraceKind::first_gemm);
+    gemm.tile = static_cast<std::int32_t>(piece->entry);
+    gemm.panel = piece->part;
+    gemm.group = state_.call().plan->tiles[piece->entry].group;
+    const TraceSpan span = begin(worker, gemm);
     ops_.first_gemm(piece->entry, piece->part, worker.scratch);
     state_.first_done(piece->entry);
     return true;
@@ -188,6 +242,11 @@ bool CpuEngine::compute(Worker& worker) {
   const auto second = [&] {
     const auto piece = state_.take_second();
     if (!piece) return false;
+    TraceEvent gemm = event(worker, TraceKind::second_gemm);
+    gemm.tile = piece->tile;
+    gemm.panel = piece->panel;
+    gemm.group = state_.call().plan->tiles[piece->tile].group;
+    const TraceSpan span = begin(worker, gemm);
     ops_.second_gemm(*piece, worker.scratch);
     state_.second_done(*piece);
     return true;
@@ -197,9 +256,13 @@ bool CpuEngine::compute(Worker& worker) {
   return first() || second();
 }
 
-bool CpuEngine::sum_home() {
+bool CpuEngine::sum_home(Worker& worker) {
   const auto piece = state_.take_home();
   if (!piece) return false;
+  TraceEvent sum = event(worker, TraceKind::home_sum);
+  sum.block = piece->block;
+  sum.panel = piece->panel;
+  const TraceSpan span = begin(worker, sum);
   ops_.sum_home(*piece);
   state_.home_done();
   return true;
@@ -216,25 +279,40 @@ bool CpuEngine::idle_too_long(Worker& worker) const {
 }
 
 void CpuEngine::sleep(Worker& worker, std::uint32_t rung) {
-  Clock::time_point until = std::min(Clock::now() + kLongestSleep, worker.moved + world_.timeout);
+  const TraceSpan span = begin(worker, event(worker, TraceKind::wait));
+  const Clock::time_point now = Clock::now();
+  if (now - worker.moved >= kLongestSleep) tell_progress(worker, true);
+  Clock::time_point until = std::min(now + kLongestSleep, worker.moved + world_.timeout);
   for (const Transfer& transfer : worker.transfers) until = std::min(until, transfer.end);
   world_.doorbell().sleep(rung, until);
+}
+
+void CpuEngine::tell_progress(Worker& worker, bool waits) {
+  const Stage stage = state_.pulls_left() ? Stage::dispatch_gemm : Stage::gemm_combine;
+  const auto missing = waits ? state_.missing_partials() : std::nullopt;
+  // Lacking its own partials, a rank waits for one of its own workers: for no other rank.
+  const bool other = missing && missing->source != dims_.rank;
+  world_.progress->set(dims_.rank, {state_.call().epoch, stage, other ? missing->source : -1});
+  worker.told_waiting = waits;
 }
 
 std::string CpuEngine::expiry_sentence(const Worker& worker) const {
   const auto milliseconds =
       std::chrono::duration_cast<std::chrono::milliseconds>(world_.timeout).count();
   const auto missing = state_.missing_partials();
-  if (!missing) {
-    return fmt::format("[engine] rank {} worker {} saw no progress for {} ms with {} pieces left",
-                       dims_.rank, worker.index, milliseconds, state_.remaining());
+  if (!missing || missing->source == dims_.rank) {
+    return fmt::format(
+        "[engine] rank {} worker {} saw no progress for {} ms with {} pieces left; cause: rank {}, "
+        "another of its workers does not return",
+        dims_.rank, worker.index, milliseconds, state_.remaining(), dims_.rank);
   }
   const std::int64_t token = missing->piece.block * kTokenBlock;
   return fmt::format(
       "[gemm_combine] rank {} worker {} waited {} ms for rank {}: panel {} of tokens {}..{}, "
-      "expected epoch {}, seen {}",
+      "expected epoch {}, seen {}; {}",
       dims_.rank, worker.index, milliseconds, missing->source, missing->piece.panel, token,
-      min_of(state_.call().y.rows, token + kTokenBlock) - 1, state_.call().epoch, missing->seen);
+      min_of(state_.call().y.rows, token + kTokenBlock) - 1, state_.call().epoch, missing->seen,
+      world_.progress->describe_cause(missing->source));
 }
 
 }  // namespace comet

@@ -12,6 +12,7 @@
 #include "backend/cpu/engine_call.hpp"
 #include "backend/cpu/stage_ops.hpp"
 #include "backend/cpu/worker_pool.hpp"
+#include "base/trace_span.hpp"
 #include "comm/world_view.hpp"
 
 namespace comet {
@@ -36,6 +37,7 @@ class CpuEngine {
 
  private:
   struct Worker;
+  struct Transfer;
 
   void run_workers();
   void work(Worker& worker);
@@ -45,9 +47,16 @@ class CpuEngine {
   // Each does one piece of work and says so, or finds none ready.
   bool complete_transfer(Worker& worker);
   bool issue_transfer(Worker& worker, std::size_t most_outstanding);
-  bool gather();
+  bool gather(Worker& worker);
   bool compute(Worker& worker);
-  bool sum_home();
+  bool sum_home(Worker& worker);
+
+  void book_transfer(Worker& worker, Transfer transfer, std::int32_t source,
+                     std::int32_t destination, std::int64_t bytes);
+  TraceEvent event(const Worker& worker, TraceKind kind) const;
+  /// Every piece of work begins here: the probe, then its interval in the trace.
+  TraceSpan begin(const Worker& worker, const TraceEvent& event) const;
+  void tell_progress(Worker& worker, bool waits);
 
   bool idle_too_long(Worker& worker) const;
   void sleep(Worker& worker, std::uint32_t rung);

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <functional>
 
+#include "comet/layer.hpp"
 #include "comet/tensor_view.hpp"
+#include "comet/trace.hpp"
 #include "layout/run_config.hpp"
 #include "layout/workspace_layout.hpp"
 #include "plan/plan.hpp"
@@ -35,7 +37,8 @@ struct EngineCall {
   /// Communication workers only communicate and the others only compute, as on two queues with
   /// workers reserved for copies.
   bool reserved_roles = false;
-  const std::function<void(int rank, int worker)>* probe = nullptr;
+  const std::function<void(const ProbePoint&)>* probe = nullptr;  ///< Null is off.
+  Trace* trace = nullptr;  ///< Where to append the events of this call; null is off.
 
   std::int64_t parity() const noexcept { return epoch & 1U; }
 };

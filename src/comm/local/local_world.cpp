@@ -29,7 +29,11 @@ void check_equal_bytes(std::span<const Post> posts, std::string_view call) {
 }  // namespace
 
 LocalState::LocalState(int size)
-    : doorbells(std::make_unique<Doorbell[]>(size)), link(size), rendezvous(size) {
+    : doorbells(std::make_unique<Doorbell[]>(size)),
+      link(size),
+      progress(size),
+      rendezvous(size),
+      recovery(size) {
   for (int rank = 0; rank < size; ++rank) doorbell_pointers.push_back(&doorbells[rank]);
 }
 
@@ -41,6 +45,7 @@ LocalWorld::LocalWorld(std::shared_ptr<LocalState> state, int rank,
   view_.doorbells = state_->doorbell_pointers.data();
   view_.link = &state_->link;
   view_.failures = &state_->failures;
+  view_.progress = &state_->progress;
   view_.timeout = timeout_;
 }
 
@@ -100,6 +105,15 @@ void LocalWorld::set_link(const LinkSpec& link) {
   if (rank() == 0) state_->link.set_rate(pacing_rate(link));
   link_ = link;
   state_->rendezvous.meet(view_, post);
+}
+
+void LocalWorld::recover() {
+  view_.epoch = state_->recovery.meet(view_, [this] {
+    state_->rendezvous.reset();
+    state_->link.set_rate(pacing_rate(link_));  // also forgets what was booked
+    for (int rank = 0; rank < size(); ++rank) state_->progress.set(rank, {});
+    state_->failures.clear();
+  });
 }
 
 std::vector<std::unique_ptr<World>> make_local_world(int size, const LocalWorldOptions& options) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comet/world.hpp"
+#include "comm/local/recovery.hpp"
 #include "comm/local/rendezvous.hpp"
 #include "comm/local/symmetric_memory.hpp"
 #include "comm/world_view.hpp"
@@ -20,7 +21,9 @@ struct LocalState {
   std::vector<Doorbell*> doorbell_pointers;  // [size]
   PacedLink link;
   FailureBoard failures;
+  ProgressBoard progress;
   Rendezvous rendezvous;
+  Recovery recovery;
   SymmetricMemory memory;
 };
 
@@ -37,6 +40,7 @@ class LocalWorld final : public World {
   void all_gather(const void* in, void* out, std::size_t bytes) override;
   LinkSpec link() const override { return link_; }
   void set_link(const LinkSpec& link) override;
+  void recover() override;
   std::chrono::milliseconds timeout() const noexcept override { return timeout_; }
   WorldView& view() noexcept override { return view_; }
 

@@ -49,6 +49,12 @@ std::span<const Post> Rendezvous::meet(const WorldView& view, Post post) {
   return posts;
 }
 
+void Rendezvous::reset() {
+  for (int rank = 0; rank < size_; ++rank) {
+    arrivals_[rank].num_meetings.store(0, std::memory_order_seq_cst);
+  }
+}
+
 bool Rendezvous::has_met(std::uint64_t meeting) const noexcept {
   return std::all_of(arrivals_.get(), arrivals_.get() + size_, [&](const Arrival& arrival) {
     return arrival.num_meetings.load(std::memory_order_seq_cst) >= meeting;

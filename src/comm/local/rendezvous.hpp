@@ -40,6 +40,9 @@ class Rendezvous {
   /// throw).
   std::span<const Post> meet(const WorldView& view, Post post);
 
+  /// Forgets all meetings, also half-attended ones. Only while no rank is in one.
+  void reset();
+
  private:
   // Meetings that the rank has entered; written by that rank only.
   struct alignas(64) Arrival {

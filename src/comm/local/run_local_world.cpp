@@ -25,7 +25,8 @@ void report(const WorldView& view, const std::exception_ptr& exception) {
   try {
     std::rethrow_exception(exception);
   } catch (const Error& error) {
-    view.report_failure(error.code(), error.what());
+    view.report_failure(error.code(),
+                        fmt::format("[world] rank {} failed: {}", view.rank, error.what()));
   } catch (const std::exception& error) {
     view.report_failure(ErrorCode::internal,
                         fmt::format("[world] rank {} threw: {}", view.rank, error.what()));

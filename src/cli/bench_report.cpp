@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench_report.hpp"
+
+#include <fmt/format.h>
+
+namespace comet::cli {
+namespace {
+
+std::string milliseconds(double us) { return fmt::format("{:.2f} ms", us / 1000); }
+
+std::string scaled(const char* name, std::int64_t value, std::int64_t divisor) {
+  if (divisor == 1) return fmt::format("{} {}", name, value);
+  return fmt::format("{} {} (1/{})", name, value, divisor);
+}
+
+std::string shape_text(const BenchCase& bench, const Divisors& divisors) {
+  return fmt::format("{}: {} experts, top-{}, {}, {}, {}, {}, routing {}\n", bench.model,
+                     bench.desc.num_experts, bench.desc.topk,
+                     scaled("H", bench.desc.hidden, divisors.hidden),
+                     scaled("I", bench.desc.intermediate, divisors.intermediate),
+                     scaled("tokens", bench.tokens, divisors.tokens), to_string(bench.desc.dtype),
+                     bench.routing_text);
+}
+
+std::string world_text(const BenchCase& bench, const BenchRow& row) {
+  std::string link = "native link (memory)";
+  if (row.link.kind == LinkSpec::Kind::paced) {
+    link = fmt::format("EMULATED link of {:.4g} GB/s per rank and direction",
+                       row.link.gigabytes_per_second);
+    if (row.link.auto_ratio > 0) {
+      link += fmt::format(", set so that communication alone takes {:g}x computation alone",
+                          row.link.auto_ratio);
+    }
+  }
+  return fmt::format(
+      "  {} in-process ranks (ep {}, tp {}) x {} workers, tile {}x{}, panel {}\n  {}\n",
+      bench.parallel.world_size(), bench.parallel.ep, bench.parallel.tp, row.workers, row.block_m,
+      row.block_n, row.panel, link);
+}
+
+std::string bounds_text(const BenchRow& row) {
+  std::string text = fmt::format("  computation alone {}", milliseconds(row.t_compute_us));
+  if (row.t_link_us) text += fmt::format(", communication alone {}", milliseconds(*row.t_link_us));
+  if (row.t_stage_bound_us) {
+    text += fmt::format(", best without groups {}", milliseconds(*row.t_stage_bound_us));
+  }
+  return text + fmt::format(", {:.2f} MB over links\n", static_cast<double>(row.bytes_link) * 1e-6);
+}
+
+std::string check_text(const BenchRow& row) {
+  if (row.checked_tokens == 0)
+    return "  NOT checked against the oracle; schedules agree bit for bit\n";
+  return fmt::format(
+      "  checked: {} of {} tokens against the double-precision oracle, all calls bit for bit "
+      "equal\n",
+      row.checked_tokens, row.total_tokens);
+}
+
+std::string how(const BenchRow& row) {
+  std::string text;
+  if (row.schedule == Schedule::comet) text = fmt::format("groups {}", row.groups);
+  if (row.schedule == Schedule::pipelined) text = fmt::format("chunks {}", row.chunks);
+  if (!text.empty()) text += fmt::format(", n_c {}/{}", row.n_c_dispatch, row.n_c_combine);
+  return text;
+}
+
+std::string schedule_text(const BenchRow& row) {
+  return fmt::format("  {:<11} {:>10} {:>9}  {:>6.2f}x {:>7} {:>10.2f}  {:>8}   {}\n",
+                     to_string(row.schedule), milliseconds(row.t_layer_us),
+                     fmt::format("{:.2f}", row.t_layer_spread_us / 1000), row.speedup_vs_sequential,
+                     row.hidden_share ? fmt::format("{:.2f}", *row.hidden_share) : "-",
+                     row.efficiency, milliseconds(row.t_plan_us), how(row));
+}
+
+}  // namespace
+
+std::string bench_text(const BenchCase& bench, const Divisors& divisors,
+                       const std::vector<BenchRow>& rows) {
+  std::string text = shape_text(bench, divisors);
+  text += world_text(bench, rows.front()) + bounds_text(rows.front()) + check_text(rows.front());
+  text += fmt::format("  {:<11} {:>10} {:>9} {:>8} {:>7} {:>10}  {:>8}\n", "schedule", "time",
+                      "spread", "speedup", "hidden", "efficiency", "plan");
+  for (const BenchRow& row : rows) text += schedule_text(row);
+  return text;
+}
+
+}  // namespace comet::cli

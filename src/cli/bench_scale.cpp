@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench_scale.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/check.hpp"
+
+namespace comet::cli {
+namespace {
+
+// A row costs copies in proportion to H and products in proportion to H * I, so only I decides
+// their ratio: it stays as large as the time allows. H is the smallest that still has eight panels
+// of a sensible width, and tokens are what gives every rank's own tokens whole tiles.
+constexpr std::int64_t kDemoHidden = 256;
+constexpr std::int64_t kDemoIntermediate = 1792;
+constexpr std::int64_t kDemoTokensPerExpertShare = 192;  // rows per expert
+constexpr std::int64_t kDemoMostTokens = 4096;
+
+std::int64_t round_down(std::int64_t value, std::int64_t unit) {
+  return std::max(unit, value / unit * unit);
+}
+
+}  // namespace
+
+Scale parse_scale(std::string_view text) {
+  if (text == "none") return {};
+  if (text == "demo") return {.kind = Scale::Kind::demo};
+  std::int64_t factor = 0;
+  const char* const text_end = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), text_end, factor);
+  check(error == std::errc() && end == text_end && factor >= 1, ErrorCode::invalid_argument,
+        "[bench] unknown scale '{}': none, demo or a whole number of at least 1", text);
+  return {.kind = Scale::Kind::factor, .factor = factor};
+}
+
+Divisors scale_for(const Scale& scale, const MoeDesc& desc, std::int64_t tokens) {
+  if (scale.kind != Scale::Kind::demo) return {scale.factor, scale.factor, scale.factor};
+  const std::int64_t wished_tokens =
+      std::min(kDemoMostTokens, kDemoTokensPerExpertShare * desc.num_experts / desc.topk);
+  return {.hidden = std::max<std::int64_t>(1, desc.hidden / kDemoHidden),
+          .intermediate = std::max<std::int64_t>(
+              1, (desc.intermediate + kDemoIntermediate - 1) / kDemoIntermediate),
+          .tokens = std::max<std::int64_t>(1, tokens / wished_tokens)};
+}
+
+void apply(const Divisors& divisors, std::int64_t tp, MoeDesc& desc, std::int64_t& tokens) {
+  desc.hidden = round_down(desc.hidden / divisors.hidden, 8);
+  desc.intermediate = round_down(desc.intermediate / divisors.intermediate, 8 * tp);
+  tokens = std::max<std::int64_t>(tokens > 0 ? 1 : 0, tokens / divisors.tokens);
+}
+
+}  // namespace comet::cli

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/progress_board.hpp"
+
+#include <fmt/format.h>
+
+#include "base/name_table.hpp"
+
+namespace comet {
+namespace {
+
+constexpr NameTable<Stage, 6> kStages{{{Stage::idle, "idle"},
+                                       {Stage::publish, "publish"},
+                                       {Stage::plan, "plan"},
+                                       {Stage::dispatch_gemm, "dispatch_gemm"},
+                                       {Stage::gemm_combine, "gemm_combine"},
+                                       {Stage::reference, "reference"}}};
+
+}  // namespace
+
+std::string_view to_string(Stage stage) noexcept { return name_of(kStages, stage); }
+
+ProgressBoard::ProgressBoard(int size)
+    : size_(size), words_(std::make_unique<std::atomic<std::uint64_t>[]>(size)) {
+  for (int rank = 0; rank < size; ++rank) set(rank, {});
+}
+
+void ProgressBoard::set(int rank, const Progress& progress) noexcept {
+  const std::uint64_t word = (std::uint64_t{progress.epoch} << 32) |
+                             (std::uint64_t{static_cast<std::uint8_t>(progress.stage)} << 24) |
+                             static_cast<std::uint64_t>(progress.waits_for + 1);
+  words_[rank].store(word, std::memory_order_relaxed);
+}
+
+Progress ProgressBoard::get(int rank) const noexcept {
+  const std::uint64_t word = words_[rank].load(std::memory_order_relaxed);
+  return {static_cast<std::uint32_t>(word >> 32),
+          static_cast<Stage>(static_cast<std::uint8_t>(word >> 24)),
+          static_cast<std::int32_t>(word & 0xffffffU) - 1};
+}
+
+int ProgressBoard::find_cause(int direct) const noexcept {
+  int rank = direct;
+  for (int step = 0; step < size_; ++step) {  // a cycle, by stale words, ends anyway
+    const int next = get(rank).waits_for;
+    if (next < 0 || next >= size_ || next == rank) break;
+    rank = next;
+  }
+  return rank;
+}
+
+std::string ProgressBoard::describe_cause(int direct) const {
+  const int rank = find_cause(direct);
+  const Progress progress = get(rank);
+  if (progress.stage == Stage::idle) {
+    return progress.epoch == 0
+               ? fmt::format("cause: rank {}, has not entered a call yet", rank)
+               : fmt::format("cause: rank {}, not in a call since call {}", rank, progress.epoch);
+  }
+  return fmt::format("cause: rank {}, in {} of call {}", rank, to_string(progress.stage),
+                     progress.epoch);
+}
+
+}  // namespace comet

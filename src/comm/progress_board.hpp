@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// ProgressBoard: what every rank is doing and for whom it waits, so that an expired wait can name
+// the rank that waits for nobody in place of one that is itself held up.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace comet {
+
+/// Where in a call a rank is.
+enum class Stage : std::uint8_t { idle, publish, plan, dispatch_gemm, gemm_combine, reference };
+
+std::string_view to_string(Stage stage) noexcept;
+
+struct Progress {
+  std::uint32_t epoch = 0;  ///< Call that the rank is in, or that it finished last.
+  Stage stage = Stage::idle;
+  std::int32_t waits_for = -1;  ///< Rank, or -1 if it waits for nobody.
+};
+
+/// One word per rank, written by that rank, read by whoever reports an expiry. Orders nothing: it
+/// is a report, and a stale word only makes it less exact.
+class ProgressBoard {
+ public:
+  explicit ProgressBoard(int size);
+
+  void set(int rank, const Progress& progress) noexcept;
+  Progress get(int rank) const noexcept;
+
+  /// Follows who waits for whom from `direct`, the rank that a reporter in call `epoch` waits for,
+  /// to the rank that waits for nobody (or to the first one met twice).
+  int find_cause(int direct) const noexcept;
+
+  /// "cause: rank 3, in dispatch_gemm of call 7" or "cause: rank 3, not in a call since call 6".
+  std::string describe_cause(int direct) const;
+
+ private:
+  int size_;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> words_;  // epoch 32 | stage 8 | waits_for + 1: 24
+};
+
+}  // namespace comet

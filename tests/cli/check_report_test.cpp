@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What comet check says of failures, which a healthy engine never shows.
+#include "cli/check_report.hpp"
+
+#include <gtest/gtest.h>
+
+#include "io/expect_error.hpp"
+
+namespace comet::cli {
+namespace {
+
+TEST(CheckReport, FailureNamesTheCommandThatRunsItAgain) {
+  CheckOptions options;
+  options.cases = 100;
+  options.seed = 7;
+  options.calls = 20;
+  CheckSummary summary;
+  summary.cases = 12;
+  summary.failures.push_back({.index = 11, .case_line = "E=4 K=2", .sentence = "y[3, 5] differs"});
+  summary.stopped = true;
+  const std::string text = check_text(options, "comet,pipelined", summary);
+  EXPECT_TRUE(text.starts_with(
+      "FAILED seed 7 index 11: y[3, 5] differs\n  case:  E=4 K=2\n"
+      "  again: comet check --seed 7 --index 11 --schedules comet,pipelined --calls 20\n"
+      "check: 12 cases, world local, ranks "))
+      << text;
+  EXPECT_NE(text.find(", seed 7: 1 FAILED, stopped early ("), std::string::npos) << text;
+}
+
+TEST(CheckReport, NoFailure) {
+  CheckOptions options;
+  options.cases = 3;
+  CheckSummary summary;
+  summary.cases = 3;
+  summary.forwards = 27;
+  EXPECT_NE(check_text(options, "", summary).find(", seed 1: all passed (27 forward calls, "),
+            std::string::npos);
+}
+
+TEST(CheckReport, SchedulesAreReadInOrder) {
+  EXPECT_EQ(parse_schedules("comet,reference"),
+            (std::vector<Schedule>{Schedule::comet, Schedule::reference}));
+  for (const char* text : {"", ",", "comet,", "comet, reference", "Comet"}) {
+    expect_error(ErrorCode::invalid_argument, "unknown name", [&] { parse_schedules(text); });
+  }
+}
+
+}  // namespace
+}  // namespace comet::cli

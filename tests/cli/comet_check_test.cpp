@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// comet check: exactly one summary line, which names world, ranks and seed.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "cli/run_comet.hpp"
+
+namespace comet::cli {
+namespace {
+
+std::string line_of(const std::vector<std::string>& arguments) {
+  const Outcome outcome = run_comet(arguments);
+  EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  EXPECT_EQ(outcome.err, "") << "progress belongs on a terminal only";
+  EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 1) << outcome.out;
+  return outcome.out;
+}
+
+TEST(Check, RandomCasesPass) {
+  const std::string line = line_of({"check", "--random", "5", "--seed", "3", "--world", "local"});
+  EXPECT_TRUE(line.starts_with("check: 5 cases, world local, ranks ")) << line;
+  EXPECT_NE(line.find(", seed 3: all passed ("), std::string::npos) << line;
+  EXPECT_EQ(line, line_of({"check", "--random", "5", "--seed", "3"}));
+}
+
+TEST(Check, OneCaseByItsIndex) {
+  const std::string line = line_of({"check", "--seed", "3", "--index", "18446744073709551615"});
+  EXPECT_TRUE(line.starts_with("check: 1 case (index 18446744073709551615), world local, ranks "))
+      << line;
+}
+
+TEST(Check, FewerSchedulesAreFewerCalls) {
+  const auto forwards = [](const std::string& line) {
+    const std::size_t begin = line.find("passed (");
+    return begin == std::string::npos ? 0 : std::stoi(line.substr(begin + 8));
+  };
+  const int all = forwards(line_of({"check", "--random", "2"}));
+  const int some = forwards(line_of({"check", "--random", "2", "--schedules", "comet"}));
+  EXPECT_LT(some, all);
+  EXPECT_GT(some, 0);
+}
+
+TEST(Check, ManyCallsOfOneLayer) {
+  const std::string line = line_of({"check", "--random", "1", "--calls", "6"});
+  EXPECT_NE(line.find("1 case (index 0)"), std::string::npos) << line;
+}
+
+}  // namespace
+}  // namespace comet::cli

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// comet run on input that cannot be used: exit code 2, one sentence, and no output file touched.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "cli/run_comet.hpp"
+#include "io/safetensors.hpp"
+#include "io/temp_dir.hpp"
+
+namespace comet::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+Outcome run_on(const fs::path& directory, const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {"run", "--checkpoint", directory.string()};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return run_comet(arguments);
+}
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A copy of a good checkpoint, to be spoilt.
+struct SpoiltCheckpoint {
+  TempDir dir;
+  SpoiltCheckpoint() {
+    for (const char* name : {"config.json", "model.safetensors"}) {
+      fs::copy_file(checkpoint("mixtral") / name, dir / name);
+    }
+  }
+};
+
+TEST(RunErrors, CheckpointCutShort) {
+  const SpoiltCheckpoint spoilt;
+  const auto size = fs::file_size(spoilt.dir / "model.safetensors");
+  for (const auto kept :
+       {size / 2, size - 1, std::uintmax_t{100}, std::uintmax_t{7}, std::uintmax_t{0}}) {
+    fs::resize_file(spoilt.dir / "model.safetensors", kept);
+    expect_refusal(run_on(spoilt.dir.path(), {"--tokens", "random:4"}), 2, "model.safetensors");
+  }
+}
+
+TEST(RunErrors, HostileHeaders) {
+  const SpoiltCheckpoint spoilt;
+  const std::string huge(8, '\xff');
+  const std::string not_json = std::string("\x05\0\0\0\0\0\0\0", 8) + "hello";
+  const std::string nested = std::string("\x10\x27\0\0\0\0\0\0", 8) + std::string(10000, '[');
+  for (const std::string& bytes : {huge, not_json, nested}) {
+    spoilt.dir.write("model.safetensors", bytes);
+    expect_refusal(run_on(spoilt.dir.path(), {"--tokens", "random:4"}), 2, "model.safetensors");
+  }
+}
+
+TEST(RunErrors, BadConfig) {
+  const SpoiltCheckpoint spoilt;
+  for (const char* text : {"", "{", "[]", "{\"model_type\": \"gpt2\"}", "{\"model_type\": 3}"}) {
+    spoilt.dir.write("config.json", text);
+    expect_refusal(run_on(spoilt.dir.path(), {"--tokens", "random:4"}), 2, "config.json");
+  }
+}
+
+TEST(RunErrors, MissingThings) {
+  const TempDir empty;
+  expect_refusal(run_on(empty.path(), {"--tokens", "random:4"}), 2, "config.json");
+  expect_refusal(run_on(empty / "nowhere", {"--tokens", "random:4"}), 2, "nowhere");
+  expect_refusal(run_on(checkpoint("mixtral"), {"--tokens", "nofile.safetensors"}), 2,
+                 "nofile.safetensors");
+  expect_refusal(run_on(checkpoint("mixtral"), {"--tokens", "random:4", "--layer", "2"}), 2,
+                 "layer");
+}
+
+struct BadFlags {
+  std::vector<std::string> arguments;
+  const char* words;
+};
+
+TEST(RunErrors, ValuesThatDoNotFit) {
+  const std::vector<BadFlags> table = {
+      {{"--tokens", "random:x"}, "random:'x'"},
+      {{"--tokens", "random:"}, "random:''"},
+      {{"--tokens", "random:-1"}, "random:'-1'"},
+      {{"--tokens", "random:99999999999"}, "random:'99999999999'"},
+      {{"--tokens", "random:4", "--tp", "4"}, "intermediate"},
+      {{"--tokens", "random:4", "--world", "local:4", "--ep", "3"}, "ep * tp"},
+      {{"--tokens", "random:4", "--schedule", "fast"}, "unknown name 'fast'"},
+      {{"--tokens", "random:4", "--dtype", "f16"}, "unknown name 'f16'"},
+      {{"--tokens", "random:4", "--link", "paced:0"}, "unknown link 'paced:0'"},
+      {{"--tokens", "random:4", "--link", "paced:auto"}, "paced:<GB/s>"},
+      {{"--tokens", "random:4", "--workers", "100000"}, "--workers: '100000'"},
+      {{"--tokens", "random:4", "--out", "/nowhere/y.safetensors"}, "/nowhere/y.safetensors"},
+  };
+  for (const BadFlags& bad : table) {
+    expect_refusal(run_on(checkpoint("mixtral"), bad.arguments), 2, bad.words);
+  }
+}
+
+TEST(RunErrors, TokensOfAnotherShapeOrType) {
+  const TempDir dir;
+  const std::vector<float> values(64, 1.0F);
+  const auto write = [&](const char* name, StoredType type, std::vector<std::int64_t> shape) {
+    const TensorToWrite tensor{name, type, std::move(shape), values.data()};
+    write_safetensors(dir / "x", {&tensor, 1});
+    return run_on(checkpoint("mixtral"), {"--tokens", (dir / "x").string()});
+  };
+  expect_refusal(write("x", StoredType::f32, {4, 16}), 2, "shape [4, 16], needs [tokens, 32]");
+  expect_refusal(write("x", StoredType::f32, {64}), 2, "shape [64], needs [tokens, 32]");
+  expect_refusal(write("x", StoredType::f32, {1, 2, 32}), 2, "needs [tokens, 32]");
+  expect_refusal(write("x", StoredType::i32, {2, 32}), 2, "I32");
+  expect_refusal(write("tokens", StoredType::f32, {2, 32}), 2, "x");
+}
+
+TEST(RunErrors, OneBadTokenStopsAllRanksAndKeepsTheOldFile) {
+  const TempDir dir;
+  std::vector<float> values(8 * 32, 1.0F);
+  values[5 * 32 + 3] = std::nanf("");
+  const TensorToWrite x{"x", StoredType::f32, {8, 32}, values.data()};
+  write_safetensors(dir / "x", {&x, 1});
+  dir.write("y", "as before");
+  expect_refusal(run_on(checkpoint("mixtral"), {"--tokens", (dir / "x").string(), "--ep", "4",
+                                                "--out", (dir / "y").string()}),
+                 2, "token");
+  EXPECT_EQ(read(dir / "y"), "as before");
+}
+
+// 4096 tokens over links of 1 MB/s take a second; nobody may wait longer than 20 ms.
+TEST(RunErrors, AnExpiredWaitIsCodeThree) {
+  const Outcome outcome =
+      run_comet({"run", "--checkpoint", checkpoint("mixtral").string(), "--tokens", "random:4096",
+                 "--ep", "4", "--link", "paced:0.001"},
+                {.variables = {"COMET_TIMEOUT_MS=20"}});
+  expect_refusal(outcome, 3, "rank");
+}
+
+}  // namespace
+}  // namespace comet::cli
