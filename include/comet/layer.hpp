@@ -83,10 +83,10 @@ struct CallStats {
   std::int64_t tiles = 0;   ///< Row tiles of this rank.
   /// Payload over links to and from this rank, per stage; what a rank sends to itself counts not.
   std::int64_t dispatch_bytes_in = 0;
-  std::int64_t dispatch_bytes_out = 0;
-  std::int64_t combine_bytes_in = 0;
-  std::int64_t combine_bytes_out = 0;
-  std::int64_t metadata_bytes_in = 0;  ///< Headers, ids and weights read from other ranks.
+  std::int64_t dispatch_bytes_out = 0;  ///< See dispatch_bytes_in.
+  std::int64_t combine_bytes_in = 0;    ///< See dispatch_bytes_in.
+  std::int64_t combine_bytes_out = 0;   ///< See dispatch_bytes_in.
+  std::int64_t metadata_bytes_in = 0;   ///< Headers, ids and weights read from other ranks.
 };
 
 /// One layer on one rank. create, forward, replay_compute and destruction are collective. Not

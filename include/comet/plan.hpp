@@ -23,11 +23,11 @@ struct PlanQuery {
 /// Tiles of one group of one rank that become ready together: those whose last rows come from
 /// `source`.
 struct ReadinessStep {
-  std::int64_t group = 0;
-  std::int64_t step = 0;  ///< 0 is the rank itself, then the ranks after it.
-  std::int64_t source = 0;
-  std::int64_t tiles = 0;
-  std::int64_t rows = 0;  ///< Arrivals that these tiles wait for, in all.
+  std::int64_t group = 0;   ///< 0 to groups - 1.
+  std::int64_t step = 0;    ///< 0 is the rank itself, then the ranks after it.
+  std::int64_t source = 0;  ///< The rank that the last rows come from.
+  std::int64_t tiles = 0;   ///< How many.
+  std::int64_t rows = 0;    ///< Arrivals that these tiles wait for, in all.
 };
 
 /// One rank's part.
@@ -36,17 +36,17 @@ struct RankPlan {
   std::vector<std::int64_t> expert_ids;       ///< Global ids of the rank's experts.
   std::vector<std::int64_t> rows_per_expert;  ///< Token copies per local expert.
   std::int64_t rows = 0;                      ///< Their sum.
-  std::int64_t tiles = 0;
-  std::int64_t padded_rows = 0;         ///< tiles * block_m: what max_rows must allow.
-  std::vector<std::int64_t> tile_rows;  ///< [tiles] expected arrivals, in walk order.
-  std::vector<ReadinessStep> steps;     ///< By (group, step), without empty ones.
+  std::int64_t tiles = 0;                     ///< Row tiles, over all groups.
+  std::int64_t padded_rows = 0;               ///< tiles * block_m: what max_rows must allow.
+  std::vector<std::int64_t> tile_rows;        ///< [tiles] expected arrivals, in walk order.
+  std::vector<ReadinessStep> steps;           ///< By (group, step), without empty ones.
 };
 
 /// The plan of all ranks.
 struct PlanSummary {
-  std::int64_t world = 0;
-  std::int64_t groups = 0;
-  std::int64_t block_m = 0;
+  std::int64_t world = 0;            ///< W.
+  std::int64_t groups = 0;           ///< G.
+  std::int64_t block_m = 0;          ///< Rows of a tile, as chosen.
   std::vector<RankPlan> ranks = {};  ///< [world]
   /// [world, world] payload bytes of dispatch from rank i to rank j at i * world + j, each needed
   /// token once; zero on the diagonal. Combine moves the same bytes the other way.

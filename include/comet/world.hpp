@@ -69,11 +69,11 @@ class World {
   /// Changes the link; see link().
   virtual void set_link(const LinkSpec& link) = 0;
 
-  /// Collective: makes a failed world good again, once every rank has got its error. Waits until all
-  /// ranks have called it, forgets the failure and all half-done calls, and begins with epochs above
-  /// all used, so that no old signal is mistaken for a new one. Layers and buffers stay valid. Throws
-  /// Error(timeout) naming the missing ranks after the world's timeout; the world then stays failed
-  /// and recover may be called again. On a good world it is a barrier.
+  /// Collective: makes a failed world good again, once every rank has got its error. Waits until
+  /// all ranks have called it, forgets the failure and all half-done calls, and begins with epochs
+  /// above all used, so that no old signal is mistaken for a new one. Layers and buffers stay
+  /// valid. Throws Error(timeout) naming the missing ranks after the world's timeout; the world
+  /// then stays failed and recover may be called again. On a good world it is a barrier.
   virtual void recover() = 0;
 
   /// Longest time that any wait for another rank may last.
