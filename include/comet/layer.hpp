@@ -40,8 +40,8 @@ struct LayerOptions {
   /// Threads of this rank, the caller's included; >= 1. May differ between ranks.
   int num_workers = 2;
   /// Most rows (token copies for local experts, whole tiles counted) that a rank may get in a call;
-  /// 0 allows the worst case, W * max_tokens * K. A call that needs more fails on all ranks with
-  /// Error(capacity) that says the needed size.
+  /// 0 is no limit. A call that needs more fails on all ranks with Error(capacity) that says the
+  /// needed size, which grows with the number of groups, since each has tails of its own.
   std::int64_t max_rows = 0;
   /// Layers that share a workspace pass the first one's workspace(); null makes a new one.
   std::shared_ptr<class Workspace> workspace = {};
@@ -57,11 +57,11 @@ struct ProbePoint {
 /// Chosen per call. All but n_c_* and `probe` must be equal on all ranks (checked).
 struct ForwardOptions {
   Schedule schedule = Schedule::comet;  ///< Order of the stages.
-  /// Groups G of tokens for comet, chunks d for pipelined; >= 1. sequential ignores it.
+  /// Groups G of tokens for comet, chunks d for pipelined; 1 to 1024. sequential ignores it.
   std::int64_t groups = 1;
-  /// Columns of a panel, rounded up to whole block_n; 0 chooses.
+  /// Columns of a panel, rounded up to whole block_n, at most H; 0 chooses.
   std::int64_t panel = 0;
-  /// Most tokens of one transfer; 0 chooses.
+  /// Most tokens of one transfer, at most the 64 of a block; 0 chooses.
   std::int64_t chunk = 0;
   /// Workers that start as communication workers while tokens are still being pulled, and after
   /// that; -1 chooses, 0 has every worker do both.
@@ -104,9 +104,12 @@ class MoeLayer {
 
   /// y[t] = sum over k of weight * expert(x[t]) for this rank's tokens. `x` and `y` are
   /// [routing.tokens, H] of desc.dtype and must not overlap; `x` and `routing` are free for reuse
-  /// when it returns. On an input fault of any rank (T too large, bad ids, null pointers, capacity)
-  /// every rank's y is filled with NaN and every rank throws that rank's sentence; the world stays
-  /// good. An expired wait throws Error(timeout) on every rank and fails the world.
+  /// when it returns. On an input fault of any rank (T too large, bad ids, null pointers, capacity,
+  /// options outside their limits), or if ranks ask for different layers or options
+  /// (Error(mismatch)), every rank's y is filled with NaN and every rank throws the same sentence
+  /// and code; the world stays good. An expired wait throws Error(timeout) on every rank and fails
+  /// the world, as does any other exception inside a call; then every call throws until
+  /// World::recover.
   virtual CallStats forward(const ConstMatrixView& x, const RoutingView& routing,
                             const MatrixView& y, const ForwardOptions& options = {}) = 0;
 

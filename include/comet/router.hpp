@@ -26,7 +26,7 @@ struct RouterDesc {
   std::int64_t num_experts = 0;        ///< E.
   std::int64_t topk = 0;               ///< K, choices per token.
   Scoring scoring = Scoring::softmax;  ///< How logits become scores.
-  /// Divide the chosen weights by their sum.
+  /// Divide the chosen weights by their sum; sparsemixer has its own rule and ignores it.
   bool renormalize = true;
   double scale = 1.0;  ///< Multiplies the final weights (DeepSeek routed_scaling_factor).
   /// Group-limited top-k: experts in num_groups equal groups, only the best topk_groups stay. A
@@ -54,7 +54,9 @@ void validate(const RouterDesc& desc);
 
 /// Routes `tokens` rows of logits [tokens, num_experts], row-major, dense. `bias` [num_experts] is
 /// added for the choice only, not to the weights (DeepSeek's correction bias); null is none. Ties
-/// go to the lower expert id. NaN logits throw Error(out_of_range) with the token.
+/// go to the lower expert id. Throws
+/// Error(out_of_range) with token and expert for NaN logits, and for rows or biases without a
+/// finite choice.
 Routing route(const RouterDesc& desc, const float* logits, std::int64_t tokens,
               const float* bias = nullptr);
 

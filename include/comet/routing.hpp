@@ -9,8 +9,9 @@ namespace comet {
 /// Element type of expert ids.
 enum class IdType : std::uint8_t { i32, i64 };
 
-/// Ids and weights of one rank's tokens. Id -1 drops that choice; the same id twice in one token's
-/// list counts twice. Ids are global expert ids. Both arrays are dense, row-major [tokens, topk].
+/// Ids and weights of one rank's tokens. Id -1 drops that choice, whose weight is then not read;
+/// the same id twice in one token's list counts twice. Ids are global expert ids. Both arrays are
+/// dense, row-major [tokens, topk].
 struct RoutingView {
   const void* ids = nullptr;       ///< int32 or int64, by id_type; may be null if tokens == 0.
   const float* weights = nullptr;  ///< May be null if tokens == 0.
