@@ -20,6 +20,7 @@ struct CheckFlags {
   std::int64_t world_ranks = 0;
   CLI::Option* index_option = nullptr;
   std::uint64_t index = 0;
+  CLI::Option* schedules_option = nullptr;
   std::string schedules;
   CheckOptions options;
 };
@@ -33,7 +34,7 @@ int run_check(const CheckFlags& flags) {
     options.cases = 1;
     options.first_index = flags.index;
   }
-  if (!flags.schedules.empty()) options.run.schedules = parse_schedules(flags.schedules);
+  if (flags.schedules_option->count() > 0) options.run.schedules = parse_schedules(flags.schedules);
   Progress progress("check", options.cases, "cases");
   const CheckSummary summary = run_checks(options, [&](const CheckSummary& so_far) {
     progress.update(so_far.cases);
@@ -55,11 +56,12 @@ void add_check(CLI::App& app, Context& context) {
   add_unsigned(*command, "--seed", flags->options.seed, "Of the cases");
   flags->index_option = add_unsigned(*command, "--index", flags->index, "Run this one case alone");
   flags->index_option->default_str("")->excludes(random);
-  command
-      ->add_option("--schedules", flags->schedules,
-                   "Of reference, sequential, pipelined, comet, separated by commas; all by "
-                   "default, and sequential always runs")
-      ->type_name("LIST");
+  flags->schedules_option =
+      command
+          ->add_option("--schedules", flags->schedules,
+                       "Of reference, sequential, pipelined, comet, separated by commas; all by "
+                       "default, and sequential always runs")
+          ->type_name("LIST");
   add_integer(*command,
               {"--calls", "Calls of one layer per case; 0: one by every schedule", 0, 1'000'000},
               flags->options.calls);

@@ -6,7 +6,7 @@
 namespace comet::cli {
 namespace {
 
-constexpr std::size_t kNameWidth = 28;
+constexpr std::size_t kNameWidth = 30;
 constexpr std::size_t kLineWidth = 100;
 
 }  // namespace

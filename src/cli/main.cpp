@@ -67,7 +67,8 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error, bool has_
       "see comet" + (chosen.empty() ? "" : " " + chosen[0]->get_name()) + " --help";
   if (!has_arguments) return "[command] a subcommand is missing: " + help;
   const std::vector<std::string> extras = app.remaining(true);
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !extras.empty()) {
+  const bool is_extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  if (!extras.empty() && (is_extra || chosen.empty())) {
     return "[command] unexpected argument '" + extras[0] + "': " + help;
   }
   return std::string("[command] ") + error.what() + ": " + help;

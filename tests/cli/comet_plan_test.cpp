@@ -80,7 +80,7 @@ TEST(Plan, WorldGivesWhatIsNotSaid) {
   EXPECT_EQ(parallel({"--tp", "4"}), std::pair(1, 4));
   EXPECT_EQ(parallel({"--world", "local:4"}), std::pair(4, 1));
   EXPECT_EQ(parallel({"--world", "local:4", "--tp", "2"}), std::pair(2, 2));
-  EXPECT_EQ(parallel({"--world", "local:6", "--ep", "2"}), std::pair(2, 3));
+  EXPECT_EQ(parallel({"--world", "local:6", "--ep", "3"}), std::pair(3, 2));
   EXPECT_EQ(parallel({"--world", "local", "--ep", "2", "--tp", "2"}), std::pair(2, 2));
 }
 

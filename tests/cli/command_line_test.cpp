@@ -2,6 +2,8 @@
 // Help, version, and command lines that are refused: exit code 2 and one line.
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "cli/golden.hpp"
 #include "cli/run_comet.hpp"
 #include "comet/version.hpp"
@@ -52,6 +54,11 @@ struct BadLine {
   std::vector<std::string> arguments;
   const char* words;
 };
+
+void PrintTo(const BadLine& line, std::ostream* out) {
+  *out << "comet";
+  for (const std::string& word : line.arguments) *out << " '" << word << "'";
+}
 
 class Refused : public testing::TestWithParam<BadLine> {};
 
@@ -116,7 +123,7 @@ std::vector<BadLine> bad_lines() {
 }
 
 INSTANTIATE_TEST_SUITE_P(BadLines, Refused, testing::ValuesIn(bad_lines()),
-                         [](const auto& info) { return "Line" + std::to_string(info.index); });
+                         [](const auto& line) { return "Line" + std::to_string(line.index); });
 
 TEST(Environment, BadValueIsRefusedWithItsName) {
   expect_refusal(run_comet({"info"}, {.variables = {"COMET_TIMEOUT_MS=soon"}}), 2,

@@ -13,7 +13,8 @@ MoeDesc small_desc() {
 }
 
 TEST(Desc, DefaultPlacementGivesTheFirstRanksOneMore) {
-  EXPECT_EQ(expert_owners(small_desc(), {.ep = 3}), (std::vector<std::int32_t>{0, 0, 0, 1, 1, 2, 2}));
+  EXPECT_EQ(expert_owners(small_desc(), {.ep = 3}),
+            (std::vector<std::int32_t>{0, 0, 0, 1, 1, 2, 2}));
   EXPECT_EQ(local_experts(small_desc(), {.ep = 3}, 1), (std::vector<std::int32_t>{3, 4}));
 }
 
