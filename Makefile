@@ -25,8 +25,10 @@ build: deps ## Install what is missing, configure, build: build/cpu/comet.
 test: build ## Run all tests.
 	ctest --preset cpu -j $(JOBS)
 
-demo: build ## Show what overlap gains, in under a minute.
-	build/cpu/comet bench --demo
+demo: deps ## Show what overlap gains, in under a minute.
+	cmake --preset cpu
+	cmake --build --preset cpu -j $(JOBS) --target comet_cli
+	build/cpu/comet bench --demo --svg build/cpu/demo.svg
 
 asan: deps ## Build and test under AddressSanitizer and UBSan.
 	cmake --preset cpu-asan

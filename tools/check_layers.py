@@ -31,7 +31,7 @@ LAYERS = {
     "base": layer(
         "",
         "knows no MoE: checks, integers, names of enums; all others build on it",
-        public="desc.hpp dtype.hpp error.hpp tensor_view.hpp weights.hpp",
+        public="desc.hpp dtype.hpp error.hpp tensor_view.hpp trace.hpp weights.hpp",
     ),
     "layout": layer("base", "bytes follow from descriptions alone, so that ranks allocate alike"),
     "routing": layer("base", "router rules know neither plans nor ranks"),
@@ -55,8 +55,9 @@ LAYERS = {
         "base layout plan layer check",
         "times what the layer does; layout and plans tell it the tiles that the layer will use",
     ),
+    "trace": layer("base io measure", "shows what a call recorded, however it came about"),
     "cli": layer(
-        "base layout routing comm io models tune layer check measure",
+        "base layout routing comm io models tune layer check measure trace",
         "a user of the library: how plans are made and executed is none of its business",
     ),
 }
@@ -74,7 +75,7 @@ EVERY_FOLDER = frozenset(LAYERS)
 THIRD_PARTY = {
     "fmt": (EVERY_FOLDER, "g++ 12 has no <format>"),
     "nlohmann": (
-        frozenset("plan io models tune layer check measure cli".split()),
+        frozenset("plan io models tune layer check measure trace cli".split()),
         "JSON stays out of base and of the data path",
     ),
     "dnnl": (frozenset(["backend"]), "the GEMM library is a detail of one backend"),

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench_demo.hpp"
 
+#include <string_view>
+#include <utility>
+
 #include "models/presets.hpp"
 
 namespace comet::cli {
 namespace {
 
+constexpr std::string_view kModels[] = {"mixtral-8x7b", "qwen2-moe-2.7b", "phi-3.5-moe"};
+constexpr std::string_view kDrawnModel = "qwen2-moe-2.7b";
 constexpr std::int64_t kRanks = 4;
 constexpr std::int64_t kWholeTokens = 16384;
 // Three cases and their set-up fit 45 seconds on slow machines: rounds are left out first.
@@ -22,7 +27,7 @@ std::string demo_introduction() {
 
 std::vector<PlannedBench> demo_benches(std::uint64_t seed) {
   std::vector<PlannedBench> planned;
-  for (const char* model : {"mixtral-8x7b", "qwen2-moe-2.7b", "phi-3.5-moe"}) {
+  for (const std::string_view model : kModels) {
     PlannedBench next;
     BenchCase& bench = next.bench;
     bench.suite = "demo";
@@ -38,6 +43,7 @@ std::vector<PlannedBench> demo_benches(std::uint64_t seed) {
     bench.soft_limit_seconds = kSoftLimitSeconds;
     next.divisors = scale_for({.kind = Scale::Kind::demo}, bench.desc, bench.tokens);
     apply(next.divisors, bench.parallel.tp, bench.desc, bench.tokens);
+    next.is_drawn = model == kDrawnModel;
     planned.push_back(std::move(next));
   }
   return planned;

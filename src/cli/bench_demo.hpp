@@ -6,20 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "cli/bench_scale.hpp"
-#include "measure/bench_case.hpp"
+#include "cli/planned_bench.hpp"
 
 namespace comet::cli {
-
-/// A case and what its model was divided by.
-struct PlannedBench {
-  BenchCase bench;
-  Divisors divisors;
-};
 
 /// What is about to be shown, in words.
 std::string demo_introduction();
 
+/// One of them is drawn.
 std::vector<PlannedBench> demo_benches(std::uint64_t seed);
 
 }  // namespace comet::cli

@@ -14,7 +14,7 @@ std::string scaled(const char* name, std::int64_t value, std::int64_t divisor) {
 }
 
 std::string shape_text(const BenchCase& bench, const Divisors& divisors) {
-  return fmt::format("{}: {} experts, top-{}, {}, {}, {}, {}, routing {}\n", bench.model,
+  return fmt::format("{}: {} experts, top-{}, {}, {}, {}, {}, routing {}", bench.model,
                      bench.desc.num_experts, bench.desc.topk,
                      scaled("H", bench.desc.hidden, divisors.hidden),
                      scaled("I", bench.desc.intermediate, divisors.intermediate),
@@ -23,19 +23,20 @@ std::string shape_text(const BenchCase& bench, const Divisors& divisors) {
 }
 
 std::string world_text(const BenchCase& bench, const BenchRow& row) {
-  std::string link = "native link (memory)";
-  if (row.link.kind == LinkSpec::Kind::paced) {
-    link = fmt::format("EMULATED link of {:.4g} GB/s per rank and direction",
-                       row.link.gigabytes_per_second);
-    if (row.link.auto_ratio > 0) {
-      link += fmt::format(", set so that communication alone takes {:g}x computation alone",
-                          row.link.auto_ratio);
-    }
+  return fmt::format("{} in-process ranks (ep {}, tp {}) x {} workers, tile {}x{}, panel {}",
+                     bench.parallel.world_size(), bench.parallel.ep, bench.parallel.tp, row.workers,
+                     row.block_m, row.block_n, row.panel);
+}
+
+std::string link_text(const BenchRow& row) {
+  if (row.link.kind != LinkSpec::Kind::paced) return "native link (memory)";
+  std::string text = fmt::format("EMULATED link of {:.4g} GB/s per rank and direction",
+                                 row.link.gigabytes_per_second);
+  if (row.link.auto_ratio > 0) {
+    text += fmt::format(", set so that communication alone takes {:g}x computation alone",
+                        row.link.auto_ratio);
   }
-  return fmt::format(
-      "  {} in-process ranks (ep {}, tp {}) x {} workers, tile {}x{}, panel {}\n  {}\n",
-      bench.parallel.world_size(), bench.parallel.ep, bench.parallel.tp, row.workers, row.block_m,
-      row.block_n, row.panel, link);
+  return text;
 }
 
 std::string bounds_text(const BenchRow& row) {
@@ -74,10 +75,16 @@ std::string schedule_text(const BenchRow& row) {
 
 }  // namespace
 
+std::vector<std::string> case_lines(const BenchCase& bench, const Divisors& divisors,
+                                    const BenchRow& row) {
+  return {shape_text(bench, divisors), world_text(bench, row), link_text(row)};
+}
+
 std::string bench_text(const BenchCase& bench, const Divisors& divisors,
                        const std::vector<BenchRow>& rows) {
-  std::string text = shape_text(bench, divisors);
-  text += world_text(bench, rows.front()) + bounds_text(rows.front()) + check_text(rows.front());
+  std::string text =
+      fmt::format("{}\n", fmt::join(case_lines(bench, divisors, rows.front()), "\n  "));
+  text += bounds_text(rows.front()) + check_text(rows.front());
   text += fmt::format("  {:<11} {:>10} {:>9} {:>8} {:>7} {:>10}  {:>8}\n", "schedule", "time",
                       "spread", "speedup", "hidden", "efficiency", "plan");
   for (const BenchRow& row : rows) text += schedule_text(row);

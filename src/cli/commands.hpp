@@ -19,5 +19,6 @@ void add_plan(CLI::App& app, Context& context);
 void add_run(CLI::App& app, Context& context);
 void add_check(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
+void add_trace(CLI::App& app, Context& context);
 
 }  // namespace comet::cli

@@ -19,7 +19,7 @@ namespace {
 
 // Every subcommand, in the order of `comet --help`.
 constexpr void (*kCommands[])(CLI::App&, Context&) = {
-    add_info, add_plan, add_run, add_check, add_bench,
+    add_info, add_plan, add_run, add_check, add_bench, add_trace,
 };
 
 constexpr const char* kDescription =
@@ -30,6 +30,7 @@ Start here:
   comet info                                what this build and machine can do
   comet plan --model mixtral --ep 8         who would compute and send what
   comet check --random 20                   do all schedules compute the same, and the right thing?
+  comet bench --demo                        what overlap gains, in under a minute
 
 Exit codes:
   0  all is well

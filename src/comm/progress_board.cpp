@@ -40,12 +40,14 @@ Progress ProgressBoard::get(int rank) const noexcept {
 
 int ProgressBoard::find_cause(int direct) const noexcept {
   int rank = direct;
-  for (int step = 0; step < size_; ++step) {  // a cycle, by stale words, ends anyway
+  // More steps than ranks are a cycle, which only stale words make: they know no better than the
+  // reporter does.
+  for (int step = 0; step < size_; ++step) {
     const int next = get(rank).waits_for;
-    if (next < 0 || next >= size_ || next == rank) break;
+    if (next < 0 || next >= size_ || next == rank) return rank;
     rank = next;
   }
-  return rank;
+  return direct;
 }
 
 std::string ProgressBoard::describe_cause(int direct) const {

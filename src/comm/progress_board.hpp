@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace comet {
 
@@ -30,8 +31,8 @@ class ProgressBoard {
   void set(int rank, const Progress& progress) noexcept;
   Progress get(int rank) const noexcept;
 
-  /// Follows who waits for whom from `direct`, the rank that a reporter in call `epoch` waits for,
-  /// to the rank that waits for nobody (or to the first one met twice).
+  /// Follows who waits for whom from `direct`, the rank that a reporter waits for, to the rank that
+  /// waits for nobody; `direct` itself if there is none.
   int find_cause(int direct) const noexcept;
 
   /// "cause: rank 3, in dispatch_gemm of call 7" or "cause: rank 3, not in a call since call 6".

@@ -14,9 +14,7 @@
 namespace comet {
 
 NewFile::NewFile(const std::filesystem::path& path, std::string_view stage)
-    : path_(path.string()),
-      temporary_(fmt::format("{}.tmp.{}", path_, ::getpid())),
-      stage_(stage) {
+    : path_(path.string()), temporary_(fmt::format("{}.tmp.{}", path_, ::getpid())), stage_(stage) {
   std::error_code status_error;  // shows up below, when the file is created
   const std::filesystem::file_status status = std::filesystem::status(path, status_error);
   check(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status), ErrorCode::io,

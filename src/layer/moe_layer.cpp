@@ -116,7 +116,15 @@ class CpuMoeLayer final : public MoeLayer {
 
 // Every phase outside the engine begins here: the probe, then its interval in the trace.
 TraceSpan CpuMoeLayer::begin(const ForwardOptions& options, TraceKind phase) const {
-  if (options.probe) options.probe({phase, dims_.rank, 0});
+  if (options.probe) {
+    try {
+      options.probe({phase, dims_.rank, 0});
+    } catch (const Error& error) {  // unlike an input fault, only this rank has it
+      world_.view().report_failure(error.code(),
+                                   fmt::format("[forward] rank {}: {}", dims_.rank, error.what()));
+      world_.view().failures->rethrow(dims_.rank);
+    }
+  }
   TraceEvent event;
   event.kind = phase;
   event.rank = dims_.rank;
@@ -165,8 +173,8 @@ CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rout
   last_call_.reset();
   try {
     {
-      const TraceSpan span = begin(options, TraceKind::publish);
       world.progress->set(world.rank, {epoch, Stage::publish, -1});
+      const TraceSpan span = begin(options, TraceKind::publish);
       publish(*workspace_, dims_, epoch,
               config_hash(desc_, parallel_, dims_, config, max_rows_, layer_id_), x, routing,
               fault);
@@ -180,6 +188,11 @@ CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rout
     abandon(epoch, y, routing.tokens);
     world.report_failure(ErrorCode::internal,
                          fmt::format("[forward] rank {}: {}", world.rank, error.what()));
+    world.failures->rethrow(world.rank);
+  } catch (...) {
+    abandon(epoch, y, routing.tokens);
+    world.report_failure(ErrorCode::internal,
+                         fmt::format("[forward] rank {}: unknown exception", world.rank));
     world.failures->rethrow(world.rank);
   }
   world.progress->set(world.rank, {epoch, Stage::idle, -1});

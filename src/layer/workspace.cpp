@@ -5,11 +5,16 @@ namespace comet {
 
 void Workspace::reserve(const WorkspaceSizes& sizes) {
   if (buffer_.local != nullptr && sizes_.covers(sizes)) return;
-  sizes_.grow_to(sizes);
-  layout_ = make_workspace_layout(sizes_);
+  // Members change only once the memory is there: after a failed allocation the layers that exist
+  // go on with the old one.
+  WorkspaceSizes grown = sizes_;
+  grown.grow_to(sizes);
+  const WorkspaceLayout layout = make_workspace_layout(grown);
   // Fresh slots are zero, which no wait for a later epoch mistakes for its own: epochs compare by
   // signed distance and start at 1.
-  buffer_ = world_->allocate(static_cast<std::size_t>(layout_.bytes));
+  buffer_ = world_->allocate(static_cast<std::size_t>(layout.bytes));
+  sizes_ = grown;
+  layout_ = layout;
 }
 
 }  // namespace comet

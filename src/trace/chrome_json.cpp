@@ -82,8 +82,8 @@ void append_event(Writer& out, const TraceEvent& event, std::int64_t zero_ns, in
 }
 
 std::string thread_name(const Timeline& timeline, const TimelineRow& row, std::size_t part) {
-  if (row.kind == TimelineRow::Kind::worker) return role_of(timeline, row.worker);
-  const std::string name = row.kind == TimelineRow::Kind::link_in ? "link in" : "link out";
+  const std::string name =
+      row.kind == TimelineRow::Kind::worker ? role_of(timeline, row.worker) : row_name(row);
   return part == 0 ? name : fmt::format("{} ({})", name, part + 1);
 }
 
@@ -111,7 +111,7 @@ void append_other_data(Writer& out, const TimelineSet& set) {
     const Timeline& timeline = set.timelines[i];
     const std::string text =
         fmt::format("{}{}{}: {:.3f} ms, {:.2f}x", timeline.name, timeline.note.empty() ? "" : ", ",
-                    timeline.note, timeline.milliseconds(), timeline.speedup);
+                    timeline.note, timeline.milliseconds(), set.speedup(timeline));
     out.append(",\"schedule {}\":{}", i + 1, json_quote(text));
   }
   out.append("}}");

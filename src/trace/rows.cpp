@@ -57,11 +57,10 @@ std::vector<TimelineRow> rows_of(const Timeline& timeline, int rank) {
     if (sender(event) == rank) rows.back().events.push_back(event);
   }
   for (TimelineRow& row : rows) {
-    std::stable_sort(row.events.begin(), row.events.end(),
-                     [](const TraceEvent& a, const TraceEvent& b) {
-                       return a.begin_ns != b.begin_ns ? a.begin_ns < b.begin_ns
-                                                       : a.end_ns < b.end_ns;
-                     });
+    std::stable_sort(
+        row.events.begin(), row.events.end(), [](const TraceEvent& a, const TraceEvent& b) {
+          return a.begin_ns != b.begin_ns ? a.begin_ns < b.begin_ns : a.end_ns < b.end_ns;
+        });
   }
   return rows;
 }
@@ -88,6 +87,11 @@ std::int64_t busy_ns(const TimelineRow& row) {
     until = std::max(until, event.end_ns);
   }
   return busy;
+}
+
+std::string row_name(const TimelineRow& row) {
+  if (row.kind == TimelineRow::Kind::worker) return fmt::format("worker {}", row.worker);
+  return row.kind == TimelineRow::Kind::link_in ? "link in" : "link out";
 }
 
 std::string role_of(const Timeline& timeline, int worker) {

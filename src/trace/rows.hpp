@@ -17,8 +17,8 @@ struct TimelineRow {
   };
   Kind kind = Kind::worker;
   int rank = 0;
-  int worker = -1;                 ///< Of Kind::worker.
-  std::vector<TraceEvent> events;  ///< By begin; an event lies in the rows of both its ends.
+  int worker = -1;                      ///< Of Kind::worker.
+  std::vector<TraceEvent> events = {};  ///< By begin; an event lies in the rows of both its ends.
 };
 
 /// A row per worker, then link in and link out if the timeline has transfers at all. Events of
@@ -31,6 +31,9 @@ std::vector<TimelineRow> without_overlap(const TimelineRow& row);
 
 /// Nanoseconds in which at least one event of the row runs.
 std::int64_t busy_ns(const TimelineRow& row);
+
+/// "worker 1", "link in" or "link out".
+std::string row_name(const TimelineRow& row);
 
 /// "worker 1", and what it begins with if the schedule has communication workers.
 std::string role_of(const Timeline& timeline, int worker);

@@ -24,8 +24,7 @@ WorkerShares worker_shares(const Timeline& timeline) {
   for (int rank = 0; rank < timeline.num_ranks; ++rank) {
     for (const TimelineRow& row : rows_of(timeline, rank)) {
       if (row.kind == TimelineRow::Kind::worker) continue;
-      shares.busiest_link =
-          std::max(shares.busiest_link, static_cast<double>(busy_ns(row)) / time);
+      shares.busiest_link = std::max(shares.busiest_link, static_cast<double>(busy_ns(row)) / time);
     }
   }
   return shares;

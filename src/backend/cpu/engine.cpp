@@ -40,14 +40,17 @@ struct CpuEngine::Worker {
   std::vector<Transfer> transfers;  // outstanding
   std::int64_t seen_remaining = 0;  // the rank's progress when this worker last saw it move
   Clock::time_point moved;
-  bool told_waiting = false;  // the progress board says that the rank waits
-  Trace events;               // of this call, appended to the caller's trace at its end
-  Trace* trace = nullptr;     // &events, or null if tracing is off
+  Trace events;            // of this call, appended to the caller's trace at its end
+  Trace* trace = nullptr;  // &events, or null if tracing is off
 };
 
 CpuEngine::CpuEngine(const MoeDesc& desc, const LayerDims& dims, const MoeWeights& weights,
                      WorldView& world, int num_workers)
-    : dims_(dims), world_(world), ops_(desc, dims, weights), pool_(num_workers) {
+    : dims_(dims),
+      num_workers_(num_workers),
+      world_(world),
+      ops_(desc, dims, weights),
+      pool_(num_workers) {
   for (int i = 0; i < num_workers; ++i) {
     workers_.push_back(std::make_unique<Worker>());
     workers_.back()->index = i;
@@ -57,8 +60,14 @@ CpuEngine::CpuEngine(const MoeDesc& desc, const LayerDims& dims, const MoeWeight
 CpuEngine::~CpuEngine() = default;
 
 void CpuEngine::run(const EngineCall& call) {
-  ops_.prepare(call);
-  state_.prepare(call, dims_, world_, ops_.column_tiles());
+  try {
+    ops_.prepare(call);
+    state_.prepare(call, dims_, world_, ops_.column_tiles());
+  } catch (const Error& error) {  // no memory: only this rank sees it
+    world_.report_failure(error.code(),
+                          fmt::format("[engine] rank {}: {}", dims_.rank, error.what()));
+    world_.failures->rethrow(dims_.rank);
+  }
   run_workers();
 }
 
@@ -69,23 +78,20 @@ void CpuEngine::replay_compute(const EngineCall& call) {
 }
 
 void CpuEngine::run_workers() {
+  told_waiting_.store(false, std::memory_order_relaxed);
+  told_combine_.store(false, std::memory_order_relaxed);
   for (const auto& worker : workers_) {
     worker->transfers.clear();
     worker->seen_remaining = -1;
     worker->events.clear();
     worker->trace = state_.call().trace != nullptr ? &worker->events : nullptr;
   }
-  pool_.run([this](int index) {
-    const SingleThreadedGemm single_threaded;
-    try {
-      work(*workers_[index]);
-    } catch (const Error& error) {
-      world_.report_failure(error.code(), error.what());
-    } catch (const std::exception& error) {
-      world_.report_failure(ErrorCode::internal, fmt::format("[engine] rank {} worker {}: {}",
-                                                             dims_.rank, index, error.what()));
-    }
-  });
+  active_workers_ = worth_waking_workers() ? num_workers_ : 1;
+  if (active_workers_ == 1) {
+    run_worker(*workers_[0]);
+  } else {
+    pool_.run([this](int index) { run_worker(*workers_[index]); });
+  }
   for (const auto& worker : workers_) {
     if (worker->trace == nullptr) continue;
     Trace& trace = *state_.call().trace;
@@ -94,14 +100,36 @@ void CpuEngine::run_workers() {
   if (world_.failures->failed()) world_.failures->rethrow(dims_.rank);
 }
 
+bool CpuEngine::worth_waking_workers() const {
+  if (state_.call().probe != nullptr) return true;  // tests of small calls want all workers
+  // Waking a sleeping thread costs some 10 us, in which a core does about this many operations.
+  constexpr std::int64_t kOperationsOfAWake = 1'000'000;
+  const std::int64_t rows = state_.call().plan->num_tiles() * dims_.block_m;
+  return rows * dims_.hidden * dims_.inter_local > kOperationsOfAWake;
+}
+
+void CpuEngine::run_worker(Worker& worker) {
+  const SingleThreadedGemm single_threaded;
+  const auto report = [&](ErrorCode code, const char* what) {
+    world_.report_failure(
+        code, fmt::format("[engine] rank {} worker {}: {}", dims_.rank, worker.index, what));
+  };
+  try {
+    work(worker);
+  } catch (const Error& error) {
+    report(error.code(), error.what());
+  } catch (const std::exception& error) {
+    report(ErrorCode::internal, error.what());
+  } catch (...) {  // a probe may throw anything
+    report(ErrorCode::internal, "unknown exception");
+  }
+}
+
 void CpuEngine::work(Worker& worker) {
   for (;;) {
     const std::uint32_t rung = world_.doorbell().value();
     if (world_.failures->failed()) return;
-    if (step(worker)) {
-      if (worker.told_waiting) tell_progress(worker, false);
-      continue;
-    }
+    if (step(worker)) continue;
     if (state_.finished()) return;
     if (idle_too_long(worker)) {
       world_.report_failure(ErrorCode::timeout, expiry_sentence(worker));
@@ -113,9 +141,10 @@ void CpuEngine::work(Worker& worker) {
 
 bool CpuEngine::step(Worker& worker) {
   const EngineCall& call = state_.call();
-  const int n_c = state_.pulls_left() ? call.n_c_dispatch : call.n_c_combine;
+  const int wished = state_.pulls_left() ? call.n_c_dispatch : call.n_c_combine;
+  const int n_c = active_workers_ == 1 ? 0 : wished;  // a lone worker does both
   // The highest indices communicate, so that worker 0, the caller, which needs no waking, computes.
-  const bool communicates = worker.index >= num_workers() - n_c;
+  const bool communicates = worker.index >= num_workers_ - n_c;
   if (complete_transfer(worker)) return true;
   if (n_c == 0) {  // all do both; the link is fed first, because it works by itself
     return issue_transfer(worker, kMostOutstanding) || gather(worker) || sum_home(worker) ||
@@ -201,8 +230,15 @@ void CpuEngine::book_transfer(Worker& worker, Transfer transfer, std::int32_t so
   worker.events.push_back(link);
 }
 
-TraceSpan CpuEngine::begin(const Worker& worker, const TraceEvent& event) const {
+TraceSpan CpuEngine::begin(const Worker& worker, const TraceEvent& event) {
   const EngineCall& call = state_.call();
+  // Told before the work, in which the worker may stop: a rank that stops must not seem to wait.
+  const bool combines = event.kind == TraceKind::second_gemm || event.kind == TraceKind::push ||
+                        event.kind == TraceKind::home_sum;
+  const bool enters_combine = combines && !told_combine_.load(std::memory_order_relaxed);
+  if (enters_combine) told_combine_.store(true, std::memory_order_relaxed);
+  const bool stale = event.kind != TraceKind::wait && told_waiting_.load(std::memory_order_relaxed);
+  if (enters_combine || stale) tell_progress(false);
   if (call.probe != nullptr) (*call.probe)({event.kind, dims_.rank, worker.index});
   return TraceSpan(worker.trace, event);
 }
@@ -281,19 +317,20 @@ bool CpuEngine::idle_too_long(Worker& worker) const {
 void CpuEngine::sleep(Worker& worker, std::uint32_t rung) {
   const TraceSpan span = begin(worker, event(worker, TraceKind::wait));
   const Clock::time_point now = Clock::now();
-  if (now - worker.moved >= kLongestSleep) tell_progress(worker, true);
+  if (now - worker.moved >= kLongestSleep) tell_progress(true);
   Clock::time_point until = std::min(now + kLongestSleep, worker.moved + world_.timeout);
   for (const Transfer& transfer : worker.transfers) until = std::min(until, transfer.end);
   world_.doorbell().sleep(rung, until);
 }
 
-void CpuEngine::tell_progress(Worker& worker, bool waits) {
-  const Stage stage = state_.pulls_left() ? Stage::dispatch_gemm : Stage::gemm_combine;
+void CpuEngine::tell_progress(bool waits) {
+  const bool combines = told_combine_.load(std::memory_order_relaxed);
+  const Stage stage = combines ? Stage::gemm_combine : Stage::dispatch_gemm;
   const auto missing = waits ? state_.missing_partials() : std::nullopt;
   // Lacking its own partials, a rank waits for one of its own workers: for no other rank.
   const bool other = missing && missing->source != dims_.rank;
   world_.progress->set(dims_.rank, {state_.call().epoch, stage, other ? missing->source : -1});
-  worker.told_waiting = waits;
+  told_waiting_.store(waits, std::memory_order_relaxed);
 }
 
 std::string CpuEngine::expiry_sentence(const Worker& worker) const {

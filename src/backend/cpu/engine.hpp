@@ -2,6 +2,7 @@
 // CpuEngine: the workers of one rank and the order in which each takes work.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -25,7 +26,7 @@ class CpuEngine {
             int num_workers);
   ~CpuEngine();
 
-  int num_workers() const noexcept { return pool_.num_workers(); }
+  int num_workers() const noexcept { return num_workers_; }
   std::int64_t local_bytes() const noexcept { return ops_.local_bytes(); }
 
   /// Runs dispatch_gemm and gemm_combine of one call. Throws Error(timeout) saying who waited for
@@ -39,7 +40,9 @@ class CpuEngine {
   struct Worker;
   struct Transfer;
 
+  bool worth_waking_workers() const;
   void run_workers();
+  void run_worker(Worker& worker);
   void work(Worker& worker);
   bool step(Worker& worker);
   bool step_reserved(Worker& worker, bool communicates);
@@ -55,19 +58,24 @@ class CpuEngine {
                      std::int32_t destination, std::int64_t bytes);
   TraceEvent event(const Worker& worker, TraceKind kind) const;
   /// Every piece of work begins here: the probe, then its interval in the trace.
-  TraceSpan begin(const Worker& worker, const TraceEvent& event) const;
-  void tell_progress(Worker& worker, bool waits);
+  TraceSpan begin(const Worker& worker, const TraceEvent& event);
+  void tell_progress(bool waits);
 
   bool idle_too_long(Worker& worker) const;
   void sleep(Worker& worker, std::uint32_t rung);
   std::string expiry_sentence(const Worker& worker) const;
 
   const LayerDims dims_;
+  const int num_workers_;
+  int active_workers_ = 1;  ///< Of the present call: the first one alone, or all.
   WorldView& world_;
   StageOps ops_;
   CallState state_;
   WorkerPool pool_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  // What the progress board says of this rank: that it waits, and that it is past dispatch_gemm.
+  std::atomic<bool> told_waiting_{false};
+  std::atomic<bool> told_combine_{false};
 };
 
 }  // namespace comet

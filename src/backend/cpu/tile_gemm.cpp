@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/race_check.hpp"
 
 namespace comet {
 namespace {
@@ -51,6 +52,7 @@ GemmThread::~GemmThread() = default;
 GemmThread::GemmThread(GemmThread&&) noexcept = default;
 
 struct TileGemm::State {
+  TileGemmShape shape;
   dnnl::memory::desc a, b, c, scratchpad;
   dnnl::matmul primitive;
 };
@@ -61,6 +63,7 @@ TileGemm::TileGemm(const TileGemmShape& shape) : state_(std::make_unique<State>(
   const auto type =
       shape.dtype == DType::f32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
   const SingleThreadedGemm single_threaded;
+  state_->shape = shape;
   state_->a = Desc({shape.m, shape.k}, type, Dims{shape.k, 1});
   state_->b = Desc({shape.k, shape.n}, type, Dims{1, shape.ldb});
   state_->c = Desc({shape.m, shape.n}, dnnl::memory::data_type::f32, Dims{shape.ldc, 1});
@@ -84,6 +87,15 @@ void TileGemm::run(const void* a, const void* b, float* c, GemmThread& thread) c
   auto& scratchpad = thread.state_->scratchpad;
   if (scratchpad.size() < state_->scratchpad.get_size()) {
     scratchpad.resize(state_->scratchpad.get_size());
+  }
+  const TileGemmShape& shape = state_->shape;
+  const std::size_t bytes = size_of(shape.dtype);
+  library_reads(a, shape.m * shape.k * bytes);
+  for (std::int64_t n = 0; n < shape.n; ++n) {
+    library_reads(static_cast<const std::byte*>(b) + n * shape.ldb * bytes, shape.k * bytes);
+  }
+  for (std::int64_t m = 0; m < shape.m; ++m) {
+    library_writes(c + m * shape.ldc, shape.n * sizeof(float));
   }
   // The library takes inputs as mutable handles but only reads them.
   const auto handle = [](const void* data) { return const_cast<void*>(data); };

@@ -39,19 +39,30 @@ class Reference {
       for (std::int32_t t = 0; t < call_.tokens[home]; ++t) write_partial(home, t);
       world_.signal(home, slot(home, dims_.rank), call_.epoch);
     }
-    for (std::int32_t source = 0; source < dims_.world; ++source) {
-      const bool here =
-          wait_until(world_, [&] { return has_reached(slot(dims_.rank, source), call_.epoch); });
-      if (here) continue;
-      world_.report_failure(ErrorCode::timeout,
-                            fmt::format("[reference] rank {} waited for the partials of rank {}",
-                                        dims_.rank, source));
-      world_.failures->rethrow(dims_.rank);
-    }
+    for (std::int32_t source = 0; source < dims_.world; ++source) wait_for_partials(source);
     for (std::int32_t t = 0; t < call_.tokens[dims_.rank]; ++t) sum_home(t);
   }
 
  private:
+  void wait_for_partials(std::int32_t source) const {
+    std::uint32_t* const from = slot(dims_.rank, source);
+    if (has_reached(from, call_.epoch)) return;
+    world_.progress->set(dims_.rank, {call_.epoch, Stage::reference, source});
+    if (wait_until(world_, [&] { return has_reached(from, call_.epoch); })) {
+      world_.progress->set(dims_.rank, {call_.epoch, Stage::reference, -1});
+      return;
+    }
+    const std::uint32_t seen = std::atomic_ref(*from).load(std::memory_order_relaxed);
+    world_.report_failure(
+        ErrorCode::timeout,
+        fmt::format("[reference] rank {} waited {} ms for the partials of rank {}, expected epoch "
+                    "{}, seen {}; {}",
+                    dims_.rank,
+                    std::chrono::duration_cast<std::chrono::milliseconds>(world_.timeout).count(),
+                    source, call_.epoch, seen, world_.progress->describe_cause(source)));
+    world_.failures->rethrow(dims_.rank);
+  }
+
   const std::byte* at(std::int32_t rank, std::int64_t offset) const {
     return call_.peers[rank] + offset;
   }

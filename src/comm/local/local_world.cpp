@@ -108,10 +108,12 @@ void LocalWorld::set_link(const LinkSpec& link) {
 }
 
 void LocalWorld::recover() {
-  view_.epoch = state_->recovery.meet(view_, [this] {
+  view_.epoch = state_->recovery.meet(view_, [this](std::uint32_t epoch) {
     state_->rendezvous.reset();
     state_->link.set_rate(pacing_rate(link_));  // also forgets what was booked
-    for (int rank = 0; rank < size(); ++rank) state_->progress.set(rank, {});
+    for (int rank = 0; rank < size(); ++rank) {
+      state_->progress.set(rank, {epoch, Stage::idle, -1});
+    }
     state_->failures.clear();
   });
 }

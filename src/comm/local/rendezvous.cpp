@@ -68,7 +68,7 @@ void Rendezvous::wait(const WorldView& view, std::uint64_t meeting, Post::Call c
     if (has_met(meeting)) return;
     if (view.failures->failed()) view.failures->rethrow(view.rank);
     if (std::chrono::steady_clock::now() >= deadline) {
-      const std::string missing = missing_ranks(meeting);
+      const std::string missing = missing_ranks(view, meeting);
       if (missing.empty()) return;  // The last one came between the two looks.
       using std::chrono::milliseconds;
       view.report_failure(
@@ -82,7 +82,7 @@ void Rendezvous::wait(const WorldView& view, std::uint64_t meeting, Post::Call c
   }
 }
 
-std::string Rendezvous::missing_ranks(std::uint64_t meeting) const {
+std::string Rendezvous::missing_ranks(const WorldView& view, std::uint64_t meeting) const {
   std::vector<int> missing;
   for (int rank = 0; rank < size_; ++rank) {
     if (arrivals_[rank].num_meetings.load(std::memory_order_seq_cst) < meeting) {
@@ -90,7 +90,13 @@ std::string Rendezvous::missing_ranks(std::uint64_t meeting) const {
     }
   }
   if (missing.empty()) return {};
-  return fmt::format("{} {}", missing.size() == 1 ? "rank" : "ranks", fmt::join(missing, ", "));
+  std::string text =
+      fmt::format("{} {}", missing.size() == 1 ? "rank" : "ranks", fmt::join(missing, ", "));
+  // One that is still in a call may itself be held up by another.
+  if (view.progress->get(missing[0]).stage != Stage::idle) {
+    text += "; " + view.progress->describe_cause(missing[0]);
+  }
+  return text;
 }
 
 }  // namespace comet

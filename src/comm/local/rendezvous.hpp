@@ -51,7 +51,7 @@ class Rendezvous {
 
   bool has_met(std::uint64_t meeting) const noexcept;
   void wait(const WorldView& view, std::uint64_t meeting, Post::Call call);
-  std::string missing_ranks(std::uint64_t meeting) const;
+  std::string missing_ranks(const WorldView& view, std::uint64_t meeting) const;
 
   int size_;
   std::unique_ptr<Arrival[]> arrivals_;  // [size]

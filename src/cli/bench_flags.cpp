@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench_flags.hpp"
+
+#include <sstream>
+
+#include "base/check.hpp"
+#include "cli/flags.hpp"
+
+namespace comet::cli {
+namespace {
+
+constexpr std::int64_t kDefaultTokens = 16384;  // of a whole model, before scaling
+constexpr std::int64_t kAuto = BenchFlags::kAuto;
+
+// A number, or -1 for "auto".
+std::int64_t parse_or_auto(const std::string& flag, std::int64_t low, const std::string& text) {
+  if (text == "auto") return kAuto;
+  std::int64_t value = 0;
+  std::istringstream stream(text);
+  check(static_cast<bool>(stream >> value) && stream.eof() && value >= low && value <= 1024,
+        ErrorCode::invalid_argument, "[flags] {}: '{}', auto or a whole number from {} to 1024",
+        flag, text, low);
+  return value;
+}
+
+std::vector<Schedule> parse_schedules(const std::string& text) {
+  std::vector<Schedule> schedules;
+  std::istringstream stream(text);
+  for (std::string name; std::getline(stream, name, ',');) {
+    schedules.push_back(parse_schedule(name));
+  }
+  check(!schedules.empty(), ErrorCode::invalid_argument,
+        "[flags] --schedules: '{}', names of schedules with commas between", text);
+  return schedules;
+}
+
+}  // namespace
+
+void add_case_flags(CLI::App& app, BenchFlags& flags) {
+  add_shape(app, flags.shape);
+  add_parsed(app, "--scale", flags.scale, parse_scale, "none|demo|K",
+             "Smaller shapes: demo divides tokens and H more than I, so that a CPU's copies stay "
+             "small beside its products; K divides all three")
+      ->default_str("none");
+  add_integer(
+      app, {"--tokens", "Tokens of all ranks together, not scaled; 0: 16384, scaled", 0, 1 << 24},
+      flags.tokens);
+  app.add_option("--routing", flags.routing,
+                 "uniform, std:<deviation of shares>, zipf:<exponent>, hot or empty")
+      ->type_name("KIND")
+      ->capture_default_str();
+  add_world(app, flags.world);
+  add_link(app, flags.link);
+  add_unsigned(app, "--seed", flags.seed, "Of weights, tokens and routing");
+}
+
+void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
+  const std::string group = kSchedulesGroup;
+  const auto add_auto = [&](const std::string& name, std::int64_t low, std::int64_t& value,
+                            const std::string& help) {
+    add_parsed(
+        app, name, value,
+        [name, low](const std::string& text) { return parse_or_auto(name, low, text); }, "N|auto",
+        help)
+        ->default_str("auto")
+        ->group(group);
+  };
+  add_parsed(app, "--schedules", flags.schedules, parse_schedules, "NAMES",
+             "Names with commas between: sequential, pipelined, comet, reference")
+      ->default_str("sequential,pipelined,comet")
+      ->group(group);
+  add_auto("--groups", 1, flags.groups, "Groups of tokens of comet");
+  add_auto("--n-c-dispatch", 0, flags.n_c_dispatch,
+           "Communication workers while tokens are pulled");
+  add_auto("--n-c-combine", 0, flags.n_c_combine, "Communication workers after that");
+  const auto add = [&](const char* name, const char* help, std::int64_t low, std::int64_t high,
+                       std::int64_t& value) {
+    add_integer(app, {name, help, low, high}, value)->group(group);
+  };
+  add("--workers", "Threads of each rank; 0: cores / ranks, at least 2", 0, 1024, flags.workers);
+  add("--panel", "Columns of a panel; 0 chooses", 0, 1 << 20, flags.panel);
+  add("--block-m", "Rows of a tile; 0 chooses", 0, 1024, flags.block_m);
+  add("--block-n", "Columns of a tile; 0 chooses", 0, 65536, flags.block_n);
+}
+
+PlannedBench plan_bench(const BenchFlags& flags) {
+  PlannedBench planned;
+  BenchCase& bench = planned.bench;
+  bench.model = flags.shape.model.empty() ? "custom" : flags.shape.model;
+  bench.desc = resolve_shape(flags.shape);
+  bench.parallel = resolve_world(flags.world);
+  bench.tokens = flags.tokens > 0 ? flags.tokens : kDefaultTokens;
+  planned.divisors = scale_for(flags.scale, bench.desc, bench.tokens);
+  if (flags.tokens > 0) planned.divisors.tokens = 1;  // what is asked for is what is run
+  apply(planned.divisors, bench.parallel.tp, bench.desc, bench.tokens);
+  bench.routing = parse_synthetic_routing(flags.routing);
+  bench.routing_text = flags.routing;
+  bench.link = flags.link;
+  bench.schedules = flags.schedules;
+  bench.groups = flags.groups == kAuto ? 0 : flags.groups;
+  bench.n_c_dispatch = static_cast<int>(flags.n_c_dispatch);
+  bench.n_c_combine = static_cast<int>(flags.n_c_combine);
+  bench.workers = static_cast<int>(flags.workers);
+  bench.panel = flags.panel;
+  bench.block_m = flags.block_m;
+  bench.block_n = flags.block_n;
+  bench.seed = flags.seed;
+  planned.is_drawn = true;
+  return planned;
+}
+
+}  // namespace comet::cli

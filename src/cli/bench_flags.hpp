@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The case of `comet bench` and `comet trace`: which layer, where, by which schedules.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/planned_bench.hpp"
+#include "cli/shared_flags.hpp"
+#include "comet/layer.hpp"
+
+namespace comet::cli {
+
+struct BenchFlags {
+  static constexpr std::int64_t kAuto = -1;
+
+  ShapeFlags shape = {.dtype = DType::f32};  ///< Not every processor has products of bf16.
+  WorldFlags world;
+  LinkSpec link;
+  std::vector<Schedule> schedules = {Schedule::sequential, Schedule::pipelined, Schedule::comet};
+  std::string routing = "uniform";
+  Scale scale;
+  std::int64_t tokens = 0;  ///< 0: as the scale says.
+  std::int64_t groups = kAuto;
+  std::int64_t n_c_dispatch = kAuto;
+  std::int64_t n_c_combine = kAuto;
+  std::int64_t workers = 0;
+  std::int64_t panel = 0;
+  std::int64_t block_m = 0;
+  std::int64_t block_n = 0;
+  std::uint64_t seed = 1;
+};
+
+/// The layer, its numbers and where it runs.
+void add_case_flags(CLI::App& app, BenchFlags& flags);
+/// Which schedules, and what is not left to the tuning.
+void add_schedule_flags(CLI::App& app, BenchFlags& flags);
+/// Heading of what add_schedule_flags adds, for more of the kind.
+inline constexpr const char* kSchedulesGroup = "Schedules";
+
+/// The case that the flags ask for. Throws Error(invalid_argument).
+PlannedBench plan_bench(const BenchFlags& flags);
+
+}  // namespace comet::cli

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// comet trace: what every worker and link does during one call of each schedule, as a file for
+// trace viewers and as a picture.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/check.hpp"
+#include "cli/bench_flags.hpp"
+#include "cli/bench_progress.hpp"
+#include "cli/commands.hpp"
+#include "cli/exit_code.hpp"
+#include "cli/flags.hpp"
+#include "cli/output.hpp"
+#include "cli/trace_report.hpp"
+#include "cli/trace_set.hpp"
+#include "trace/chrome_json.hpp"
+#include "trace/timeline_svg.hpp"
+
+namespace comet::cli {
+namespace {
+
+struct TraceCommand {
+  BenchFlags flags;
+  std::vector<int> ranks;
+  std::string out;
+  std::string svg;
+};
+
+std::vector<int> parse_ranks(const std::string& text) {
+  std::vector<int> ranks;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    int rank = -1;
+    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, rank);
+    check(error == std::errc() && stop == text.data() + end && rank >= 0,
+          ErrorCode::invalid_argument, "[flags] --ranks: '{}', ranks with commas between", text);
+    ranks.push_back(rank);
+    begin = end + 1;
+  }
+  return ranks;
+}
+
+PlannedBench plan_trace(const TraceCommand& command) {
+  check(!command.out.empty() || !command.svg.empty(), ErrorCode::invalid_argument,
+        "[flags] nothing to write: --out FILE.json, --svg FILE.svg, or both");
+  PlannedBench planned = plan_bench(command.flags);
+  planned.bench.rounds = 3;  // to choose options by; the recorded calls come after them
+  for (const Schedule schedule : planned.bench.schedules) {
+    check(schedule != Schedule::reference, ErrorCode::invalid_argument,
+          "[flags] --schedules: reference records no work; sequential, pipelined or comet");
+  }
+  const std::int64_t num_ranks = planned.bench.parallel.world_size();
+  for (const int rank : command.ranks) {
+    check(rank < num_ranks, ErrorCode::invalid_argument, "[flags] --ranks: {}, from 0 to {}", rank,
+          num_ranks - 1);
+  }
+  return planned;
+}
+
+int run_trace_command(const TraceCommand& command) {
+  const PlannedBench planned = plan_trace(command);
+  for (const std::string& path : {command.out, command.svg}) {
+    if (!path.empty()) check_writable(path);
+  }
+  BenchMeter meter(1);
+  meter.next_case(planned.bench.model);
+  const std::vector<BenchRow> rows =
+      run_bench(planned.bench, [&](const BenchProgress& progress) { meter.show(progress); });
+  meter.show({"recording", 1});
+  TimelineSet set = record_set(planned, rows);
+  set.ranks = command.ranks;
+  meter.clear();
+  print(trace_text(set));
+  if (!command.out.empty()) {
+    write_chrome_json(set, command.out);
+    print(
+        fmt::format("  trace: {}, for https://ui.perfetto.dev or chrome://tracing\n", command.out));
+  }
+  if (!command.svg.empty()) {
+    write_timeline_svg(set, command.svg);
+    print(fmt::format("  picture: {}\n", command.svg));
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_trace(CLI::App& app, Context& context) {
+  const auto chosen = std::make_shared<TraceCommand>();
+  CLI::App* command = app.add_subcommand(
+      "trace", "Record what every worker and link does in one call of each schedule");
+  add_case_flags(*command, chosen->flags);
+  add_schedule_flags(*command, chosen->flags);
+  command->add_option("--out", chosen->out, "Write a trace for Perfetto and chrome://tracing")
+      ->type_name("FILE.json");
+  command->add_option("--svg", chosen->svg, "Draw the schedules one under the other")
+      ->type_name("FILE.svg");
+  add_parsed(*command, "--ranks", chosen->ranks, parse_ranks, "RANKS",
+             "Show only these, with commas between; all of them run")
+      ->default_str("all");
+  command->footer(
+      examples("  comet trace --model qwen2-moe --scale demo --world local:4 --link paced:auto:0.6 "
+               "--svg out.svg\n"
+               "  comet trace --experts 8 --topk 2 --hidden 512 --intermediate 1024 --tokens 2048 "
+               "--ep 2 --link paced:0.5 --schedules comet --groups 2 --out out.json\n"));
+  command->callback(
+      [chosen, &context] { context.command = [chosen] { return run_trace_command(*chosen); }; });
+}
+
+}  // namespace comet::cli

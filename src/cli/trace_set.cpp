@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/trace_set.hpp"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "cli/bench_report.hpp"
+#include "io/new_file.hpp"
+#include "trace/record.hpp"
+
+namespace comet::cli {
+namespace {
+
+std::string call_text(std::int64_t threads) {
+  std::string text = "One recorded call of each schedule, the median of three.";
+  const std::int64_t processors = std::thread::hardware_concurrency();
+  if (processors > 0 && threads > processors) {
+    text += fmt::format(
+        " {} workers share {} processors: a bar includes the time in which its worker was not "
+        "running.",
+        threads, processors);
+  }
+  return text;
+}
+
+}  // namespace
+
+TimelineSet record_set(const PlannedBench& planned, const std::vector<BenchRow>& rows) {
+  const BenchCase& bench = planned.bench;
+  const std::int64_t ranks = bench.parallel.world_size();
+  TimelineSet set;
+  set.title =
+      fmt::format("{}: one MoE layer on {} rank{}", bench.model, ranks, ranks == 1 ? "" : "s");
+  set.timelines = record_timelines(bench, rows);
+  set.captions = case_lines(bench, planned.divisors, rows.front());
+  set.captions.push_back(call_text(ranks * rows.front().workers));
+  return set;
+}
+
+void check_writable(const std::string& path) { const NewFile probe(path, "trace"); }
+
+}  // namespace comet::cli

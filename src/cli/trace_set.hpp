@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `comet trace` and --svg of `comet bench` write: recorded calls with words about them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/planned_bench.hpp"
+#include "trace/timeline.hpp"
+
+namespace comet::cli {
+
+/// Records one call of each row's schedule. `rows` are what run_bench made of the case.
+TimelineSet record_set(const PlannedBench& planned, const std::vector<BenchRow>& rows);
+
+/// Throws Error(io) if no file can be made there: better before a long run than after it.
+void check_writable(const std::string& path);
+
+}  // namespace comet::cli
