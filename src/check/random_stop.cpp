@@ -138,7 +138,9 @@ class RankBody {
     Bytes bytes(call.tokens * call.row_stride * size_of(call.dtype), kCanary);
     const MatrixView y{bytes.data(), call.tokens, call.hidden, call.row_stride, call.dtype};
     ForwardOptions options = shared_.run.options[rank_];
-    if (gate != nullptr) options.probe = [gate](const ProbePoint& at) { gate->probe(at); };
+    options.probe = [gate](const ProbePoint& at) {
+      if (gate != nullptr) gate->probe(at);  // without a probe, small calls would run on one worker
+    };
     layer_->forward(call.x_view(), call.routing_view(), y, options);
     return bytes;
   }
@@ -278,7 +280,8 @@ CaseResult run_stop(const StopCase& stop, const StopOptions& options) {
                   .calls = {},
                   .run = make_run(stop.c, stop.schedule, 0),
                   .gates = {},
-                  .sentences = {}};
+                  .sentences = {},
+                  .mutex = {}};
     for (int call = 0; call < kNumGoodCalls; ++call)
       shared.calls.push_back(make_call(stop.c, call));
     for (const StopPoint& point : stop.points) {

@@ -16,7 +16,9 @@ namespace comet::cli {
 struct BenchFlags {
   static constexpr std::int64_t kAuto = -1;
 
-  ShapeFlags shape = {.dtype = DType::f32};  ///< Not every processor has products of bf16.
+  BenchFlags() { shape.dtype = DType::f32; }  // not every processor has products of bf16
+
+  ShapeFlags shape;
   WorldFlags world;
   LinkSpec link;
   std::vector<Schedule> schedules = {Schedule::sequential, Schedule::pipelined, Schedule::comet};

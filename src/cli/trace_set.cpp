@@ -31,7 +31,7 @@ TimelineSet record_set(const PlannedBench& planned, const std::vector<BenchRow>&
   const std::int64_t ranks = bench.parallel.world_size();
   TimelineSet set;
   set.title =
-      fmt::format("{}: one MoE layer on {} rank{}", bench.model, ranks, ranks == 1 ? "" : "s");
+      fmt::format("One MoE layer of {} on {} rank{}", bench.model, ranks, ranks == 1 ? "" : "s");
   set.timelines = record_timelines(bench, rows);
   set.captions = case_lines(bench, planned.divisors, rows.front());
   set.captions.push_back(call_text(ranks * rows.front().workers));

@@ -84,7 +84,9 @@ void pace_metadata(const Workspace& workspace, const LayerDims& dims, Published&
     end = std::max(end, world.link->book(source, world.rank, bytes, now));
   }
   while (std::chrono::steady_clock::now() < end) {
-    world.doorbell().sleep(world.doorbell().value(), end);
+    const std::uint32_t rung = world.doorbell().value();
+    if (world.failures->failed()) world.failures->rethrow(world.rank);
+    world.doorbell().sleep(rung, end);
   }
 }
 

@@ -8,6 +8,12 @@
 #include "base/check.hpp"
 
 namespace comet {
+namespace {
+
+// What a further group must gain to be worth its signals and its walk, as a part of the call.
+constexpr double kLeastGain = 0.003;
+
+}  // namespace
 
 double predict_us(const GroupModel& model, const GroupCandidate& candidate) {
   check(candidate.groups >= 1 && model.world >= 1 && model.panels >= 1, ErrorCode::invalid_argument,
@@ -40,7 +46,8 @@ std::vector<std::int64_t> rank_groups(const GroupModel& model,
                                       std::span<const GroupCandidate> candidates) {
   std::vector<std::pair<double, std::int64_t>> predicted;
   for (const GroupCandidate& candidate : candidates) {
-    predicted.emplace_back(predict_us(model, candidate), candidate.groups);
+    const double handicap = 1 + kLeastGain * static_cast<double>(candidate.groups - 1);
+    predicted.emplace_back(predict_us(model, candidate) * handicap, candidate.groups);
   }
   std::sort(predicted.begin(), predicted.end());
   std::vector<std::int64_t> groups;

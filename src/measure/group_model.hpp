@@ -35,7 +35,7 @@ struct GroupCandidate {
 /// Predicted time of a call in microseconds, without copies, plan and signals.
 double predict_us(const GroupModel& model, const GroupCandidate& candidate);
 
-/// Candidates' groups, best prediction first; equal ones by fewer groups.
+/// Candidates' groups, best prediction first; a further group must gain a little to come first.
 std::vector<std::int64_t> rank_groups(const GroupModel& model,
                                       std::span<const GroupCandidate> candidates);
 

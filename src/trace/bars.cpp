@@ -39,6 +39,13 @@ class Cluster {
   std::array<TraceEvent, kNumTraceKinds> first_ = {};
 };
 
+// A wait right after a wait: a worker that looks around between two sleeps goes on waiting.
+bool continues(const std::vector<Bar>& bars, bool in_cluster, const TraceEvent& event,
+               double begin_px, double least_px) {
+  return event.kind == TraceKind::wait && !in_cluster && !bars.empty() &&
+         bars.back().event.kind == TraceKind::wait && begin_px - bars.back().end_px < least_px;
+}
+
 }  // namespace
 
 std::vector<Bar> bars_of(const TimelineRow& row, const BarScale& scale) {
@@ -57,6 +64,11 @@ std::vector<Bar> bars_of(const TimelineRow& row, const BarScale& scale) {
     const double begin_px = pixels(std::max(event.begin_ns, until_ns));
     const double end_px = pixels(event.end_ns);
     until_ns = event.end_ns;
+    if (continues(bars, cluster.has_value(), event, begin_px, scale.least_px)) {
+      bars.back().end_px = end_px;
+      ++bars.back().count;
+      continue;
+    }
     const bool tiny = end_px - begin_px < scale.least_px;
     if (cluster && (!tiny || begin_px - cluster->end_px() >= scale.least_px ||
                     cluster->end_px() - cluster->begin_px() >= scale.least_px)) {

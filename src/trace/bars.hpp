@@ -25,8 +25,9 @@ struct BarScale {
 
 /// Bars by begin, without overlap. Events narrower than least_px that follow each other with gaps
 /// below least_px become bars of about least_px, so a row of P pixels has at most about
-/// 2 * P / least_px bars. No event is lost: counts sum to the events, except that one hidden behind
-/// longer ones that began before (which only transfers have) has no bar.
+/// 2 * P / least_px bars. Waits that follow each other so are one bar however long. No event is
+/// lost: counts sum to the events, except that one hidden behind longer ones that began before
+/// (which only transfers have) has no bar.
 std::vector<Bar> bars_of(const TimelineRow& row, const BarScale& scale);
 
 }  // namespace comet

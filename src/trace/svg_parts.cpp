@@ -65,7 +65,15 @@ std::string SvgCanvas::document(double width, double height) const {
 }
 
 double text_width(std::string_view text, double size) noexcept {
-  return 0.56 * size * static_cast<double>(text.size());
+  double width = 0;  // in ems of a wide font
+  for (const char c : text) {
+    if (c >= 'A' && c <= 'Z') {
+      width += 0.74;
+    } else {
+      width += std::string_view(" ijltf.,:;'|").find(c) == std::string_view::npos ? 0.62 : 0.34;
+    }
+  }
+  return size * width;
 }
 
 }  // namespace comet

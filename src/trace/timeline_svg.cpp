@@ -18,9 +18,9 @@ namespace comet {
 namespace {
 
 constexpr double kWidth = 1200;
-constexpr double kLeft = 118;         // of the plot
-constexpr double kRight = 1200 - 96;  // leaves room for the last schedule's time
-constexpr double kMargin = 20;        // of everything else
+constexpr double kLeft = 118;          // of the plot
+constexpr double kRight = 1200 - 116;  // leaves room for the last schedule's time
+constexpr double kMargin = 20;         // of everything else
 constexpr double kWorkerHeight = 11;
 constexpr double kLinkHeight = 8;
 constexpr double kRowGap = 1;
@@ -126,11 +126,17 @@ double tick_step(double span) {
   return 10 * power;
 }
 
+// Three digits or more, so that it fits beside the plot.
+std::string milliseconds_text(std::int64_t ns) {
+  const double ms = static_cast<double>(ns) * 1e-6;
+  return fmt::format("{:.{}f} ms", ms, ms < 10 ? 2 : ms < 100 ? 1 : 0);
+}
+
 std::string tooltip_of(const Bar& bar, const Axis& axis) {
   const double ms_per_px = axis.ns_per_px * 1e-6;
   std::string text = fmt::format("{}: {:.3f} to {:.3f} ms", to_string(bar.event.kind),
                                  bar.begin_px * ms_per_px, bar.end_px * ms_per_px);
-  if (bar.count > 1) return text + fmt::format(", most of {} short intervals", bar.count);
+  if (bar.count > 1) return text + fmt::format(", {} intervals drawn as one", bar.count);
   const auto add = [&](const char* name, std::int32_t value) {
     if (value >= 0) text += fmt::format(", {} {}", name, value);
   };
@@ -152,7 +158,8 @@ void draw_row(SvgCanvas& canvas, const RowDrawing& row, const Axis& axis, double
   canvas.rect({kLeft, 0, end_px, row.height}, kTrack);
   for (const Bar& bar : row.bars) {
     const double width = bar.end_px - bar.begin_px;
-    const double border = width > 3 ? 0.5 : 0;  // sets tiles of one colour apart
+    // Sets tiles of one colour apart.
+    const double border = width > 3 && bar.event.kind != TraceKind::wait ? 0.5 : 0;
     canvas.rect({kLeft + bar.begin_px, 0, std::max(width - border, 0.2), row.height},
                 style_of(bar.event.kind).colour, tooltip_of(bar, axis));
   }
@@ -189,12 +196,12 @@ void draw_end(SvgCanvas& canvas, const Drawing& drawing, const Axis& axis, const
   const double x = axis.x(end_ns);
   canvas.vertical(x, -6, height + 4, 1.5, kEnd);
   const double y = height / 2;
-  canvas.text(x + 8, y - 4, fmt::format("{:.2f} ms", timeline.milliseconds()),
-              {.size = 16, .bold = true});
+  canvas.text(x + 8, y - 4, milliseconds_text(timeline.duration_ns()), {.size = 16, .bold = true});
   canvas.text(x + 8, y + 14, fmt::format("{:.2f}x", set.speedup(timeline)),
               {.size = 15, .bold = true});
   if (yardstick_ns > end_ns) {
-    canvas.text(x + 8, y + 30, fmt::format("-{:.2f} ms", (yardstick_ns - end_ns) * 1e-6),
+    canvas.text(x + 8, y + 30,
+                milliseconds_text(set.yardstick_ns() - timeline.duration_ns()) + " saved",
                 {.size = 11, .colour = kSavedText});
   }
 }
@@ -233,9 +240,10 @@ void draw_schedule(SvgCanvas& canvas, const Drawing& drawing, const Axis& axis,
   draw_end(canvas, drawing, axis, set);
 }
 
-// Only kinds that occur. Returns the y below.
+// Only kinds that occur; what workers do for tokens above the rest. Returns the last baseline.
 double draw_legend(SvgCanvas& canvas, const TimelineSet& set, double y) {
   double x = kMargin;
+  bool has_second_line = false;
   for (const KindStyle& style : kind_styles()) {
     const bool occurs =
         std::any_of(set.timelines.begin(), set.timelines.end(), [&](const Timeline& timeline) {
@@ -243,7 +251,13 @@ double draw_legend(SvgCanvas& canvas, const TimelineSet& set, double y) {
                              [&](const TraceEvent& event) { return event.kind == style.kind; });
         });
     if (!occurs) continue;
-    const double width = 18 + text_width(style.label, 11.5) + 16;
+    const bool is_second_line = style.of != TraceClass::compute && style.of != TraceClass::copy;
+    if (is_second_line && !has_second_line && x > kMargin) {
+      x = kMargin;
+      y += 18;
+    }
+    has_second_line = has_second_line || is_second_line;
+    const double width = 17 + text_width(style.label, 11.5) + 20;
     if (x + width > kWidth - kMargin) {
       x = kMargin;
       y += 18;

@@ -43,7 +43,7 @@ class SpawnActions {
   const posix_spawn_file_actions_t* get() const { return &actions_; }
 
  private:
-  posix_spawn_file_actions_t actions_;
+  posix_spawn_file_actions_t actions_{};
 };
 
 int wait_for(pid_t child) {

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tuning pass tries, and that both schedules get the same chances.
+#include "measure/tune_candidates.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <utility>
+
+namespace comet {
+namespace {
+
+constexpr std::int64_t kGroups[] = {1, 2, 4};
+const BenchCase kPlain;
+
+std::vector<ForwardOptions> of(const BenchCase& bench, Schedule schedule, int workers) {
+  return tune_candidates(bench, schedule, workers, 64, kGroups);
+}
+
+TEST(TuneCandidates, SequentialHasNothingToChoose) {
+  const auto candidates = of(kPlain, Schedule::sequential, 4);
+  ASSERT_EQ(candidates.size(), 1U);
+  EXPECT_EQ(candidates[0].schedule, Schedule::sequential);
+  EXPECT_EQ(candidates[0].panel, 64);
+}
+
+TEST(TuneCandidates, PipelinedAndCometTryTheSameWorkerSplits) {
+  std::set<int> pipelined, comet;
+  for (const auto& options : of(kPlain, Schedule::pipelined, 4)) pipelined.insert(options.n_c_dispatch);
+  for (const auto& options : of(kPlain, Schedule::comet, 4)) comet.insert(options.n_c_dispatch);
+  EXPECT_EQ(pipelined, (std::set<int>{0, 1, 2}));
+  EXPECT_EQ(pipelined, comet);
+}
+
+TEST(TuneCandidates, EveryDegreeAndEveryGroupCountIsTried) {
+  std::set<std::int64_t> degrees, groups;
+  for (const auto& options : of(kPlain, Schedule::pipelined, 2)) degrees.insert(options.groups);
+  for (const auto& options : of(kPlain, Schedule::comet, 2)) groups.insert(options.groups);
+  EXPECT_EQ(degrees, (std::set<std::int64_t>{1, 2, 4, 8}));
+  EXPECT_EQ(groups, (std::set<std::int64_t>{1, 2, 4}));
+}
+
+TEST(TuneCandidates, PipelinedKeepsAWorkerThatComputes) {
+  BenchCase bench;
+  bench.n_c_dispatch = 5;
+  bench.n_c_combine = 5;
+  for (const auto& options : of(bench, Schedule::pipelined, 2)) {
+    EXPECT_EQ(options.n_c_dispatch, 1);
+    EXPECT_EQ(options.n_c_combine, 1);
+  }
+}
+
+TEST(TuneCandidates, WhatIsGivenIsKept) {
+  BenchCase bench;
+  bench.n_c_dispatch = 0;
+  bench.n_c_combine = 2;
+  bench.chunk = 16;
+  const auto candidates = of(bench, Schedule::comet, 4);
+  ASSERT_EQ(candidates.size(), std::size(kGroups));
+  for (const auto& options : candidates) {
+    EXPECT_EQ(options.n_c_dispatch, 0);
+    EXPECT_EQ(options.n_c_combine, 2);
+    EXPECT_EQ(options.chunk, 16);
+  }
+}
+
+TEST(TuneCandidates, OneWorkerDoesEverything) {
+  for (const auto& options : of(kPlain, Schedule::comet, 1)) EXPECT_EQ(options.n_c_dispatch, 0);
+}
+
+}  // namespace
+}  // namespace comet
