@@ -21,5 +21,7 @@ endif()
 if(COMET_SANITIZE)
   target_compile_options(comet_options INTERFACE
     -fsanitize=${COMET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  # Half of the compile time of g++'s UBSan for what AddressSanitizer finds as well.
+  target_compile_options(comet_options INTERFACE -fno-sanitize=null,object-size,vptr)
   target_link_options(comet_options INTERFACE -fsanitize=${COMET_SANITIZE})
 endif()

@@ -287,6 +287,38 @@ TEST(Faults, AChainOfWaitsEndsAtTheRankThatStopped) {
   EXPECT_TRUE(sentences[0].ends_with("cause: rank 2, in dispatch_gemm of call 1")) << sentences[0];
 }
 
+// Rank 1 has waited for rank 2 and has got what it wanted when it stops: what it told of its wait
+// must not point to rank 2.
+TEST(Faults, ARankThatStopsAfterAWaitIsNamed) {
+  const milliseconds limit = 3 * timeout();
+  const Case c = chain_case();
+  const CaseWeights weights = make_weights(c);
+  const Calls calls{make_chain_call(c)};
+  std::latch noticed(1);
+  std::vector<std::string> sentences(3);
+  run_local_world(3, {.timeout = limit}, [&](World& world) {
+    RankLayer layer(c, weights, calls, world);
+    std::atomic<bool> fired = false;
+    ForwardOptions options;
+    options.probe = [&](const ProbePoint& at) {
+      if (at.rank == 2 && at.phase == TraceKind::plan) std::this_thread::sleep_for(limit / 2);
+      if (at.rank == 1 && at.phase == TraceKind::home_sum && !fired.exchange(true)) noticed.wait();
+    };
+    if (world.rank() == 2) {
+      layer.forward(0, options);
+      noticed.wait();
+      options.probe = {};
+    }
+    sentences[world.rank()] = layer.error_within(2, options);
+    if (world.rank() == 0) noticed.count_down();
+    world.recover();
+    EXPECT_EQ(layer.error_of(0), "");
+  });
+  EXPECT_EQ(sentences[0], sentences[1]);
+  EXPECT_EQ(sentences[0], sentences[2]);
+  EXPECT_TRUE(sentences[0].ends_with("cause: rank 1, in gemm_combine of call 1")) << sentences[0];
+}
+
 // Rank 0 needs nobody and goes on to a barrier, where ranks 1 and 2 are missing.
 TEST(Faults, ABarrierNamesTheRankThatHoldsUpTheOthers) {
   const milliseconds limit = 3 * timeout();
