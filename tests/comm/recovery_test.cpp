@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "comet/error.hpp"
+#include "comet/world.hpp"
 
 namespace comet {
 namespace {
@@ -121,6 +122,38 @@ TEST(Recovery, MayBeTriedAgain) {
     on_ranks(3, [&](int rank) { bases[rank] = recovery.meet(view_of(rank, 5), kNoReset); });
     EXPECT_EQ(bases, std::vector<std::uint32_t>(3, 5)) << "round " << round;
   }
+}
+
+// ---------------------------------------------------------------- World::recover
+
+TEST(WorldRecover, ForgetsTheFailureAndGoesOnFromTheLatestEpoch) {
+  run_local_world(3, {.timeout = milliseconds(10'000)}, [](World& world) {
+    WorldView& view = world.view();
+    view.epoch = world.rank() == 1 ? 5 : 4;
+    world.barrier();
+    view.report_failure(ErrorCode::internal, "[x] planted");
+    EXPECT_THROW(world.barrier(), Error);
+    world.recover();
+    EXPECT_EQ(view.epoch, 5U);
+    EXPECT_FALSE(view.failures->failed());
+    EXPECT_EQ(view.progress->describe_cause(world.rank()),
+              "cause: rank " + std::to_string(world.rank()) + ", not in a call since call 5");
+    world.barrier();  // also half-attended meetings are forgotten
+  });
+}
+
+TEST(WorldRecover, ForgetsWhatWasBookedOnTheLink) {
+  const LinkSpec slow{.kind = LinkSpec::Kind::paced, .gigabytes_per_second = 0.001};
+  run_local_world(2, {.link = slow, .timeout = milliseconds(10'000)}, [](World& world) {
+    using std::chrono::seconds;
+    const auto now = std::chrono::steady_clock::now();
+    if (world.rank() == 0) {
+      EXPECT_GE(world.view().link->book(0, 1, 100'000'000, now), now + seconds(99));
+    }
+    world.recover();
+    EXPECT_TRUE(world.view().link->paced());
+    EXPECT_LT(world.view().link->book(0, 1, 1, now), now + seconds(1));
+  });
 }
 
 }  // namespace

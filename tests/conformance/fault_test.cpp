@@ -446,6 +446,7 @@ TEST(Faults, AFailedCreationLeavesTheSharedWorkspaceGood) {
   large.desc.max_tokens = 150;
   const CaseWeights weights = make_weights(small);
   const std::vector<RankCall> calls = make_call(small);
+  std::latch gave_up(2);
   run_local_world(3, {.timeout = timeout()}, [&](World& world) {
     const int rank = world.rank();
     const auto create = [&](const Case& c, std::shared_ptr<Workspace> workspace) {
@@ -464,12 +465,16 @@ TEST(Faults, AFailedCreationLeavesTheSharedWorkspaceGood) {
     const Bytes expected = forward(*layer);
     if (rank != 1) {
       EXPECT_THROW(create(large, layer->workspace()), Error);
+      gave_up.count_down();
     } else {
-      std::this_thread::sleep_for(2 * timeout());
+      gave_up.wait();
     }
     world.recover();
     EXPECT_EQ(forward(*layer), expected) << "rank " << rank;
-    EXPECT_EQ(forward(*create(large, layer->workspace())), expected) << "rank " << rank;
+    const std::int64_t small_bytes = layer->workspace_bytes();
+    const auto second = create(large, layer->workspace());
+    EXPECT_GT(second->workspace_bytes(), small_bytes);
+    EXPECT_EQ(forward(*second), expected) << "rank " << rank;
     EXPECT_EQ(forward(*layer), expected) << "rank " << rank;
     world.barrier();  // no rank destroys its layer while another is in a call
   });
