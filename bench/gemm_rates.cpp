@@ -100,7 +100,7 @@ void with_gemm_rates(const GemmCase& c,
         MoeLayer::create(desc, bench.parallel, data.weights_of(0), world, {.num_workers = 1});
     layer->forward(data.x_of(0), data.routing_of(0),
                    {y.data(), c.tokens, desc.hidden, desc.hidden, desc.dtype},
-                   {.schedule = Schedule::sequential});
+                   {.schedule = Schedule::sequential, .panel = desc.hidden});
     body([&] {
       GemmRates rates;
       const double library = first * up.seconds_per_flop() + pair * down.seconds_per_flop();

@@ -18,20 +18,19 @@ namespace {
 constexpr double kClaim = 0.85;
 constexpr int kTries = 8;
 
-// The models' shapes by 8 in H, and in I too (Mixtral) or by 8 as well (Phi), with enough tokens
-// that an expert has about 1000 rows.
+// A quarter of the models' H and I, with enough tokens that an expert has about 2000 rows.
 std::vector<GemmCase> cases() {
   std::vector<GemmCase> all;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const bool f32 = dtype == DType::f32;
     all.push_back(
         {f32 ? "mixtral/f32" : "mixtral/bf16",
-         {.num_experts = 8, .topk = 2, .hidden = 512, .intermediate = 1792, .dtype = dtype},
-         4096});
+         {.num_experts = 8, .topk = 2, .hidden = 1024, .intermediate = 3584, .dtype = dtype},
+         8192});
     all.push_back(
         {f32 ? "phi/f32" : "phi/bf16",
-         {.num_experts = 16, .topk = 2, .hidden = 512, .intermediate = 800, .dtype = dtype},
-         8192});
+         {.num_experts = 16, .topk = 2, .hidden = 1024, .intermediate = 1600, .dtype = dtype},
+         16384});
   }
   return all;
 }

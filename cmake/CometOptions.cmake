@@ -23,5 +23,7 @@ if(COMET_SANITIZE)
     -fsanitize=${COMET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   # Half of the compile time of g++'s UBSan for what AddressSanitizer finds as well.
   target_compile_options(comet_options INTERFACE -fno-sanitize=null,object-size,vptr)
+  # g++ 12 warns falsely about its own headers once they are instrumented.
+  target_compile_options(comet_options INTERFACE -Wno-maybe-uninitialized)
   target_link_options(comet_options INTERFACE -fsanitize=${COMET_SANITIZE})
 endif()

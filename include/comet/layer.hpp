@@ -59,7 +59,7 @@ struct ForwardOptions {
   Schedule schedule = Schedule::comet;  ///< Order of the stages.
   /// Groups G of tokens for comet, chunks d for pipelined; 1 to 1024. sequential ignores it.
   std::int64_t groups = 1;
-  /// Columns of a panel, rounded up to whole block_n, at most H; 0 chooses.
+  /// Columns of a panel, rounded up to whole tiles of the second GEMM, at most H; 0 chooses.
   std::int64_t panel = 0;
   /// Most tokens of one transfer, at most the 64 of a block; 0 chooses.
   std::int64_t chunk = 0;

@@ -10,11 +10,11 @@ namespace comet::cli {
 namespace {
 
 // A row costs copies in proportion to H and products in proportion to H * I, so only I decides
-// their ratio: it stays as large as the time allows. H is the smallest that still has eight panels
-// of a sensible width, and tokens are what gives every rank's own tokens whole tiles.
-constexpr std::int64_t kDemoHidden = 256;
-constexpr std::int64_t kDemoIntermediate = 1792;
-constexpr std::int64_t kDemoTokensPerExpertShare = 192;  // rows per expert
+// their ratio: it stays as large as patience allows. H still has eight panels of 64 columns, below
+// which products get slow, and an expert gets a whole tile of rows from each of four ranks.
+constexpr std::int64_t kDemoHidden = 512;
+constexpr std::int64_t kDemoIntermediate = 2048;
+constexpr std::int64_t kDemoRowsPerExpert = 512;
 constexpr std::int64_t kDemoMostTokens = 4096;
 
 std::int64_t round_down(std::int64_t value, std::int64_t unit) {
@@ -37,7 +37,7 @@ Scale parse_scale(std::string_view text) {
 Divisors scale_for(const Scale& scale, const MoeDesc& desc, std::int64_t tokens) {
   if (scale.kind != Scale::Kind::demo) return {scale.factor, scale.factor, scale.factor};
   const std::int64_t wished_tokens =
-      std::min(kDemoMostTokens, kDemoTokensPerExpertShare * desc.num_experts / desc.topk);
+      std::min(kDemoMostTokens, kDemoRowsPerExpert * desc.num_experts / desc.topk);
   return {.hidden = std::max<std::int64_t>(1, desc.hidden / kDemoHidden),
           .intermediate = std::max<std::int64_t>(
               1, (desc.intermediate + kDemoIntermediate - 1) / kDemoIntermediate),

@@ -139,7 +139,7 @@ RunConfig CpuMoeLayer::make_config(const ForwardOptions& options) const {
   config.groups = grouped ? static_cast<std::int32_t>(options.groups) : 1;
   // About eight panels, as the paper's code: the first push starts after an eighth of the GEMM.
   const std::int64_t wished = options.panel > 0 ? options.panel : ceil_div(dims_.hidden, 8);
-  config.panel = round_up(min_of(wished, dims_.hidden), dims_.block_n);
+  config.panel = round_up(min_of(wished, dims_.hidden), dims_.panel_n);
   config.chunk = options.chunk > 0 ? min_of(options.chunk, kTokenBlock) : kTokenBlock / 2;
   return config;
 }

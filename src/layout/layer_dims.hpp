@@ -24,12 +24,13 @@ struct LayerDims {
   std::int64_t max_tokens = 0;
   std::int64_t element_bytes = 4;
   std::int64_t block_m = 0;
-  std::int64_t block_n = 0;
+  std::int64_t block_n = 0;  ///< Columns of a tile of the first GEMM.
+  std::int64_t panel_n = 0;  ///< Of the second GEMM, at most block_n: the narrowest panel.
 
   COMET_HOST_DEVICE constexpr std::int64_t row_bytes() const { return hidden * element_bytes; }
 };
 
-/// Fills everything but block_m and block_n. desc and parallel must be valid.
+/// Fills everything but block_m, block_n and panel_n. desc and parallel must be valid.
 LayerDims make_layer_dims(const MoeDesc& desc, const ParallelDesc& parallel, int rank);
 
 /// Index of each expert among those of its EP rank, [E], from the owners [E].

@@ -11,7 +11,7 @@ namespace comet {
 struct RunConfig {
   std::int32_t schedule = 0;  ///< comet::Schedule as a number.
   std::int32_t groups = 1;
-  std::int64_t panel = 0;  ///< Columns, a multiple of block_n.
+  std::int64_t panel = 0;  ///< Columns, a multiple of panel_n.
   std::int64_t chunk = 0;  ///< Most tokens of one transfer, 1 to kTokenBlock.
 };
 

@@ -31,7 +31,7 @@ WorkspaceSizes workspace_sizes(const LayerDims& dims) {
   sizes.combine_bytes = dims.world * sizes.x_bytes;
   // The narrowest panel is one column tile.
   sizes.slots =
-      dims.world * ceil_div(dims.hidden, dims.block_n) * num_token_blocks(dims.max_tokens);
+      dims.world * ceil_div(dims.hidden, dims.panel_n) * num_token_blocks(dims.max_tokens);
   return sizes;
 }
 

@@ -56,7 +56,7 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
                      .progress = progress,
                      .block_m = dims.block_m,
                      .block_n = dims.block_n,
-                     .panel = round_up(wished_panel, dims.block_n),
+                     .panel = round_up(wished_panel, dims.panel_n),
                      .workers = bench.workers > 0 ? bench.workers : choose_workers(world),
                      .steps_planned = count_steps(bench),
                      .expected = std::vector<std::vector<std::byte>>(world),

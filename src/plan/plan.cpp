@@ -68,7 +68,7 @@ void lay_out_tiles(const PlanProblem& problem, PlanScratch& scratch, Plan& plan)
       plan.num_rows += rows;
       scratch.segment_tile[segment] = static_cast<std::int32_t>(plan.tiles.size());
       for (std::int32_t row = 0; row < rows; row += problem.block_m) {
-        plan.tiles.push_back({group, e, std::min(problem.block_m, rows - row), 0});
+        plan.tiles.push_back({group, e, std::min(problem.block_m, rows - row), 0, 0});
       }
     }
     plan.group_tiles.push_back(static_cast<std::int32_t>(plan.tiles.size()));
@@ -94,49 +94,50 @@ void place_blocks(const PlanProblem& problem, PlanScratch& scratch, Plan& plan) 
   plan.tokens_in = 0;
   std::int32_t needed = 0;
   std::int32_t rows = 0;
-  for_each_block(problem, [&](std::int32_t group, std::int32_t source, std::int32_t step,
-                              std::int32_t block) {
-    const std::int32_t index = scratch.source_blocks[source] + block;
-    const BlockCounts counts = scratch.block_counts[index];
-    if (counts.needed == 0) return;
-    const auto tile_begin = static_cast<std::int32_t>(plan.block_tiles.size());
-    for (std::int32_t e = 0; e < problem.num_local; ++e) {
-      const std::int64_t at = std::int64_t{index} * problem.num_local + e;
-      const std::int32_t first = scratch.block_first[at];
-      const std::int32_t segment_tile =
-          scratch.segment_tile[std::int64_t{group} * problem.num_local + e];
-      scratch.next_row[e] = segment_tile * problem.block_m + first;
-      if (scratch.block_rows[at] == 0) continue;
-      const std::int32_t last = first + scratch.block_rows[at] - 1;
-      for (std::int32_t t = first / problem.block_m; t <= last / problem.block_m; ++t) {
-        plan.tiles[segment_tile + t].step = step;  // blocks come in step order: the last one stays
-        plan.block_tiles.push_back(segment_tile + t);
-      }
-    }
-    place_block(problem, source, block, scratch.next_row.data(), plan.needed.data() + needed,
-                plan.rows.data() + rows, rows);
-    plan.blocks.push_back({group, source, block, needed, needed + counts.needed, tile_begin,
-                           static_cast<std::int32_t>(plan.block_tiles.size())});
-    plan.group_blocks[group + 1] = static_cast<std::int32_t>(plan.blocks.size());
-    if (source != problem.rank) plan.tokens_in += counts.needed;
-    needed += counts.needed;
-    rows += counts.rows;
-  });
+  for_each_block(
+      problem, [&](std::int32_t group, std::int32_t source, std::int32_t step, std::int32_t block) {
+        const std::int32_t index = scratch.source_blocks[source] + block;
+        const BlockCounts counts = scratch.block_counts[index];
+        if (counts.needed == 0) return;
+        const auto tile_begin = static_cast<std::int32_t>(plan.block_tiles.size());
+        for (std::int32_t e = 0; e < problem.num_local; ++e) {
+          const std::int64_t at = std::int64_t{index} * problem.num_local + e;
+          const std::int32_t first = scratch.block_first[at];
+          const std::int32_t segment_tile =
+              scratch.segment_tile[std::int64_t{group} * problem.num_local + e];
+          scratch.next_row[e] = segment_tile * problem.block_m + first;
+          if (scratch.block_rows[at] == 0) continue;
+          const std::int32_t last = first + scratch.block_rows[at] - 1;
+          for (std::int32_t t = first / problem.block_m; t <= last / problem.block_m; ++t) {
+            Tile& tile = plan.tiles[segment_tile + t];  // blocks come in order: the last one stays
+            tile.step = step;
+            tile.last_block = static_cast<std::int32_t>(plan.blocks.size());
+            plan.block_tiles.push_back(segment_tile + t);
+          }
+        }
+        place_block(problem, source, block, scratch.next_row.data(), plan.needed.data() + needed,
+                    plan.rows.data() + rows, rows);
+        plan.blocks.push_back({group, source, block, needed, needed + counts.needed, tile_begin,
+                               static_cast<std::int32_t>(plan.block_tiles.size())});
+        plan.group_blocks[group + 1] = static_cast<std::int32_t>(plan.blocks.size());
+        if (source != problem.rank) plan.tokens_in += counts.needed;
+        needed += counts.needed;
+        rows += counts.rows;
+      });
   plan.needed[needed] = {0, rows};
   for (std::int32_t group = 0; group < problem.groups; ++group) {
     plan.group_blocks[group + 1] = std::max(plan.group_blocks[group + 1], plan.group_blocks[group]);
   }
 }
 
-void order_walk(const PlanProblem& problem, Plan& plan) {
+void order_walk(Plan& plan) {
   plan.walk.resize(plan.tiles.size());
   std::iota(plan.walk.begin(), plan.walk.end(), 0);
-  for (std::int32_t group = 0; group < problem.groups; ++group) {
-    std::stable_sort(
-        plan.walk.begin() + plan.group_tiles[group],
-        plan.walk.begin() + plan.group_tiles[group + 1],
-        [&](std::int32_t a, std::int32_t b) { return plan.tiles[a].step < plan.tiles[b].step; });
-  }
+  // In the order in which their last rows arrive. The second GEMM walks a panel in the same order,
+  // so that the partials of the first blocks can be sent while the last tiles are computed.
+  std::stable_sort(plan.walk.begin(), plan.walk.end(), [&](std::int32_t a, std::int32_t b) {
+    return plan.tiles[a].last_block < plan.tiles[b].last_block;
+  });
 }
 
 void list_home_sources(const PlanProblem& problem, Plan& plan) {
@@ -179,7 +180,7 @@ void build_plan(const PlanProblem& problem, PlanScratch& scratch, Plan& plan) {
   count_blocks(problem, scratch);
   lay_out_tiles(problem, scratch, plan);
   place_blocks(problem, scratch, plan);
-  order_walk(problem, plan);
+  order_walk(plan);
   list_home_sources(problem, plan);
 }
 

@@ -19,6 +19,7 @@ struct Tile {
   std::int32_t expert;  ///< Local index.
   std::int32_t rows;  ///< Expected arrivals: the tile may be computed when so many rows are there.
   std::int32_t step;  ///< Readiness: the last source it waits for is source_at_step(step).
+  std::int32_t last_block;  ///< Index into Plan::blocks: the transfer that completes it.
 };
 
 /// The tokens of one (source rank, block of 64) that this rank needs: the unit of transfers. They
@@ -37,10 +38,10 @@ struct BlockTransfer {
 struct Plan {
   std::vector<Tile> tiles;                ///< By (group, expert, row).
   std::vector<std::int32_t> group_tiles;  ///< [groups + 1] first tile of each group.
-  std::vector<std::int32_t> walk;         ///< Tiles by (group, step, expert, row).
-  std::vector<NeededToken> needed;        ///< By (group, step, token); one past the end is a guard.
-  std::vector<NeededRow> rows;            ///< Of each needed token, in expert order.
-  std::vector<BlockTransfer> blocks;      ///< Non-empty ones by (group, step, block).
+  std::vector<std::int32_t> walk;     ///< Tiles by (last_block, expert, row): as they get ready.
+  std::vector<NeededToken> needed;    ///< By (group, step, token); one past the end is a guard.
+  std::vector<NeededRow> rows;        ///< Of each needed token, in expert order.
+  std::vector<BlockTransfer> blocks;  ///< Non-empty ones by (group, step, block).
   std::vector<std::int32_t> group_blocks;  ///< [groups + 1] first of `blocks` of each group.
   std::vector<std::int32_t> block_tiles;   ///< Lists of tile indices, see BlockTransfer.
 

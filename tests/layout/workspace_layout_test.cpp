@@ -11,8 +11,13 @@ namespace comet {
 namespace {
 
 TEST(WorkspaceLayout, RegionsDoNotOverlapAndAreAligned) {
-  const LayerDims dims{
-      .world = 3, .topk = 2, .hidden = 40, .max_tokens = 70, .element_bytes = 2, .block_n = 16};
+  const LayerDims dims{.world = 3,
+                       .topk = 2,
+                       .hidden = 40,
+                       .max_tokens = 70,
+                       .element_bytes = 2,
+                       .block_n = 16,
+                       .panel_n = 16};
   const WorkspaceSizes sizes = workspace_sizes(dims);
   EXPECT_EQ(sizes.slots, 3 * 3 * 2);
   EXPECT_EQ(sizes.combine_bytes, 3 * 70 * 40 * 2);

@@ -153,7 +153,8 @@ TEST_P(PlanProperties, TilesKnowTheirRowsAndTheirLastSource) {
   for (std::size_t i = 1; i < plan.walk.size(); ++i) {
     const Tile& a = plan.tiles[plan.walk[i - 1]];
     const Tile& b = plan.tiles[plan.walk[i]];
-    EXPECT_LE(std::tie(a.group, a.step, a.expert), std::tie(b.group, b.step, b.expert));
+    EXPECT_LE(std::tie(a.group, a.step, a.last_block, a.expert),
+              std::tie(b.group, b.step, b.last_block, b.expert));
   }
 }
 

@@ -82,7 +82,8 @@ TEST(Record, BothWritersTakeIt) {
   std::string text;
   stream_chrome_json(set, [&](std::string_view piece) { text += piece; });
   const auto threads = expect_trace_format(nlohmann::json::parse(text));
-  EXPECT_GE(threads.size(), 3U * 2 * 4);  // two workers and two directions of two ranks
+  // The caller, who runs a call this small alone, and two directions, of two ranks.
+  EXPECT_GE(threads.size(), 3U * 2 * 3);
   EXPECT_EQ(XmlReader(timeline_svg(set)).fault(), "");
 }
 

@@ -13,21 +13,21 @@ void StageOps::ColumnProducts::run(bool is_tail, const void* a, const void* b, f
   (is_tail ? tail : whole).front().run(a, b, c, thread);
 }
 
-StageOps::ColumnProducts StageOps::make_products(std::int64_t columns, std::int64_t k,
-                                                 std::int64_t ldb, std::int64_t ldc,
+StageOps::ColumnProducts StageOps::make_products(std::int64_t columns, std::int64_t n,
+                                                 std::int64_t k, std::int64_t ldb, std::int64_t ldc,
                                                  std::optional<Activation> activation) const {
   ColumnProducts products;
-  const auto make = [&](std::int64_t n) {
+  const auto make = [&](std::int64_t width) {
     return TileGemm({.dtype = desc_.dtype,
                      .m = dims_.block_m,
-                     .n = n,
+                     .n = width,
                      .k = k,
                      .ldb = ldb,
                      .ldc = ldc,
                      .activation = activation});
   };
-  if (columns >= dims_.block_n) products.whole.push_back(make(dims_.block_n));
-  if (columns % dims_.block_n != 0) products.tail.push_back(make(columns % dims_.block_n));
+  if (columns >= n) products.whole.push_back(make(n));
+  if (columns % n != 0) products.tail.push_back(make(columns % n));
   return products;
 }
 
@@ -39,13 +39,14 @@ StageOps::StageOps(const MoeDesc& desc, const LayerDims& dims, const MoeWeights&
   if (dims.num_local == 0) return;  // this rank computes nothing
   std::optional<Activation> up_activation = desc.activation;
   if (desc.gated) {
-    gate_ = make_products(dims.inter_local, dims.hidden, weights.gate.row_stride, dims.block_n,
-                          desc.activation);
+    gate_ = make_products(dims.inter_local, dims.block_n, dims.hidden, weights.gate.row_stride,
+                          dims.block_n, desc.activation);
     up_activation.reset();
   }
-  up_ = make_products(dims.inter_local, dims.hidden, weights.up.row_stride, dims.block_n,
-                      up_activation);
-  down_ = make_products(dims.hidden, dims.inter_local, weights.down.row_stride, dims.hidden, {});
+  up_ = make_products(dims.inter_local, dims.block_n, dims.hidden, weights.up.row_stride,
+                      dims.block_n, up_activation);
+  down_ = make_products(dims.hidden, dims.panel_n, dims.inter_local, weights.down.row_stride,
+                        dims.hidden, {});
 }
 
 void StageOps::prepare(const EngineCall& call) {
@@ -141,8 +142,8 @@ void StageOps::second_gemm(const TilePanel& piece, OpScratch& scratch) {
   const auto* b = static_cast<const std::byte*>(
       weights_.down.expert(call_->plan->tiles[piece.tile].expert, desc_.dtype));
   auto* out = reinterpret_cast<float*>(out_.data()) + first_row * dims_.hidden;
-  for (std::int64_t column = panel.begin; column < panel.end; column += dims_.block_n) {
-    down_.run(column + dims_.block_n > dims_.hidden, a,
+  for (std::int64_t column = panel.begin; column < panel.end; column += dims_.panel_n) {
+    down_.run(column + dims_.panel_n > dims_.hidden, a,
               b + column * weights_.down.row_stride * dims_.element_bytes, out + column,
               scratch.gemm);
   }

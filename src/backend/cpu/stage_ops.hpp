@@ -55,8 +55,9 @@ class StageOps {
     std::vector<TileGemm> whole, tail;  ///< Zero or one each.
     void run(bool is_tail, const void* a, const void* b, float* c, GemmThread& thread) const;
   };
-  ColumnProducts make_products(std::int64_t columns, std::int64_t k, std::int64_t ldb,
-                               std::int64_t ldc, std::optional<Activation> activation) const;
+  ColumnProducts make_products(std::int64_t columns, std::int64_t n, std::int64_t k,
+                               std::int64_t ldb, std::int64_t ldc,
+                               std::optional<Activation> activation) const;
   template <typename T>
   void finish_first(std::int64_t tile, std::int64_t column, std::int64_t width,
                     const OpScratch& scratch);
