@@ -38,7 +38,7 @@ asan: deps ## Build and test under AddressSanitizer and UBSan.
 tsan: deps ## Build and test under ThreadSanitizer.
 	cmake --preset cpu-tsan
 	$(FIXED_LAYOUT) cmake --build --preset cpu-tsan -j $(JOBS)
-	$(FIXED_LAYOUT) ctest --preset cpu-tsan
+	$(FIXED_LAYOUT) ctest --preset cpu-tsan -j $(JOBS)
 
 fuzz: tools-deps ## Fuzz every harness, FUZZ_SECONDS=60 in all.
 	tools/fuzz.sh $(FUZZ_SECONDS)

@@ -17,7 +17,7 @@ double element(const RankCall& call, const Bytes& y, std::int64_t token, std::in
     std::memcpy(&value, y.data() + index * 4, 4);
     return value;
   }
-  bf16 value;
+  bf16 value{};
   std::memcpy(&value, y.data() + index * 2, 2);
   return to_float(value);
 }

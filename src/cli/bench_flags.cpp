@@ -77,7 +77,7 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
                        std::int64_t& value) {
     add_integer(app, {name, help, low, high}, value)->group(group);
   };
-  add("--workers", "Threads of each rank; 0: cores / ranks, at least 2", 0, 1024, flags.workers);
+  add("--workers", "Threads of each rank; 0: cores / ranks, at least 1", 0, 1024, flags.workers);
   add("--panel", "Columns of a panel; 0 chooses", 0, 1 << 20, flags.panel);
   add("--block-m", "Rows of a tile; 0 chooses", 0, 1024, flags.block_m);
   add("--block-n", "Columns of a tile; 0 chooses", 0, 65536, flags.block_n);

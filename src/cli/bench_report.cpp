@@ -23,9 +23,9 @@ std::string shape_text(const BenchCase& bench, const Divisors& divisors) {
 }
 
 std::string world_text(const BenchCase& bench, const BenchRow& row) {
-  return fmt::format("{} in-process ranks (ep {}, tp {}) x {} workers, tile {}x{}, panel {}",
+  return fmt::format("{} in-process ranks (ep {}, tp {}) x {} workers, tile {}x{}",
                      bench.parallel.world_size(), bench.parallel.ep, bench.parallel.tp, row.workers,
-                     row.block_m, row.block_n, row.panel);
+                     row.block_m, row.block_n);
 }
 
 std::string link_text(const BenchRow& row) {
@@ -58,11 +58,11 @@ std::string check_text(const BenchRow& row) {
 }
 
 std::string how(const BenchRow& row) {
-  std::string text;
-  if (row.schedule == Schedule::comet) text = fmt::format("groups {}", row.groups);
-  if (row.schedule == Schedule::pipelined) text = fmt::format("chunks {}", row.chunks);
-  if (!text.empty()) text += fmt::format(", n_c {}/{}", row.n_c_dispatch, row.n_c_combine);
-  return text;
+  std::string text = fmt::format("panel {}", row.panel);
+  if (row.schedule == Schedule::comet) text += fmt::format(", groups {}", row.groups);
+  if (row.schedule == Schedule::pipelined) text += fmt::format(", chunks {}", row.chunks);
+  if (row.schedule == Schedule::sequential) return text;
+  return text + fmt::format(", n_c {}/{}", row.n_c_dispatch, row.n_c_combine);
 }
 
 std::string schedule_text(const BenchRow& row) {

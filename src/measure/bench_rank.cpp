@@ -9,12 +9,11 @@
 #include "base/int_math.hpp"
 #include "measure/calibrate.hpp"
 #include "measure/group_model.hpp"
-#include "measure/tune_candidates.hpp"
 
 namespace comet {
 namespace {
 
-constexpr int kReplays = 3;            // for the rough t_compute
+constexpr int kReplays = 5;            // for the rough t_compute
 constexpr std::size_t kFinalists = 3;  // of the tuning pass, timed once more
 constexpr std::size_t kGroupsToTry = 3;
 constexpr int kFewestRounds = 3;
@@ -44,13 +43,16 @@ BenchRank::BenchRank(BenchShared& shared, World& world)
 void BenchRank::run() {
   establish_truth();
   if (bench_.check) check_truth();
-  set_up_link();
   std::vector<Contender> contenders;
   contenders.push_back({.schedule = Schedule::sequential});  // the yardstick, shown or not
+  const ForwardOptions sequential = tune(tune_space(Schedule::sequential, 0), Schedule::sequential);
+  contenders.front().options = sequential;
+  set_up_link(sequential);
   for (const Schedule schedule : bench_.schedules) {
-    if (schedule != Schedule::sequential) contenders.push_back({.schedule = schedule});
+    if (schedule == Schedule::sequential) continue;
+    contenders.push_back(
+        {.schedule = schedule, .options = tune(tune_space(schedule, sequential.panel), schedule)});
   }
-  for (Contender& contender : contenders) contender.options = tune(contender.schedule);
   run_rounds(contenders);
   if (rank_ != 0) return;
   for (const Schedule schedule : bench_.schedules) {
@@ -72,7 +74,6 @@ void BenchRank::establish_truth() {
       layer_->forward(shared_.data.x_of(rank_), shared_.data.routing_of(rank_),
                       {expected.data(), tokens, desc.hidden, desc.hidden, desc.dtype}, options);
   bytes_ = gather_link_bytes(world_, stats);
-  rough_compute_us_ = measure_compute(*layer_, kReplays);
 }
 
 void BenchRank::check_truth() {
@@ -87,7 +88,9 @@ void BenchRank::check_truth() {
   world_.barrier();
 }
 
-void BenchRank::set_up_link() {
+void BenchRank::set_up_link(const ForwardOptions& sequential) {
+  timed_call(sequential);
+  rough_compute_us_ = measure_compute(*layer_, kReplays);
   if (bench_.link.kind != LinkSpec::Kind::paced || bench_.link.gigabytes_per_second > 0) return;
   link_ = calibrate_link(world_, bytes_, rough_compute_us_, bench_.link.auto_ratio);
 }
@@ -118,10 +121,20 @@ std::vector<std::int64_t> BenchRank::groups_to_try() const {
   return ranked;
 }
 
-ForwardOptions BenchRank::tune(Schedule schedule) {
-  const std::vector<std::int64_t> groups = groups_to_try();
-  std::vector<ForwardOptions> candidates =
-      tune_candidates(bench_, schedule, shared_.workers, shared_.panel, groups);
+// pipelined gates by whole groups, as sequential does, so the panel that suits the one suits both.
+TuneSpace BenchRank::tune_space(Schedule schedule, std::int64_t sequential_panel) const {
+  TuneSpace space{.num_workers = shared_.workers, .panels = {shared_.panel}, .groups = {1}};
+  if (schedule == Schedule::comet) space.groups = groups_to_try();
+  if (schedule == Schedule::pipelined) space.panels = {sequential_panel};
+  const std::int64_t hidden = shared_.data.desc().hidden;
+  if (schedule == Schedule::sequential && bench_.panel == 0 && shared_.panel < hidden) {
+    space.panels.push_back(hidden);
+  }
+  return space;
+}
+
+ForwardOptions BenchRank::tune(const TuneSpace& space, Schedule schedule) {
+  const std::vector<ForwardOptions> candidates = tune_candidates(bench_, schedule, space);
   for (int i = 0; i < bench_.warmup; ++i) timed_call(candidates.front());
   if (candidates.size() == 1) return candidates.front();
   step_done("tuning");
@@ -197,7 +210,7 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   row.n_c_combine = contender.options.n_c_combine;
   row.block_m = shared_.block_m;
   row.block_n = shared_.block_n;
-  row.panel = shared_.panel;
+  row.panel = contender.options.panel;
   row.workers = shared_.workers;
   row.rounds = static_cast<int>(contender.layer_us.size());
   row.t_layer_us = median(contender.layer_us);

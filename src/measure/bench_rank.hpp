@@ -13,6 +13,7 @@
 #include "measure/bench_data.hpp"
 #include "measure/figures.hpp"
 #include "measure/oracle_check.hpp"
+#include "measure/tune_candidates.hpp"
 
 namespace comet {
 
@@ -23,7 +24,7 @@ struct BenchShared {
   const ProgressSink& progress;
   std::int64_t block_m = 0;
   std::int64_t block_n = 0;
-  std::int64_t panel = 0;
+  std::int64_t panel = 0;  ///< Of comet.
   int workers = 0;
   std::int64_t steps_planned = 1;                ///< For progress.
   std::vector<std::vector<std::byte>> expected;  ///< [W] y of the first sequential call.
@@ -53,9 +54,10 @@ class BenchRank {
 
   void establish_truth();
   void check_truth();
-  void set_up_link();
+  void set_up_link(const ForwardOptions& sequential);
   std::vector<std::int64_t> groups_to_try() const;
-  ForwardOptions tune(Schedule schedule);
+  TuneSpace tune_space(Schedule schedule, std::int64_t sequential_panel) const;
+  ForwardOptions tune(const TuneSpace& space, Schedule schedule);
   void run_rounds(std::vector<Contender>& contenders);
   BenchRow make_row(const Contender& contender, const Contender& sequential) const;
   CallTimes timed_call(const ForwardOptions& options);

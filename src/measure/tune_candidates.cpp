@@ -13,32 +13,33 @@ std::vector<int> worker_splits(int num_workers) {
 }
 
 std::vector<ForwardOptions> tune_candidates(const BenchCase& bench, Schedule schedule,
-                                            int num_workers, std::int64_t panel,
-                                            std::span<const std::int64_t> groups) {
-  const ForwardOptions base{.schedule = schedule,
-                            .panel = panel,
-                            .chunk = bench.chunk,
-                            .n_c_dispatch = 0,
-                            .n_c_combine = 0};
+                                            const TuneSpace& space) {
   const bool is_pipelined = schedule == Schedule::pipelined;
-  if (!is_pipelined && schedule != Schedule::comet) return {base};
+  const bool is_grouped = is_pipelined || schedule == Schedule::comet;
+  const std::vector<std::int64_t> one = {1};
+  const auto& parts = is_pipelined ? bench.chunk_degrees : is_grouped ? space.groups : one;
+  const bool split_given = bench.n_c_dispatch >= 0 && bench.n_c_combine >= 0;
+  const std::vector<int> splits =
+      is_grouped && !split_given ? worker_splits(space.num_workers) : std::vector<int>{0};
   std::vector<ForwardOptions> candidates;
-  const auto add = [&](std::int64_t parts, int n_c) {
-    ForwardOptions options = base;
-    options.groups = parts;
-    options.n_c_dispatch = bench.n_c_dispatch >= 0 ? bench.n_c_dispatch : n_c;
-    options.n_c_combine = bench.n_c_combine >= 0 ? bench.n_c_combine : n_c;
-    if (is_pipelined) {  // reserved for both stages, and one worker computes
-      options.n_c_dispatch = std::min(options.n_c_dispatch, num_workers - 1);
-      options.n_c_combine = options.n_c_dispatch;
+  for (const std::int64_t panel : space.panels) {
+    for (const std::int64_t groups : parts) {
+      for (const int n_c : splits) {
+        ForwardOptions options{.schedule = schedule,
+                               .groups = groups,
+                               .panel = panel,
+                               .chunk = bench.chunk,
+                               .n_c_dispatch = n_c,
+                               .n_c_combine = n_c};
+        if (is_grouped && bench.n_c_dispatch >= 0) options.n_c_dispatch = bench.n_c_dispatch;
+        if (is_grouped && bench.n_c_combine >= 0) options.n_c_combine = bench.n_c_combine;
+        if (is_pipelined) {  // reserved for both stages, and one worker computes
+          options.n_c_dispatch = std::min(options.n_c_dispatch, space.num_workers - 1);
+          options.n_c_combine = options.n_c_dispatch;
+        }
+        candidates.push_back(options);
+      }
     }
-    candidates.push_back(options);
-  };
-  const std::vector<int> splits = bench.n_c_dispatch >= 0 && bench.n_c_combine >= 0
-                                      ? std::vector<int>{0}
-                                      : worker_splits(num_workers);
-  for (const std::int64_t parts : is_pipelined ? std::span(bench.chunk_degrees) : groups) {
-    for (const int n_c : splits) add(parts, n_c);
   }
   return candidates;
 }

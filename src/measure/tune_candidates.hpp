@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the tuning pass of a benchmark tries. pipelined and comet get the same choice of
-// communication workers; pipelined's degree stands where comet has its groups.
+// communication workers; pipelined's degree stands where comet has its groups. Panels are for
+// overlap: where nothing overlaps within a stage, whole rows may be faster and are tried too.
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "comet/layer.hpp"
@@ -15,10 +15,15 @@ namespace comet {
 /// Numbers of communication workers worth trying: none (all do both), one, and half.
 std::vector<int> worker_splits(int num_workers);
 
-/// Options to try for `schedule`, most promising first; one entry if nothing is left to choose.
-/// `groups` are those to try for comet.
+/// What candidates of a schedule may differ in.
+struct TuneSpace {
+  int num_workers = 1;
+  std::vector<std::int64_t> panels;  ///< Columns.
+  std::vector<std::int64_t> groups;  ///< Of comet.
+};
+
+/// Options to try for `schedule`; one entry if nothing is left to choose.
 std::vector<ForwardOptions> tune_candidates(const BenchCase& bench, Schedule schedule,
-                                            int num_workers, std::int64_t panel,
-                                            std::span<const std::int64_t> groups);
+                                            const TuneSpace& space);
 
 }  // namespace comet

@@ -10,11 +10,12 @@
 namespace comet {
 namespace {
 
-constexpr std::int64_t kGroups[] = {1, 2, 4};
+const std::vector<std::int64_t> kGroups = {1, 2, 4};
 const BenchCase kPlain;
 
 std::vector<ForwardOptions> of(const BenchCase& bench, Schedule schedule, int workers) {
-  return tune_candidates(bench, schedule, workers, 64, kGroups);
+  return tune_candidates(bench, schedule,
+                         {.num_workers = workers, .panels = {64}, .groups = kGroups});
 }
 
 TEST(TuneCandidates, SequentialHasNothingToChoose) {
@@ -26,7 +27,8 @@ TEST(TuneCandidates, SequentialHasNothingToChoose) {
 
 TEST(TuneCandidates, PipelinedAndCometTryTheSameWorkerSplits) {
   std::set<int> pipelined, comet;
-  for (const auto& options : of(kPlain, Schedule::pipelined, 4)) pipelined.insert(options.n_c_dispatch);
+  for (const auto& options : of(kPlain, Schedule::pipelined, 4))
+    pipelined.insert(options.n_c_dispatch);
   for (const auto& options : of(kPlain, Schedule::comet, 4)) comet.insert(options.n_c_dispatch);
   EXPECT_EQ(pipelined, (std::set<int>{0, 1, 2}));
   EXPECT_EQ(pipelined, comet);
@@ -56,12 +58,21 @@ TEST(TuneCandidates, WhatIsGivenIsKept) {
   bench.n_c_combine = 2;
   bench.chunk = 16;
   const auto candidates = of(bench, Schedule::comet, 4);
-  ASSERT_EQ(candidates.size(), std::size(kGroups));
+  ASSERT_EQ(candidates.size(), kGroups.size());
   for (const auto& options : candidates) {
     EXPECT_EQ(options.n_c_dispatch, 0);
     EXPECT_EQ(options.n_c_combine, 2);
     EXPECT_EQ(options.chunk, 16);
   }
+}
+
+TEST(TuneCandidates, EveryPanelIsTried) {
+  std::set<std::int64_t> panels;
+  for (const auto& options : tune_candidates(
+           kPlain, Schedule::sequential, {.num_workers = 2, .panels = {64, 512}, .groups = {}})) {
+    panels.insert(options.panel);
+  }
+  EXPECT_EQ(panels, (std::set<std::int64_t>{64, 512}));
 }
 
 TEST(TuneCandidates, OneWorkerDoesEverything) {
