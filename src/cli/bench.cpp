@@ -55,7 +55,10 @@ std::vector<PlannedBench> planned_benches(const BenchCommand& command) {
 }
 
 int run_bench_command(const BenchCommand& command) {
-  const std::vector<PlannedBench> benches = planned_benches(command);
+  std::vector<PlannedBench> benches = planned_benches(command);
+  for (PlannedBench& planned : benches) {
+    planned.bench.record = planned.is_drawn && !command.svg.empty();
+  }
   std::optional<JsonLines> json;
   if (!command.json.empty()) json.emplace(command.json);
   if (!command.svg.empty()) check_writable(command.svg);
@@ -77,7 +80,7 @@ int run_bench_command(const BenchCommand& command) {
       json->append(lines);
     }
     if (!command.svg.empty() && planned.is_drawn) {
-      write_timeline_svg(record_set(planned, rows), command.svg);
+      write_timeline_svg(timeline_set(planned, rows), command.svg);
       print(fmt::format("  picture of one call of each: {}\n", command.svg));
     }
   }
@@ -110,8 +113,8 @@ void add_bench(CLI::App& app, Context& context) {
   command->footer(examples(
       "  comet bench --demo\n"
       "  comet bench --model qwen2-moe --scale demo --world local:4 --link paced:auto:0.6\n"
-      "  comet bench --experts 8 --topk 2 --hidden 512 --intermediate 1024 --tokens 2048 "
-      "--ep 2 --link paced:0.5 --json out.jsonl\n"));
+      "  comet bench --experts 8 --topk 2 --hidden 512 --intermediate 1024 --tokens 2048 \\\n"
+      "      --ep 2 --link paced:0.5 --json out.jsonl\n"));
   command->callback(
       [chosen, &context] { context.command = [chosen] { return run_bench_command(*chosen); }; });
 }

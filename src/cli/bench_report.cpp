@@ -23,9 +23,9 @@ std::string shape_text(const BenchCase& bench, const Divisors& divisors) {
 }
 
 std::string world_text(const BenchCase& bench, const BenchRow& row) {
-  return fmt::format("{} in-process ranks (ep {}, tp {}) x {} workers, tile {}x{}",
+  return fmt::format("{} in-process ranks (ep {}, tp {}) x {} worker{}, tile {}x{}",
                      bench.parallel.world_size(), bench.parallel.ep, bench.parallel.tp, row.workers,
-                     row.block_m, row.block_n);
+                     row.workers == 1 ? "" : "s", row.block_m, row.block_n);
 }
 
 std::string link_text(const BenchRow& row) {

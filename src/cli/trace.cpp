@@ -50,7 +50,8 @@ PlannedBench plan_trace(const TraceCommand& command) {
   check(!command.out.empty() || !command.svg.empty(), ErrorCode::invalid_argument,
         "[flags] nothing to write: --out FILE.json, --svg FILE.svg, or both");
   PlannedBench planned = plan_bench(command.flags);
-  planned.bench.rounds = 3;  // to choose options by; the recorded calls come after them
+  planned.bench.rounds = 3;  // the median one is shown
+  planned.bench.record = true;
   for (const Schedule schedule : planned.bench.schedules) {
     check(schedule != Schedule::reference, ErrorCode::invalid_argument,
           "[flags] --schedules: reference records no work; sequential, pipelined or comet");
@@ -72,10 +73,9 @@ int run_trace_command(const TraceCommand& command) {
   meter.next_case(planned.bench.model);
   const std::vector<BenchRow> rows =
       run_bench(planned.bench, [&](const BenchProgress& progress) { meter.show(progress); });
-  meter.show({"recording", 1});
-  TimelineSet set = record_set(planned, rows);
-  set.ranks = command.ranks;
   meter.clear();
+  TimelineSet set = timeline_set(planned, rows);
+  set.ranks = command.ranks;
   print(trace_text(set));
   if (!command.out.empty()) {
     write_chrome_json(set, command.out);
@@ -104,11 +104,11 @@ void add_trace(CLI::App& app, Context& context) {
   add_parsed(*command, "--ranks", chosen->ranks, parse_ranks, "RANKS",
              "Show only these, with commas between; all of them run")
       ->default_str("all");
-  command->footer(
-      examples("  comet trace --model qwen2-moe --scale demo --world local:4 --link paced:auto:0.6 "
-               "--svg out.svg\n"
-               "  comet trace --experts 8 --topk 2 --hidden 512 --intermediate 1024 --tokens 2048 "
-               "--ep 2 --link paced:0.5 --schedules comet --groups 2 --out out.json\n"));
+  command->footer(examples(
+      "  comet trace --model qwen2-moe --scale demo --world local:4 --link paced:auto:0.6 "
+      "--svg out.svg\n"
+      "  comet trace --experts 8 --topk 2 --hidden 512 --intermediate 1024 --tokens 2048 \\\n"
+      "      --ep 2 --link paced:0.5 --schedules comet --groups 2 --out out.json\n"));
   command->callback(
       [chosen, &context] { context.command = [chosen] { return run_trace_command(*chosen); }; });
 }

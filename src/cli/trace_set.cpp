@@ -7,13 +7,13 @@
 
 #include "cli/bench_report.hpp"
 #include "io/new_file.hpp"
-#include "trace/record.hpp"
+#include "trace/bench_timelines.hpp"
 
 namespace comet::cli {
 namespace {
 
 std::string call_text(std::int64_t threads) {
-  std::string text = "One recorded call of each schedule, the median of three.";
+  std::string text = "One call of each schedule, the one of median time.";
   const std::int64_t processors = std::thread::hardware_concurrency();
   if (processors > 0 && threads > processors) {
     text += fmt::format(
@@ -26,13 +26,13 @@ std::string call_text(std::int64_t threads) {
 
 }  // namespace
 
-TimelineSet record_set(const PlannedBench& planned, const std::vector<BenchRow>& rows) {
+TimelineSet timeline_set(const PlannedBench& planned, const std::vector<BenchRow>& rows) {
   const BenchCase& bench = planned.bench;
   const std::int64_t ranks = bench.parallel.world_size();
   TimelineSet set;
   set.title =
       fmt::format("One MoE layer of {} on {} rank{}", bench.model, ranks, ranks == 1 ? "" : "s");
-  set.timelines = record_timelines(bench, rows);
+  set.timelines = bench_timelines(bench, rows);
   set.captions = case_lines(bench, planned.divisors, rows.front());
   set.captions.push_back(call_text(ranks * rows.front().workers));
   return set;

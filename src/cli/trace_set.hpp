@@ -10,8 +10,8 @@
 
 namespace comet::cli {
 
-/// Records one call of each row's schedule. `rows` are what run_bench made of the case.
-TimelineSet record_set(const PlannedBench& planned, const std::vector<BenchRow>& rows);
+/// `rows` are what run_bench made of the case, which asked for recorded calls.
+TimelineSet timeline_set(const PlannedBench& planned, const std::vector<BenchRow>& rows);
 
 /// Throws Error(io) if no file can be made there: better before a long run than after it.
 void check_writable(const std::string& path);

@@ -42,6 +42,14 @@ struct BenchCase {
   double check_seconds = 1;  ///< About how long the oracle may take; fewer tokens if too many.
   /// Rounds beyond the third are left out once the case has taken so long; 0 is no limit.
   double soft_limit_seconds = 0;
+  bool record = false;  ///< Keep the events of each schedule's median round.
+};
+
+/// A timed call as the workers of all ranks recorded it.
+struct RecordedCall {
+  std::int64_t begin_ns = 0;  ///< When the first rank entered it, by the clock of traces.
+  std::int64_t end_ns = 0;    ///< When the last rank left it.
+  Trace events = {};
 };
 
 /// One schedule's figures. Times in microseconds, medians over rounds of the maximum over ranks.
@@ -73,6 +81,7 @@ struct BenchRow {
   LinkSpec link;                    ///< With the rate that auto found.
   std::int64_t checked_tokens = 0;  ///< Compared with the oracle; 0 if not checked.
   std::int64_t total_tokens = 0;
+  std::optional<RecordedCall> recorded;  ///< If BenchCase::record asks for it.
 };
 
 /// Where a running case stands.

@@ -2,11 +2,14 @@
 #include "measure/bench_rank.hpp"
 
 #include <algorithm>
-#include <chrono>
+#include <cmath>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "base/check.hpp"
 #include "base/int_math.hpp"
+#include "base/trace_span.hpp"
 #include "measure/calibrate.hpp"
 #include "measure/group_model.hpp"
 
@@ -17,13 +20,8 @@ constexpr int kReplays = 5;            // for the rough t_compute
 constexpr std::size_t kFinalists = 3;  // of the tuning pass, timed once more
 constexpr std::size_t kGroupsToTry = 3;
 constexpr int kFewestRounds = 3;
+constexpr std::size_t kMostRecorded = 9;  // rounds whose events are kept until the median is known
 constexpr std::int64_t kGroupCounts[] = {1, 2, 3, 4, 6, 8};
-
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 }  // namespace
 
@@ -38,7 +36,7 @@ BenchRank::BenchRank(BenchShared& shared, World& world)
       y_(shared.data.tokens_of(world.rank()) * shared.data.desc().hidden *
          size_of(shared.data.desc().dtype)),
       link_(world.link()),
-      started_ns_(now_ns()) {}
+      started_ns_(trace_now_ns()) {}
 
 void BenchRank::run() {
   establish_truth();
@@ -54,11 +52,16 @@ void BenchRank::run() {
         {.schedule = schedule, .options = tune(tune_space(schedule, sequential.panel), schedule)});
   }
   run_rounds(contenders);
+  if (bench_.record) hand_over(contenders);
   if (rank_ != 0) return;
   for (const Schedule schedule : bench_.schedules) {
     const auto contender = std::find_if(contenders.begin(), contenders.end(),
                                         [&](const Contender& c) { return c.schedule == schedule; });
     shared_.rows.push_back(make_row(*contender, contenders.front()));
+    if (bench_.record) {
+      shared_.rows.back().recorded =
+          recorded_call(static_cast<std::size_t>(contender - contenders.begin()));
+    }
   }
 }
 
@@ -162,7 +165,9 @@ void BenchRank::run_rounds(std::vector<Contender>& contenders) {
     // Every schedule takes every place in a round, so that none profits from what ran before it.
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       Contender& contender = contenders[(i + static_cast<std::size_t>(round)) % contenders.size()];
-      const CallTimes times = timed_call(contender.options);
+      const bool record = bench_.record && contender.calls.size() < kMostRecorded;
+      const CallTimes times =
+          timed_call(contender.options, record ? &contender.calls.emplace_back() : nullptr);
       contender.layer_us.push_back(times.layer_us);
       contender.plan_us.push_back(times.plan_us);
       contender.publish_us.push_back(times.publish_us);
@@ -174,13 +179,46 @@ void BenchRank::run_rounds(std::vector<Contender>& contenders) {
   }
 }
 
-BenchRank::CallTimes BenchRank::timed_call(const ForwardOptions& options) {
+// Of the recorded rounds the one whose time is nearest to the median of all, which all ranks agree
+// on.
+void BenchRank::hand_over(std::vector<Contender>& contenders) {
+  for (std::size_t i = 0; i < contenders.size(); ++i) {
+    Contender& contender = contenders[i];
+    const double middle = median(contender.layer_us);
+    const auto times = std::span(contender.layer_us).first(contender.calls.size());
+    const auto nearest = std::min_element(times.begin(), times.end(), [&](double a, double b) {
+      return std::abs(a - middle) < std::abs(b - middle);
+    });
+    shared_.recorded[i][static_cast<std::size_t>(rank_)] =
+        std::move(contender.calls[static_cast<std::size_t>(nearest - times.begin())]);
+  }
+  world_.barrier();
+}
+
+RecordedCall BenchRank::recorded_call(std::size_t contender) const {
+  const std::vector<RecordedCall>& parts = shared_.recorded[contender];
+  RecordedCall whole = parts.front();
+  for (auto part = parts.begin() + 1; part != parts.end(); ++part) {
+    whole.begin_ns = std::min(whole.begin_ns, part->begin_ns);
+    whole.end_ns = std::max(whole.end_ns, part->end_ns);
+    whole.events.insert(whole.events.end(), part->events.begin(), part->events.end());
+  }
+  return whole;
+}
+
+BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, RecordedCall* recorded) {
   const MoeDesc& desc = shared_.data.desc();
   const std::int64_t tokens = shared_.data.tokens_of(rank_);
+  if (recorded != nullptr) options.trace = &recorded->events;
   world_.barrier();
+  const std::int64_t begin_ns = trace_now_ns();
   const CallStats stats =
       layer_->forward(shared_.data.x_of(rank_), shared_.data.routing_of(rank_),
                       {y_.data(), tokens, desc.hidden, desc.hidden, desc.dtype}, options);
+  if (recorded != nullptr) {
+    recorded->begin_ns = begin_ns;
+    recorded->end_ns = trace_now_ns();
+  }
   struct Report {
     CallTimes times;
     bool equal = true;
@@ -249,7 +287,7 @@ void BenchRank::step_done(const char* phase) {
 // By rank 0's clock, so that all ranks stop together.
 bool BenchRank::out_of_time() const {
   if (bench_.soft_limit_seconds <= 0) return false;
-  const std::int64_t elapsed = now_ns() - started_ns_;
+  const std::int64_t elapsed = trace_now_ns() - started_ns_;
   std::vector<std::int64_t> all(world_.size());
   world_.all_gather(&elapsed, all.data(), sizeof(elapsed));
   return static_cast<double>(all[0]) * 1e-9 > bench_.soft_limit_seconds;

@@ -28,7 +28,9 @@ struct BenchShared {
   int workers = 0;
   std::int64_t steps_planned = 1;                ///< For progress.
   std::vector<std::vector<std::byte>> expected;  ///< [W] y of the first sequential call.
-  std::vector<BenchRow> rows;                    ///< From rank 0.
+  /// [contender][W] each rank's part of the median call, if the case asks for it.
+  std::vector<std::vector<RecordedCall>> recorded;
+  std::vector<BenchRow> rows;  ///< From rank 0.
 };
 
 class BenchRank {
@@ -50,6 +52,7 @@ class BenchRank {
     Schedule schedule = Schedule::sequential;
     ForwardOptions options = {};
     std::vector<double> layer_us = {}, plan_us = {}, publish_us = {};
+    std::vector<RecordedCall> calls = {};  // this rank's part of the first rounds
   };
 
   void establish_truth();
@@ -59,8 +62,10 @@ class BenchRank {
   TuneSpace tune_space(Schedule schedule, std::int64_t sequential_panel) const;
   ForwardOptions tune(const TuneSpace& space, Schedule schedule);
   void run_rounds(std::vector<Contender>& contenders);
+  void hand_over(std::vector<Contender>& contenders);
+  RecordedCall recorded_call(std::size_t contender) const;
   BenchRow make_row(const Contender& contender, const Contender& sequential) const;
-  CallTimes timed_call(const ForwardOptions& options);
+  CallTimes timed_call(ForwardOptions options, RecordedCall* recorded = nullptr);
   void step_done(const char* phase);
   bool out_of_time() const;
 

@@ -51,16 +51,18 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
   choose_tile(dims);
   const std::int64_t wished_panel =
       bench.panel > 0 ? std::min(bench.panel, dims.hidden) : ceil_div(dims.hidden, 8);
-  BenchShared shared{.bench = bench,
-                     .data = data,
-                     .progress = progress,
-                     .block_m = dims.block_m,
-                     .block_n = dims.block_n,
-                     .panel = round_up(wished_panel, dims.panel_n),
-                     .workers = bench.workers > 0 ? bench.workers : choose_workers(world),
-                     .steps_planned = count_steps(bench),
-                     .expected = std::vector<std::vector<std::byte>>(world),
-                     .rows = {}};
+  BenchShared shared{
+      .bench = bench,
+      .data = data,
+      .progress = progress,
+      .block_m = dims.block_m,
+      .block_n = dims.block_n,
+      .panel = round_up(wished_panel, dims.panel_n),
+      .workers = bench.workers > 0 ? bench.workers : choose_workers(world),
+      .steps_planned = count_steps(bench),
+      .expected = std::vector<std::vector<std::byte>>(world),
+      .recorded = std::vector(bench.schedules.size() + 1, std::vector<RecordedCall>(world)),
+      .rows = {}};
   const bool is_auto =
       bench.link.kind == LinkSpec::Kind::paced && bench.link.gigabytes_per_second == 0;
   run_local_world(world, {.link = is_auto ? LinkSpec{} : bench.link},

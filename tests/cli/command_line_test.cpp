@@ -16,9 +16,9 @@ TEST(Help, NamesCommandsAndExitCodes) {
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.err, "");
   for (const char* words :
-       {"\n  info ", "\n  plan ", "\n  run ", "\n  check ", "\n  bench ", "Exit codes:\n",
-        "\n  1  a check failed", "\n  2  bad command line or input", "\n  3  a rank failed",
-        "\n  4  a fault of Comet itself"}) {
+       {"\n  info ", "\n  plan ", "\n  run ", "\n  check ", "\n  bench ", "\n  trace ",
+        "Exit codes:\n", "\n  1  a check failed", "\n  2  bad command line or input",
+        "\n  3  a rank failed", "\n  4  a fault of Comet itself"}) {
     EXPECT_NE(outcome.out.find(words), std::string::npos) << words << "\n" << outcome.out;
   }
 }

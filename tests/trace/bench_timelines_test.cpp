@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recorded calls of real schedules: every piece of work is there, and both writers take them.
-#include "trace/record.hpp"
+// Calls that a benchmark recorded: every piece of work is there, and both writers take them.
+#include "trace/bench_timelines.hpp"
 
 #include <gtest/gtest.h>
 
@@ -26,37 +26,26 @@ BenchCase small_case() {
   bench.tokens = 150;
   bench.link = {.kind = LinkSpec::Kind::paced, .gigabytes_per_second = 0.05};
   bench.workers = 2;
+  bench.block_m = bench.block_n = bench.panel = 16;
+  bench.groups = 2;
+  bench.chunk_degrees = {2};
+  bench.n_c_dispatch = bench.n_c_combine = 1;
+  bench.rounds = 3;
+  bench.record = true;
   return bench;
 }
 
-BenchRow row_of(Schedule schedule, std::int64_t parts) {
-  BenchRow row;
-  row.schedule = schedule;
-  row.groups = schedule == Schedule::comet ? parts : 1;
-  row.chunks = schedule == Schedule::pipelined ? parts : 1;
-  row.n_c_dispatch = row.n_c_combine = schedule == Schedule::sequential ? 0 : 1;
-  row.block_m = 16;
-  row.block_n = 16;
-  row.panel = 16;
-  row.workers = 2;
-  row.link = small_case().link;
-  return row;
-}
-
-std::vector<Timeline> record_small() {
-  return record_timelines(small_case(),
-                          {row_of(Schedule::sequential, 1), row_of(Schedule::pipelined, 2),
-                           row_of(Schedule::comet, 2)});
-}
-
-TEST(Record, HasAllWorkOfEverySchedule) {
-  const std::vector<Timeline> timelines = record_small();
+TEST(BenchTimelines, HaveAllWorkOfEverySchedule) {
+  const BenchCase bench = small_case();
+  const std::vector<BenchRow> rows = run_bench(bench);
+  const std::vector<Timeline> timelines = bench_timelines(bench, rows);
   ASSERT_EQ(timelines.size(), 3U);
   EXPECT_EQ(timelines[0].name, "sequential");
   EXPECT_EQ(timelines[0].note, "");
   EXPECT_EQ(timelines[1].note, "2 chunks, n_c 1/1");
   EXPECT_EQ(timelines[2].note, "2 groups, n_c 1/1");
-  for (const Timeline& timeline : timelines) {
+  for (std::size_t i = 0; i < timelines.size(); ++i) {
+    const Timeline& timeline = timelines[i];
     std::map<TraceKind, int> count;
     for (const TraceEvent& event : timeline.events) ++count[event.kind];
     EXPECT_EQ(count[TraceKind::publish], 2) << timeline.name;  // so it is one call, not several
@@ -66,9 +55,11 @@ TEST(Record, HasAllWorkOfEverySchedule) {
           TraceKind::push, TraceKind::home_sum, TraceKind::link_pull, TraceKind::link_push}) {
       EXPECT_GT(count[kind], 0) << timeline.name << " " << to_string(kind);
     }
-    // 64 columns of the first GEMM and 32 of the second, in tiles of 16.
-    EXPECT_EQ(count[TraceKind::first_gemm], 2 * count[TraceKind::second_gemm]);
-    EXPECT_GT(timeline.duration_ns(), 0);
+    // 64 columns of the first GEMM in tiles of 16, 32 of the second in panels.
+    EXPECT_EQ(count[TraceKind::first_gemm] * 32 / rows[i].panel,
+              count[TraceKind::second_gemm] * 64 / 16);
+    // The median call of three, and all ranks' times lie in it.
+    EXPECT_GE(timeline.milliseconds() * 1000, rows[i].t_layer_us);
     const WorkerShares shares = worker_shares(timeline);
     EXPECT_GT(shares.compute, 0);
     EXPECT_GT(shares.wait, 0);
@@ -77,8 +68,10 @@ TEST(Record, HasAllWorkOfEverySchedule) {
   }
 }
 
-TEST(Record, BothWritersTakeIt) {
-  TimelineSet set{.title = "recorded", .captions = {}, .timelines = record_small()};
+TEST(BenchTimelines, BothWritersTakeThem) {
+  const BenchCase bench = small_case();
+  TimelineSet set{
+      .title = "recorded", .captions = {}, .timelines = bench_timelines(bench, run_bench(bench))};
   std::string text;
   stream_chrome_json(set, [&](std::string_view piece) { text += piece; });
   const auto threads = expect_trace_format(nlohmann::json::parse(text));
@@ -87,9 +80,20 @@ TEST(Record, BothWritersTakeIt) {
   EXPECT_EQ(XmlReader(timeline_svg(set)).fault(), "");
 }
 
-TEST(Record, ReferenceAndNoRowsAreRefused) {
-  EXPECT_THROW(record_timelines(small_case(), {}), Error);
-  EXPECT_THROW(record_timelines(small_case(), {row_of(Schedule::reference, 1)}), Error);
+TEST(BenchTimelines, ReferenceIsLeftOut) {
+  BenchCase bench = small_case();
+  bench.schedules = {Schedule::reference, Schedule::comet};
+  const std::vector<Timeline> timelines = bench_timelines(bench, run_bench(bench));
+  ASSERT_EQ(timelines.size(), 1U);
+  EXPECT_EQ(timelines[0].name, "comet");
+}
+
+TEST(BenchTimelines, WithoutRecordingThereIsNoTimeline) {
+  BenchCase bench = small_case();
+  bench.record = false;
+  const std::vector<BenchRow> rows = run_bench(bench);
+  EXPECT_FALSE(rows[0].recorded.has_value());
+  EXPECT_THROW(bench_timelines(bench, rows), Error);
 }
 
 }  // namespace
