@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 # ThreadSanitizer of g++ 12 needs the fixed address layout that setarch -R gives on new kernels.
 FIXED_LAYOUT := $(shell command -v setarch >/dev/null && setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help deps tools-deps build test demo asan tsan fuzz lint format docs install clean
+.PHONY: help deps tools-deps build test demo claims asan tsan fuzz lint format docs install clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ demo: deps ## Show what overlap gains, in under a minute.
 	cmake --preset cpu
 	cmake --build --preset cpu -j $(JOBS) --target comet_cli
 	build/cpu/comet bench --demo --svg build/cpu/demo.svg
+
+claims: build ## Assert what bench/ claims about speed; wants a quiet machine.
+	build/cpu/bench/grouped_gemm_bench --check
+	build/cpu/bench/call_overhead_bench --check
 
 asan: deps ## Build and test under AddressSanitizer and UBSan.
 	cmake --preset cpu-asan
