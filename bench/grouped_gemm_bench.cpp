@@ -18,7 +18,7 @@ namespace {
 constexpr double kClaim = 0.85;
 constexpr int kTries = 8;
 
-// A quarter of the models' H and I, with enough tokens that an expert has about 2000 rows.
+// A quarter of the models' H and I, with enough tokens that an expert has about 4000 rows.
 std::vector<GemmCase> cases() {
   std::vector<GemmCase> all;
   for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -26,11 +26,11 @@ std::vector<GemmCase> cases() {
     all.push_back(
         {f32 ? "mixtral/f32" : "mixtral/bf16",
          {.num_experts = 8, .topk = 2, .hidden = 1024, .intermediate = 3584, .dtype = dtype},
-         8192});
+         16384});
     all.push_back(
         {f32 ? "phi/f32" : "phi/bf16",
          {.num_experts = 16, .topk = 2, .hidden = 1024, .intermediate = 1600, .dtype = dtype},
-         16384});
+         32768});
   }
   return all;
 }

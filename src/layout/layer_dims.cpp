@@ -57,9 +57,10 @@ std::int64_t choose_block_m(std::int64_t rows_per_expert) {
 // 256 columns x 1024 x 4 bytes is half of a core's L2; wider tiles gain nothing (same bench).
 constexpr std::int64_t kWidestTile = 256;
 
-// As few tiles as the widest would need, of equal width: a narrow last one would be slow.
+// As few tiles as the widest would need, of nearly equal width: a narrow last one would be slow.
+// Whole pairs of vectors, which bfloat16 products want.
 std::int64_t choose_block_n(std::int64_t columns) {
-  return round_up(ceil_div(columns, max_of(1, ceil_div(columns, kWidestTile))), 16);
+  return round_up(ceil_div(columns, max_of(1, ceil_div(columns, kWidestTile))), 32);
 }
 
 }  // namespace

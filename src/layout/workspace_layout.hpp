@@ -44,11 +44,21 @@ struct WorkspaceLayout {
   std::int64_t ids[2];         ///< u16 [tokens, topk]
   std::int64_t weights[2];     ///< f32 [tokens, topk]
   std::int64_t x;              ///< element [tokens, H]
-  std::int64_t combine;        ///< element [world, max_tokens, H], first index = source rank
+  std::int64_t combine;        ///< element: see combine_index
   std::int64_t bytes;          ///< In all.
 };
 
 WorkspaceLayout make_workspace_layout(const WorkspaceSizes& sizes);
+
+/// Where the combine buffer holds columns [column, column + width) of `source`'s partial of
+/// `token`. It is cut into strips of panel_n columns (the last may be narrower), each [world,
+/// max_tokens, width], so that a block's partials of a panel lie together. `column` is the strip's
+/// first.
+COMET_HOST_DEVICE inline std::int64_t combine_index(const LayerDims& dims, std::int64_t column,
+                                                    std::int64_t width, std::int64_t source,
+                                                    std::int64_t token) {
+  return dims.world * dims.max_tokens * column + (source * dims.max_tokens + token) * width;
+}
 
 /// Index of the signal "source's partials of panel and 64-token block are here" among the combine
 /// slots of a home rank. `num_blocks` are those of max_tokens. One numbering serves panels of any

@@ -30,6 +30,22 @@ COMET_HOST_DEVICE constexpr WalkItem walk_item(Axis cut, std::int64_t index, std
           static_cast<std::int32_t>(index / num_tiles)};
 }
 
+/// Item `index` of the second GEMM of a group whose first `own_tiles` tiles hold only tokens of the
+/// rank itself. Their partials cross no link, so they come after all panels of the other tiles and
+/// are computed while the link delivers the last of those.
+COMET_HOST_DEVICE constexpr WalkItem combine_walk_item(std::int64_t index, std::int64_t own_tiles,
+                                                       std::int64_t num_tiles,
+                                                       std::int64_t num_panels) {
+  const std::int64_t sent_tiles = num_tiles - own_tiles;
+  const std::int64_t sent_items = sent_tiles * num_panels;
+  if (index >= sent_items) {
+    return walk_item(kGemmCombine.axis, index - sent_items, own_tiles, num_panels);
+  }
+  WalkItem item = walk_item(kGemmCombine.axis, index, sent_tiles, num_panels);
+  item.tile += static_cast<std::int32_t>(own_tiles);
+  return item;
+}
+
 /// Columns [begin, end) of part `part` when `columns` are cut every `width`.
 struct ColumnRange {
   std::int64_t begin;

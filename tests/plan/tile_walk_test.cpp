@@ -35,6 +35,28 @@ TEST(TileWalk, VisitsEachItemOnce) {
   }
 }
 
+TEST(TileWalk, CombineLeavesTilesOfOwnTokensForTheEnd) {
+  constexpr int kOwn = 2;
+  constexpr int kTiles = 5;
+  constexpr int kPanels = 4;
+  std::set<std::pair<int, int>> seen;
+  for (int i = 0; i < kTiles * kPanels; ++i) {
+    const WalkItem item = combine_walk_item(i, kOwn, kTiles, kPanels);
+    EXPECT_EQ(item.tile < kOwn, i >= (kTiles - kOwn) * kPanels) << i;
+    seen.insert({item.tile, item.part});
+  }
+  EXPECT_EQ(seen.size(), std::size_t{kTiles * kPanels});
+  EXPECT_EQ(combine_walk_item(0, kOwn, kTiles, kPanels).tile, kOwn);
+  EXPECT_EQ(combine_walk_item(2, kOwn, kTiles, kPanels).part, 0) << "panels outermost";
+  EXPECT_EQ(combine_walk_item(3, kOwn, kTiles, kPanels).part, 1);
+}
+
+TEST(TileWalk, CombineOfOneRankIsAllOwn) {
+  const WalkItem item = combine_walk_item(4, 3, 3, 2);
+  EXPECT_EQ(item.tile, 1);
+  EXPECT_EQ(item.part, 1);
+}
+
 TEST(TileWalk, LastColumnPartIsNarrower) {
   EXPECT_EQ(column_part(100, 32, 3).begin, 96);
   EXPECT_EQ(column_part(100, 32, 3).end, 100);

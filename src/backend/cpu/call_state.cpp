@@ -2,6 +2,7 @@
 #include "backend/cpu/call_state.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "plan/tile_walk.hpp"
 
@@ -26,9 +27,11 @@ void CallState::reset(const EngineCall& call, const LayerDims& dims, WorldView& 
   second_pieces_.clear();
   push_pieces_.clear();
   home_pieces_.clear();
+  tile_blocks_begin_.assign(plan_->num_tiles() + 1, 0);
+  pushes_ready_.store(0, std::memory_order_relaxed);
+  homes_possible_.store(0, std::memory_order_relaxed);
   arrived_.reset(plan_->num_tiles());
   first_done_.reset(plan_->num_tiles());
-  second_done_.reset(plan_->num_tiles() * panels_);
   group_arrived_.reset(plan_->num_groups());
   group_first_.reset(plan_->num_groups());
   group_second_.reset(plan_->num_groups());
@@ -41,6 +44,7 @@ void CallState::prepare(const EngineCall& call, const LayerDims& dims, WorldView
   list_gemms();
   list_home_sums();
   count_pieces();
+  count_push_waits();
 }
 
 void CallState::prepare_compute(const EngineCall& call, const LayerDims& dims, WorldView& world,
@@ -70,9 +74,9 @@ void CallState::list_transfers() {
     }
   }
   for (std::int64_t g = 0; g < plan_->num_groups(); ++g) {
-    for (std::int32_t panel = 0; panel < panels_; ++panel) {
-      // Own partials cross no link, so they go last.
-      for (const bool own : {false, true}) {
+    // Own partials cross no link, so they go last.
+    for (const bool own : {false, true}) {
+      for (std::int32_t panel = 0; panel < panels_; ++panel) {
         for (std::int32_t b = plan_->group_blocks[g]; b < plan_->group_blocks[g + 1]; ++b) {
           if ((plan_->blocks[b].source == dims_->rank) == own) push_pieces_.push_back({b, panel});
         }
@@ -85,8 +89,10 @@ void CallState::list_gemms() {
   for (std::int64_t g = 0; g < plan_->num_groups(); ++g) {
     const std::int32_t begin = plan_->group_tiles[g];
     const std::int64_t tiles = plan_->group_tiles[g + 1] - begin;
+    std::int64_t own_tiles = 0;  // the walk begins with what needs no other rank
+    while (own_tiles < tiles && plan_->tiles[plan_->walk[begin + own_tiles]].step == 0) ++own_tiles;
     for (std::int64_t i = 0; i < tiles * panels_; ++i) {
-      const WalkItem item = walk_item(kGemmCombine.axis, i, tiles, panels_);
+      const WalkItem item = combine_walk_item(i, own_tiles, tiles, panels_);
       second_pieces_.push_back({plan_->walk[begin + item.tile], item.part});
     }
   }
@@ -100,7 +106,32 @@ void CallState::list_home_sums() {
     for (std::int32_t panel = 0; panel < panels_; ++panel) {
       for (std::int64_t b = group_block_begin(blocks, groups, g); b < end; ++b) {
         home_pieces_.push_back({static_cast<std::int32_t>(b), panel});
+        const auto sources = plan_->block_sources.begin();
+        const bool waits_for_own =
+            std::binary_search(sources + plan_->block_sources_begin[b],
+                               sources + plan_->block_sources_begin[b + 1], dims_->rank);
+        if (!waits_for_own) homes_possible_.fetch_add(1, std::memory_order_relaxed);
       }
+    }
+  }
+}
+
+// Turns the plan's list of tiles of each block into the blocks of each tile.
+void CallState::count_push_waits() {
+  const auto num_blocks = static_cast<std::int32_t>(plan_->blocks.size());
+  push_waits_.reset(std::int64_t{num_blocks} * panels_);
+  for (const std::int32_t tile : plan_->block_tiles) ++tile_blocks_begin_[tile];
+  std::partial_sum(tile_blocks_begin_.begin(), tile_blocks_begin_.end(),
+                   tile_blocks_begin_.begin());
+  tile_blocks_.resize(plan_->block_tiles.size());
+  for (std::int32_t b = num_blocks - 1; b >= 0; --b) {
+    const BlockTransfer& block = plan_->blocks[b];
+    for (std::int32_t i = block.tile_begin; i < block.tile_end; ++i) {
+      tile_blocks_[--tile_blocks_begin_[plan_->block_tiles[i]]] = b;
+    }
+    for (std::int32_t panel = 0; panel < panels_; ++panel) {
+      push_waits_[std::int64_t{b} * panels_ + panel].store(block.tile_end - block.tile_begin,
+                                                           std::memory_order_relaxed);
     }
   }
 }
@@ -144,19 +175,13 @@ bool CallState::second_ready(const TilePanel& piece) const {
 }
 
 bool CallState::push_ready(const PushPiece& piece) const {
-  const BlockTransfer& block = plan_->blocks[piece.block];
   if (call_->gate == Gate::group) {
+    const std::int32_t group = plan_->blocks[piece.block].group;
     return pulls_open_.load(std::memory_order_acquire) == 0 &&
-           group_second_[block.group].load(std::memory_order_acquire) ==
-               tiles_in_group(block.group) * panels_;
+           group_second_[group].load(std::memory_order_acquire) == tiles_in_group(group) * panels_;
   }
-  for (std::int32_t i = block.tile_begin; i < block.tile_end; ++i) {
-    const std::int64_t tile = plan_->block_tiles[i];
-    if (second_done_[tile * panels_ + piece.panel].load(std::memory_order_acquire) == 0) {
-      return false;
-    }
-  }
-  return true;
+  const std::int64_t push = std::int64_t{piece.block} * panels_ + piece.panel;
+  return push_waits_[push].load(std::memory_order_acquire) == 0;
 }
 
 std::uint32_t* CallState::combine_slot_at(std::int32_t home, std::int32_t source,
@@ -194,36 +219,44 @@ std::optional<CallState::Missing> CallState::missing_partials() const {
   return std::nullopt;
 }
 
-std::optional<PullPiece> CallState::take_gather() {
-  const auto piece = gathers_.take(kAlwaysReady);
+std::optional<PullPiece> CallState::take_gather(std::uint32_t rung) {
+  const auto piece = gathers_.take(rung, kAlwaysReady);
   return piece ? std::optional(gather_pieces_[piece->entry]) : std::nullopt;
 }
 
-std::optional<PullPiece> CallState::take_pull() {
-  const auto piece = pulls_.take(kAlwaysReady);
+std::optional<PullPiece> CallState::take_pull(std::uint32_t rung) {
+  const auto piece = pulls_.take(rung, kAlwaysReady);
   return piece ? std::optional(pull_pieces_[piece->entry]) : std::nullopt;
 }
 
-std::optional<ReadyList::Piece> CallState::take_first() {
-  auto piece = firsts_.take([this](std::int64_t i) { return first_ready(i); });
+std::optional<ReadyList::Piece> CallState::take_first(std::uint32_t rung) {
+  auto piece = firsts_.take(rung, [this](std::int64_t i) { return first_ready(i); });
   if (piece) piece->entry = plan_->walk[piece->entry];
   return piece;
 }
 
-std::optional<TilePanel> CallState::take_second() {
+std::optional<TilePanel> CallState::take_second(std::uint32_t rung) {
   const auto piece =
-      seconds_.take([this](std::int64_t i) { return second_ready(second_pieces_[i]); });
+      seconds_.take(rung, [this](std::int64_t i) { return second_ready(second_pieces_[i]); });
   return piece ? std::optional(second_pieces_[piece->entry]) : std::nullopt;
 }
 
-std::optional<PushPiece> CallState::take_push() {
-  const auto piece = pushes_.take([this](std::int64_t i) { return push_ready(push_pieces_[i]); });
-  return piece ? std::optional(push_pieces_[piece->entry]) : std::nullopt;
+std::optional<PushPiece> CallState::take_push(std::uint32_t rung) {
+  if (pushes_ready_.load(std::memory_order_acquire) <= 0) return std::nullopt;
+  const auto piece =
+      pushes_.take(rung, [this](std::int64_t i) { return push_ready(push_pieces_[i]); });
+  if (!piece) return std::nullopt;
+  pushes_ready_.fetch_sub(1, std::memory_order_relaxed);
+  return push_pieces_[piece->entry];
 }
 
-std::optional<HomePiece> CallState::take_home() {
-  const auto piece = homes_.take([this](std::int64_t i) { return home_ready(home_pieces_[i]); });
-  return piece ? std::optional(home_pieces_[piece->entry]) : std::nullopt;
+std::optional<HomePiece> CallState::take_home(std::uint32_t rung) {
+  if (homes_possible_.load(std::memory_order_acquire) <= 0) return std::nullopt;
+  const auto piece =
+      homes_.take(rung, [this](std::int64_t i) { return home_ready(home_pieces_[i]); });
+  if (!piece) return std::nullopt;
+  homes_possible_.fetch_sub(1, std::memory_order_relaxed);
+  return home_pieces_[piece->entry];
 }
 
 std::int32_t CallState::first_group() const noexcept {
@@ -259,10 +292,23 @@ void CallState::first_done(std::int64_t tile) {
 }
 
 void CallState::second_done(const TilePanel& piece) {
-  second_done_[std::int64_t{piece.tile} * panels_ + piece.panel].store(1,
-                                                                       std::memory_order_release);
+  for (std::int32_t i = tile_blocks_begin_[piece.tile]; i < tile_blocks_begin_[piece.tile + 1];
+       ++i) {
+    const std::int64_t push = std::int64_t{tile_blocks_[i]} * panels_ + piece.panel;
+    if (push_waits_[push].fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      pushes_ready_.fetch_add(1, std::memory_order_acq_rel);
+    }
+  }
   group_second_[plan_->tiles[piece.tile].group].fetch_add(1, std::memory_order_acq_rel);
   world_->doorbell().ring();
+  piece_done();
+}
+
+void CallState::push_done(const PushPiece& piece) {
+  if (plan_->blocks[piece.block].source == dims_->rank) {
+    homes_possible_.fetch_add(1, std::memory_order_acq_rel);
+    world_->doorbell().ring();
+  }
   piece_done();
 }
 

@@ -49,13 +49,14 @@ class CallState {
   void prepare_compute(const EngineCall& call, const LayerDims& dims, WorldView& world,
                        std::int64_t column_tiles);
 
-  // Taking work: the first ready piece in its order, or nothing.
-  std::optional<PullPiece> take_gather();  ///< A block of own tokens.
-  std::optional<PullPiece> take_pull();
-  std::optional<ReadyList::Piece> take_first();  ///< entry: tile index, part: column tile.
-  std::optional<TilePanel> take_second();
-  std::optional<PushPiece> take_push();
-  std::optional<HomePiece> take_home();
+  // Taking work: the first ready piece in its order, or nothing. `rung` as in ReadyList::take.
+  std::optional<PullPiece> take_gather(std::uint32_t rung);  ///< A block of own tokens.
+  std::optional<PullPiece> take_pull(std::uint32_t rung);
+  std::optional<ReadyList::Piece> take_first(
+      std::uint32_t rung);  ///< entry: tile index, part: column tile.
+  std::optional<TilePanel> take_second(std::uint32_t rung);
+  std::optional<PushPiece> take_push(std::uint32_t rung);
+  std::optional<HomePiece> take_home(std::uint32_t rung);
 
   // Telling what is done. Each releases the caller's writes to whoever takes what it makes ready.
   void rows_arrived(std::int64_t tile, std::int32_t rows);
@@ -63,7 +64,7 @@ class CallState {
   void pull_done();
   void first_done(std::int64_t tile);
   void second_done(const TilePanel& piece);
-  void push_done() { piece_done(); }
+  void push_done(const PushPiece& piece);
   void home_done() { piece_done(); }
 
   bool finished() const noexcept { return remaining_.load(std::memory_order_acquire) == 0; }
@@ -94,6 +95,7 @@ class CallState {
   void list_transfers();
   void list_home_sums();
   void count_pieces();
+  void count_push_waits();
   bool first_ready(std::int64_t walk_idx) const;
   bool second_ready(const TilePanel& piece) const;
   bool push_ready(const PushPiece& piece) const;
@@ -119,11 +121,17 @@ class CallState {
 
   AtomicArray arrived_;        ///< [tiles] rows there
   AtomicArray first_done_;     ///< [tiles] column tiles done
-  AtomicArray second_done_;    ///< [tiles, panels] 1 when done
+  AtomicArray push_waits_;     ///< [blocks, panels] tiles of a push that are not done
   AtomicArray group_arrived_;  ///< [groups] tiles with all rows there
   AtomicArray group_first_;    ///< [groups] tiles with all columns of the first GEMM done
   AtomicArray group_second_;   ///< [groups] (tile, panel) done
+  std::vector<std::int32_t> tile_blocks_begin_;  ///< [tiles + 1]
+  std::vector<std::int32_t> tile_blocks_;        ///< Of each tile, the blocks with rows in it.
   std::atomic<std::int64_t> pulls_open_{0};
+  // A search costs more than a look at these: unclaimed pushes whose tiles are done, and unclaimed
+  // home sums that lack no partial of the own rank.
+  std::atomic<std::int64_t> pushes_ready_{0};
+  std::atomic<std::int64_t> homes_possible_{0};
   std::atomic<std::int64_t> remaining_{0};
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <exception>
 #include <functional>
+#include <thread>
 
 #include "base/check.hpp"
 #include "base/trace_span.hpp"
@@ -13,17 +14,28 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Transfers that a communication worker keeps booked on the link. Enough that the link stays busy
-// while the worker copies or is descheduled; few enough that pushes do not queue far behind pulls.
-constexpr std::size_t kMostOutstanding = 16;
+// Pushes and pulls that a worker keeps booked on the link at most. Enough that the link stays busy
+// while the worker copies or is descheduled; pulls fewer, because a slower rank's metadata queues
+// behind those of faster ones. They have a limit of their own, so that no pull waits for a push.
+struct Outstanding {
+  int pulls;
+  int pushes;
+};
+constexpr Outstanding kMostOutstanding = {.pulls = 4, .pushes = 16};
 
 // A compute worker that finds nothing to compute helps with few: it will not look at them again
 // before its next tile is done.
-constexpr std::size_t kMostOutstandingHelper = 2;
+constexpr Outstanding kMostOutstandingHelper = {.pulls = 2, .pushes = 2};
 
 // Longest sleep without looking at the world's failures, whose reporter rings no doorbell if it
 // died.
 constexpr std::chrono::milliseconds kLongestSleep(50);
+
+// Where ranks share processors, their workers take turns of this length. Left to itself a kernel
+// lets the one that computes run on until its next tick (4 ms at 250 Hz), while the transfers of
+// the others have ended and the link stands idle. A turn is a few tiles long: an idle processor
+// costs a yield, below a microsecond, and a shared one a switch with its cold caches.
+constexpr std::chrono::microseconds kTurn(500);
 
 }  // namespace
 
@@ -36,8 +48,10 @@ struct CpuEngine::Transfer {
 
 struct CpuEngine::Worker {
   int index = 0;
+  std::uint32_t rung = 0;  // the rank's doorbell before this step looked for work
   OpScratch scratch;
   std::vector<Transfer> transfers;  // outstanding
+  Clock::time_point turn_began;     // when it last yielded its processor
   std::int64_t seen_remaining = 0;  // the rank's progress when this worker last saw it move
   Clock::time_point moved;
   Trace events;            // of this call, appended to the caller's trace at its end
@@ -127,16 +141,25 @@ void CpuEngine::run_worker(Worker& worker) {
 
 void CpuEngine::work(Worker& worker) {
   for (;;) {
-    const std::uint32_t rung = world_.doorbell().value();
+    worker.rung = world_.doorbell().value();
     if (world_.failures->failed()) return;
-    if (step(worker)) continue;
+    if (step(worker)) {
+      yield_after_turn(worker);
+      continue;
+    }
     if (state_.finished()) return;
     if (idle_too_long(worker)) {
       world_.report_failure(ErrorCode::timeout, expiry_sentence(worker));
       return;
     }
-    sleep(worker, rung);
+    sleep(worker);
   }
+}
+
+void CpuEngine::yield_after_turn(Worker& worker) {
+  if (Clock::now() - worker.turn_began < kTurn) return;
+  std::this_thread::yield();
+  worker.turn_began = Clock::now();
 }
 
 bool CpuEngine::step(Worker& worker) {
@@ -147,21 +170,20 @@ bool CpuEngine::step(Worker& worker) {
   const bool communicates = worker.index >= num_workers_ - n_c;
   if (complete_transfer(worker)) return true;
   if (n_c == 0) {  // all do both; the link is fed first, because it works by itself
-    return issue_transfer(worker, kMostOutstanding) || gather(worker) || sum_home(worker) ||
-           compute(worker);
+    return issue_transfer(worker, true) || gather(worker) || sum_home(worker) || compute(worker);
   }
   if (call.reserved_roles) return step_reserved(worker, communicates);
   if (communicates) {
-    return issue_transfer(worker, kMostOutstanding) || sum_home(worker) || gather(worker) ||
+    return issue_transfer(worker, true) || sum_home(worker) || gather(worker) ||
            (worker.transfers.empty() && compute(worker));
   }
   return gather(worker) || compute(worker) || sum_home(worker) ||
-         issue_transfer(worker, kMostOutstandingHelper);
+         issue_transfer(worker, communicates);
 }
 
 bool CpuEngine::step_reserved(Worker& worker, bool communicates) {
   if (!communicates) return compute(worker) || (!state_.compute_left() && sum_home(worker));
-  return issue_transfer(worker, kMostOutstanding) || gather(worker) || sum_home(worker);
+  return issue_transfer(worker, true) || gather(worker) || sum_home(worker);
 }
 
 bool CpuEngine::complete_transfer(Worker& worker) {
@@ -186,33 +208,41 @@ bool CpuEngine::complete_transfer(Worker& worker) {
   world_.signal(block.source,
                 state_.combine_slot_at(block.source, dims_.rank, transfer.push.panel, block.block),
                 state_.call().epoch);
-  state_.push_done();
+  state_.push_done(transfer.push);
   return true;
 }
 
-bool CpuEngine::issue_transfer(Worker& worker, std::size_t most_outstanding) {
-  if (worker.transfers.size() >= most_outstanding) return false;
-  const Plan& plan = *state_.call().plan;
-  if (const auto pull = state_.take_pull()) {
-    book_transfer(worker, {.end = {}, .is_pull = true, .pull = *pull, .push = {}},
-                  plan.blocks[pull->block].source, dims_.rank, ops_.pull_bytes(*pull));
-    return true;
+bool CpuEngine::issue_transfer(Worker& worker, bool communicates) {
+  const Outstanding most = communicates ? kMostOutstanding : kMostOutstandingHelper;
+  const auto pulls = std::count_if(worker.transfers.begin(), worker.transfers.end(),
+                                   [](const Transfer& transfer) { return transfer.is_pull; });
+  const auto pushes = static_cast<std::int64_t>(worker.transfers.size()) - pulls;
+  return (pulls < most.pulls && issue_pull(worker)) || (pushes < most.pushes && issue_push(worker));
+}
+
+bool CpuEngine::issue_pull(Worker& worker) {
+  const auto pull = state_.take_pull(worker.rung);
+  if (!pull) return false;
+  book_transfer(worker, {.end = {}, .is_pull = true, .pull = *pull, .push = {}},
+                state_.call().plan->blocks[pull->block].source, dims_.rank, ops_.pull_bytes(*pull));
+  return true;
+}
+
+bool CpuEngine::issue_push(Worker& worker) {
+  const auto push = state_.take_push(worker.rung);
+  if (!push) return false;
+  const BlockTransfer& block = state_.call().plan->blocks[push->block];
+  {
+    TraceEvent sum = event(worker, TraceKind::push);
+    sum.peer = block.source;
+    sum.panel = push->panel;
+    sum.block = block.block;
+    const TraceSpan span = begin(worker, sum);
+    ops_.push_partials(*push);
   }
-  if (const auto push = state_.take_push()) {
-    const std::int32_t home = plan.blocks[push->block].source;
-    {
-      TraceEvent sum = event(worker, TraceKind::push);
-      sum.peer = home;
-      sum.panel = push->panel;
-      sum.block = plan.blocks[push->block].block;
-      const TraceSpan span = begin(worker, sum);
-      ops_.push_partials(*push);
-    }
-    book_transfer(worker, {.end = {}, .is_pull = false, .pull = {}, .push = *push}, dims_.rank,
-                  home, ops_.push_bytes(*push));
-    return true;
-  }
-  return false;
+  book_transfer(worker, {.end = {}, .is_pull = false, .pull = {}, .push = *push}, dims_.rank,
+                block.source, ops_.push_bytes(*push));
+  return true;
 }
 
 void CpuEngine::book_transfer(Worker& worker, Transfer transfer, std::int32_t source,
@@ -252,7 +282,7 @@ TraceEvent CpuEngine::event(const Worker& worker, TraceKind kind) const {
 }
 
 bool CpuEngine::gather(Worker& worker) {
-  const auto piece = state_.take_gather();
+  const auto piece = state_.take_gather(worker.rung);
   if (!piece) return false;
   TraceEvent gather = event(worker, TraceKind::gather);
   gather.block = state_.call().plan->blocks[piece->block].block;
@@ -264,7 +294,7 @@ bool CpuEngine::gather(Worker& worker) {
 
 bool CpuEngine::compute(Worker& worker) {
   const auto first = [&] {
-    const auto piece = state_.take_first();
+    const auto piece = state_.take_first(worker.rung);
     if (!piece) return false;
     TraceEvent gemm = event(worker, TraceKind::first_gemm);
     gemm.tile = static_cast<std::int32_t>(piece->entry);
@@ -276,7 +306,7 @@ bool CpuEngine::compute(Worker& worker) {
     return true;
   };
   const auto second = [&] {
-    const auto piece = state_.take_second();
+    const auto piece = state_.take_second(worker.rung);
     if (!piece) return false;
     TraceEvent gemm = event(worker, TraceKind::second_gemm);
     gemm.tile = piece->tile;
@@ -293,7 +323,7 @@ bool CpuEngine::compute(Worker& worker) {
 }
 
 bool CpuEngine::sum_home(Worker& worker) {
-  const auto piece = state_.take_home();
+  const auto piece = state_.take_home(worker.rung);
   if (!piece) return false;
   TraceEvent sum = event(worker, TraceKind::home_sum);
   sum.block = piece->block;
@@ -314,13 +344,13 @@ bool CpuEngine::idle_too_long(Worker& worker) const {
   return now - worker.moved > world_.timeout;
 }
 
-void CpuEngine::sleep(Worker& worker, std::uint32_t rung) {
+void CpuEngine::sleep(Worker& worker) {
   const TraceSpan span = begin(worker, event(worker, TraceKind::wait));
   const Clock::time_point now = Clock::now();
   if (now - worker.moved >= kLongestSleep) tell_progress(true);
   Clock::time_point until = std::min(now + kLongestSleep, worker.moved + world_.timeout);
   for (const Transfer& transfer : worker.transfers) until = std::min(until, transfer.end);
-  world_.doorbell().sleep(rung, until);
+  world_.doorbell().sleep(worker.rung, until);
 }
 
 void CpuEngine::tell_progress(bool waits) {

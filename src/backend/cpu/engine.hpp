@@ -45,11 +45,14 @@ class CpuEngine {
   void run_worker(Worker& worker);
   void work(Worker& worker);
   bool step(Worker& worker);
+  static void yield_after_turn(Worker& worker);
   bool step_reserved(Worker& worker, bool communicates);
 
   // Each does one piece of work and says so, or finds none ready.
   bool complete_transfer(Worker& worker);
-  bool issue_transfer(Worker& worker, std::size_t most_outstanding);
+  bool issue_transfer(Worker& worker, bool communicates);
+  bool issue_pull(Worker& worker);
+  bool issue_push(Worker& worker);
   bool gather(Worker& worker);
   bool compute(Worker& worker);
   bool sum_home(Worker& worker);
@@ -62,7 +65,7 @@ class CpuEngine {
   void tell_progress(bool waits);
 
   bool idle_too_long(Worker& worker) const;
-  void sleep(Worker& worker, std::uint32_t rung);
+  void sleep(Worker& worker);
   std::string expiry_sentence(const Worker& worker) const;
 
   const LayerDims dims_;

@@ -26,6 +26,7 @@ class ReadyList {
     entries_ = width > 0 ? entries : 0;
     width_ = width;
     head_.store(0, std::memory_order_relaxed);
+    searched_in_vain_.store(-1, std::memory_order_relaxed);
   }
 
   std::int64_t num_entries() const noexcept { return entries_; }
@@ -37,9 +38,14 @@ class ReadyList {
   /// Whether every piece was claimed; may turn true late, never early.
   bool exhausted() const noexcept { return head() >= entries_; }
 
-  /// Claims a piece of the first entry for which `ready(entry)` holds.
+  /// Claims a piece of the first entry for which `ready(entry)` holds. `rung` is the rank's
+  /// doorbell, read before: whatever makes an entry ready rings it, so a list that was searched in
+  /// vain is not searched again before it rang.
   template <typename Ready>
-  std::optional<Piece> take(const Ready& ready) {
+  std::optional<Piece> take(std::uint32_t rung, const Ready& ready) {
+    if (searched_in_vain_.load(std::memory_order_relaxed) == std::int64_t{rung}) {
+      return std::nullopt;
+    }
     for (std::int64_t i = head(); i < entries_; ++i) {
       if (claims_[i].load(std::memory_order_relaxed) >= width_) {
         std::int64_t expected = i;  // moves the head only over a claimed prefix
@@ -50,6 +56,7 @@ class ReadyList {
       const std::int32_t part = claims_[i].fetch_add(1, std::memory_order_relaxed);
       if (part < width_) return Piece{i, part};
     }
+    searched_in_vain_.store(rung, std::memory_order_relaxed);
     return std::nullopt;
   }
 
@@ -58,6 +65,7 @@ class ReadyList {
   std::int64_t entries_ = 0;
   std::int32_t width_ = 1;
   std::atomic<std::int64_t> head_{0};
+  std::atomic<std::int64_t> searched_in_vain_{-1};  ///< the doorbell then, -1: not yet
 };
 
 }  // namespace comet

@@ -7,6 +7,23 @@
 #include "plan/tile_walk.hpp"
 
 namespace comet {
+namespace {
+
+constexpr std::int64_t kLineBytes = 64;
+
+void prefetch_read(const void* data, std::int64_t bytes) {
+  for (std::int64_t at = 0; at < bytes; at += kLineBytes) {
+    __builtin_prefetch(static_cast<const char*>(data) + at, 0);
+  }
+}
+
+void prefetch_write(const void* data, std::int64_t bytes) {
+  for (std::int64_t at = 0; at < bytes; at += kLineBytes) {
+    __builtin_prefetch(static_cast<const char*>(data) + at, 1);
+  }
+}
+
+}  // namespace
 
 void StageOps::ColumnProducts::run(bool is_tail, const void* a, const void* b, float* c,
                                    GemmThread& thread) const {
@@ -46,7 +63,7 @@ StageOps::StageOps(const MoeDesc& desc, const LayerDims& dims, const MoeWeights&
   up_ = make_products(dims.inter_local, dims.block_n, dims.hidden, weights.up.row_stride,
                       dims.block_n, up_activation);
   down_ = make_products(dims.hidden, dims.panel_n, dims.inter_local, weights.down.row_stride,
-                        dims.hidden, {});
+                        dims.panel_n, {});
 }
 
 void StageOps::prepare(const EngineCall& call) {
@@ -55,7 +72,7 @@ void StageOps::prepare(const EngineCall& call) {
   rows_.ensure(slots * dims_.row_bytes());
   row_weights_.ensure(slots * 4);
   acts_.ensure(slots * dims_.inter_local * dims_.element_bytes);
-  out_.ensure(slots * dims_.hidden * 4);
+  out_.ensure(slots * round_up(dims_.hidden, dims_.panel_n) * 4);
 }
 
 std::int64_t StageOps::local_bytes() const noexcept {
@@ -141,12 +158,16 @@ void StageOps::second_gemm(const TilePanel& piece, OpScratch& scratch) {
   const std::byte* a = acts_.data() + first_row * dims_.inter_local * dims_.element_bytes;
   const auto* b = static_cast<const std::byte*>(
       weights_.down.expert(call_->plan->tiles[piece.tile].expert, desc_.dtype));
-  auto* out = reinterpret_cast<float*>(out_.data()) + first_row * dims_.hidden;
   for (std::int64_t column = panel.begin; column < panel.end; column += dims_.panel_n) {
     down_.run(column + dims_.panel_n > dims_.hidden, a,
-              b + column * weights_.down.row_stride * dims_.element_bytes, out + column,
-              scratch.gemm);
+              b + column * weights_.down.row_stride * dims_.element_bytes,
+              out_tiles(column) + first_row * dims_.panel_n, scratch.gemm);
   }
+}
+
+float* StageOps::out_tiles(std::int64_t column) const {
+  const std::int64_t slots = call_->plan->num_tiles() * dims_.block_m;
+  return reinterpret_cast<float*>(out_.data()) + column * slots;
 }
 
 void StageOps::push_partials(const PushPiece& piece) {
@@ -156,18 +177,36 @@ void StageOps::push_partials(const PushPiece& piece) {
 
 template <typename T>
 void StageOps::push_typed(const PushPiece& piece) {
+  const ColumnRange panel = column_part(dims_.hidden, call_->config.panel, piece.panel);
+  for (std::int64_t column = panel.begin; column < panel.end; column += dims_.panel_n) {
+    push_columns<T>(call_->plan->blocks[piece.block], column,
+                    min_of(dims_.panel_n, panel.end - column));
+  }
+}
+
+template <typename T>
+void StageOps::push_columns(const BlockTransfer& block, std::int64_t column, std::int64_t width) {
   const Plan& plan = *call_->plan;
-  const BlockTransfer& block = plan.blocks[piece.block];
-  const std::int64_t column = piece.panel * call_->config.panel;
-  const auto* out = reinterpret_cast<const float*>(out_.data());
+  const float* out = out_tiles(column);
   const float* row_weights = desc_.weight_position == WeightPosition::after_down
                                  ? reinterpret_cast<const float*>(row_weights_.data())
                                  : nullptr;
   T* combine = reinterpret_cast<T*>(call_->peers[block.source] + call_->layout.combine) +
-               dims_.rank * dims_.max_tokens * dims_.hidden;
-  for (std::int32_t i = block.needed_begin; i < block.needed_end; ++i) {
-    sum_rows<T>(plan.rows_of(i), out, dims_.hidden, column, panel_columns(piece.panel), row_weights,
-                combine + plan.needed[i].token * dims_.hidden + column);
+               combine_index(dims_, column, width, dims_.rank, 0);
+  const auto partial = [&](std::int32_t i) { return combine + plan.needed[i].token * width; };
+  const auto prefetch = [&](std::int32_t i) {
+    for (const NeededRow& row : plan.rows_of(i)) {
+      prefetch_read(out + row.row * dims_.panel_n, width * 4);
+    }
+    prefetch_write(partial(i), width * dims_.element_bytes);
+  };
+  // Rows come from all over the memory; fetched some tokens ahead, they are there when summed.
+  constexpr std::int32_t kAhead = 4;
+  for (std::int32_t i = block.needed_begin; i < block.needed_end + kAhead; ++i) {
+    if (i < block.needed_end) prefetch(i);
+    if (i - kAhead < block.needed_begin) continue;
+    sum_rows<T>(plan.rows_of(i - kAhead), out, dims_.panel_n, 0, width, row_weights,
+                partial(i - kAhead));
   }
 }
 
@@ -178,18 +217,25 @@ void StageOps::sum_home(const HomePiece& piece) {
 
 template <typename T>
 void StageOps::sum_home_typed(const HomePiece& piece) {
+  const ColumnRange panel = column_part(dims_.hidden, call_->config.panel, piece.panel);
+  for (std::int64_t column = panel.begin; column < panel.end; column += dims_.panel_n) {
+    sum_home_columns<T>(piece.block, column, min_of(dims_.panel_n, panel.end - column));
+  }
+}
+
+template <typename T>
+void StageOps::sum_home_columns(std::int32_t block, std::int64_t column, std::int64_t width) {
   const Plan& plan = *call_->plan;
-  const std::int64_t column = piece.panel * call_->config.panel;
-  const auto* combine =
-      reinterpret_cast<const T*>(call_->peers[dims_.rank] + call_->layout.combine);
-  auto* y = static_cast<T*>(call_->y.data);
-  const TokenRange range = block_tokens(call_->y.rows, piece.block);
+  const T* combine = reinterpret_cast<const T*>(call_->peers[dims_.rank] + call_->layout.combine) +
+                     combine_index(dims_, column, width, 0, 0);
+  T* y = static_cast<T*>(call_->y.data) + column;
+  const TokenRange range = block_tokens(call_->y.rows, block);
   for (std::int32_t token = range.begin; token < range.end; ++token) {
     const std::int32_t begin = plan.token_sources_begin[token];
     const std::int32_t end = plan.token_sources_begin[token + 1];
     sum_partials<T>({plan.token_sources.data() + begin, plan.token_sources.data() + end},
-                    combine + token * dims_.hidden + column, dims_.max_tokens * dims_.hidden,
-                    panel_columns(piece.panel), y + token * call_->y.row_stride + column);
+                    combine + token * width, dims_.max_tokens * width, width,
+                    y + token * call_->y.row_stride);
   }
 }
 

@@ -64,8 +64,14 @@ class StageOps {
   template <typename T>
   void push_typed(const PushPiece& piece);
   template <typename T>
+  void push_columns(const BlockTransfer& block, std::int64_t column, std::int64_t width);
+  template <typename T>
   void sum_home_typed(const HomePiece& piece);
+  template <typename T>
+  void sum_home_columns(std::int32_t block, std::int64_t column, std::int64_t width);
   std::int64_t panel_columns(std::int64_t panel) const;
+  /// Start of out_'s columns [column, column + panel_n) of all row slots; `column` is a multiple.
+  float* out_tiles(std::int64_t column) const;
   const float* weights_of(std::int32_t rank, std::int32_t token) const;
 
   const MoeDesc desc_;
@@ -78,7 +84,7 @@ class StageOps {
   LazyBuffer rows_;         ///< element [row slots, H]
   LazyBuffer row_weights_;  ///< f32 [row slots]
   LazyBuffer acts_;         ///< element [row slots, I/TP]
-  LazyBuffer out_;          ///< f32 [row slots, H]
+  LazyBuffer out_;          ///< f32 [H / panel_n, row slots, panel_n]: a push reads runs of rows
 };
 
 }  // namespace comet
