@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t kDemoHidden = 512;
 constexpr std::int64_t kDemoIntermediate = 2048;
 constexpr std::int64_t kDemoRowsPerExpert = 512;
-constexpr std::int64_t kDemoMostTokens = 8192;
+constexpr std::int64_t kDemoMostTokens = 4096;
 
 std::int64_t round_down(std::int64_t value, std::int64_t unit) {
   return std::max(unit, value / unit * unit);

@@ -21,7 +21,7 @@ struct Outstanding {
   int pulls;
   int pushes;
 };
-constexpr Outstanding kMostOutstanding = {.pulls = 4, .pushes = 16};
+constexpr Outstanding kMostOutstanding = {.pulls = 8, .pushes = 16};
 
 // A compute worker that finds nothing to compute helps with few: it will not look at them again
 // before its next tile is done.

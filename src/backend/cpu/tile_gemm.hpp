@@ -47,6 +47,7 @@ class TileGemm {
   void run(const void* a, const void* b, float* c, GemmThread& thread) const;
 
  private:
+  friend class GemmThread;
   struct State;
   std::unique_ptr<State> state_;
 };
