@@ -7,10 +7,11 @@ PREFIX ?= /usr/local
 # ThreadSanitizer of g++ 12 needs the fixed address layout that setarch -R gives on new kernels.
 FIXED_LAYOUT := $(shell command -v setarch >/dev/null && setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help deps tools-deps build test demo claims asan tsan fuzz lint format docs install clean
+.PHONY: help deps tools-deps build test demo claims cuda gpu-suite \
+        check-evidence asan tsan fuzz lint format docs install clean
 
 help: ## List these targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: # What building needs; returns at once if it is there.
 	@tools/install_deps.sh
@@ -33,6 +34,17 @@ demo: deps ## Show what overlap gains, in under a minute.
 claims: build ## Assert what bench/ claims about speed; wants a quiet machine.
 	build/cpu/bench/grouped_gemm_bench --check
 	build/cpu/bench/call_overhead_bench --check
+
+cuda: ## Install what is missing, nvcc too; compile all CUDA code: build/cuda.
+	@tools/install_deps.sh --cuda
+	cmake --preset cuda $$(tools/install_deps.sh --cuda-flags)
+	cmake --build --preset cuda -j $(JOBS)
+
+gpu-suite: cuda ## Pack what a GPU machine runs: build/gpu-suite/run_suite.sh OUT_DIR.
+	tools/gpu/pack_suite.sh
+
+check-evidence: ## Whether the GPU rows in bench/results are of the sources as they are.
+	tools/gpu/check_evidence.py
 
 asan: deps ## Build and test under AddressSanitizer and UBSan.
 	cmake --preset cpu-asan

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/check.hpp"
+#include "base/checked_math.hpp"
 #include "base/int_math.hpp"
 #include "check/rng.hpp"
 #include "io/safetensors.hpp"

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/check.hpp"
+#include "base/checked_math.hpp"
 #include "base/int_math.hpp"
 
 namespace comet {

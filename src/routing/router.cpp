@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/checked_math.hpp"
 #include "base/int_math.hpp"
 #include "routing/capacity.hpp"
 #include "routing/limits.hpp"

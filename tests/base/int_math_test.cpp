@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/int_math.hpp"
+#include "base/checked_math.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Thin wrappers of the PTX that Hopper kernels are written in: mbarriers, TMA, register budgets.
+// What each orders is said where it orders something.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace comet::cuda {
+
+__device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// mbarriers, named by their address in shared memory.
+
+__device__ __forceinline__ void mbarrier_init(std::uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+/// Makes initialised barriers visible to TMA.
+__device__ __forceinline__ void mbarrier_init_fence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+/// Arrives, and adds `bytes` of TMA traffic to what completes the phase.
+__device__ __forceinline__ void mbarrier_expect(std::uint32_t barrier, std::uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+
+/// Releases this thread's earlier accesses to who waits for the phase.
+__device__ __forceinline__ void mbarrier_arrive(std::uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+/// Acquires what the phase of that parity released. Unbounded: only for barriers of a block's own
+/// pipeline, whose phases depend on nothing outside the block but memory.
+__device__ __forceinline__ void mbarrier_wait(std::uint32_t barrier, std::uint32_t parity) {
+  asm volatile(
+      "{.reg .pred done;"
+      "WAIT: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;"
+      "@!done bra WAIT;}" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+/// Box at (x, y), x the contiguous axis, to shared memory; its bytes count for `barrier`. Elements
+/// outside of the tensor arrive as zeros and count too.
+__device__ __forceinline__ void tma_load_2d(std::uint32_t to, const CUtensorMap* map, int x, int y,
+                                            std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+      "l"(map), "r"(x), "r"(y), "r"(barrier)
+      : "memory");
+}
+
+/// A tensor map in global memory was written by the generic proxy: acquires it for TMA.
+__device__ __forceinline__ void tensor_map_acquire(const CUtensorMap* map) {
+  asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
+}
+
+/// Register budget of the calling warpgroup, whose role must be one branch of one if/else.
+template <int REGISTERS>
+__device__ __forceinline__ void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+template <int REGISTERS>
+__device__ __forceinline__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+}  // namespace comet::cuda

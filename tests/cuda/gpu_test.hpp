@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What tests that need a GPU share.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "backend/cuda/host/cuda_error.hpp"
+
+namespace comet::cuda {
+
+inline bool has_gpu() {
+  int devices = 0;
+  return cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0;
+}
+
+/// Skips a test where there is no GPU.
+#define COMET_NEEDS_GPU() \
+  if (!has_gpu()) GTEST_SKIP() << "no GPU on this machine"
+
+template <typename T>
+DeviceBuffer<T> to_device(const std::vector<T>& values) {
+  DeviceBuffer<T> buffer(static_cast<std::int64_t>(values.size()));
+  buffer.copy_from(values.data());
+  return buffer;
+}
+
+template <typename T>
+std::vector<T> to_host(const DeviceBuffer<T>& buffer) {
+  std::vector<T> values(static_cast<std::size_t>(buffer.count()));
+  buffer.copy_to(values.data());
+  return values;
+}
+
+inline int num_multiprocessors() {
+  int device = 0;
+  int count = 0;
+  check_cuda(cudaGetDevice(&device), "finding the current device");
+  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
+             "counting multiprocessors");
+  return count;
+}
+
+}  // namespace comet::cuda

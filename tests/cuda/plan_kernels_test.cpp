@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plan that the device makes against the host's, word for word, for random routings.
+#include "backend/cuda/kernels/plan_kernels.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "comet/error.hpp"
+
+namespace comet::cuda {
+namespace {
+
+using Names = std::vector<const char*>;
+
+class PlanKernels : public testing::Test {
+ protected:
+  void SetUp() override {
+    int devices = 0;
+    const cudaError_t status = cudaGetDeviceCount(&devices);
+    if (status != cudaSuccess || devices == 0) {
+      GTEST_SKIP() << "this machine has no CUDA device: " << cudaGetErrorString(status);
+    }
+  }
+};
+
+template <typename T>
+DeviceBuffer<T> upload(const std::vector<T>& from) {
+  DeviceBuffer<T> buffer(static_cast<std::int64_t>(from.size()));
+  buffer.copy_from(from.data());
+  return buffer;
+}
+
+template <typename T>
+std::vector<T> download(const T* from, std::size_t count) {
+  std::vector<T> to(count);
+  if (count > 0) {
+    check_cuda(cudaMemcpy(to.data(), from, count * sizeof(T), cudaMemcpyDeviceToHost),
+               "copying a plan");
+  }
+  return to;
+}
+
+struct Shape {
+  std::int32_t ep = 1;
+  std::int32_t tp = 1;
+  std::int32_t topk = 1;
+  std::int32_t num_experts = 1;
+  std::int32_t max_tokens = 0;
+  std::int32_t block_m = 64;
+  std::int32_t groups = 1;
+  bool scattered = false;  // experts placed by a table, not in runs
+};
+
+enum class Draw { any, one_expert, few_experts };
+
+// Where experts live, and the ids of all ranks, on the host and on the device.
+class Routing {
+ public:
+  Routing(const Shape& shape, std::mt19937& random) : shape_(shape), num_local_(shape.ep, 0) {
+    const std::int32_t base = shape.num_experts / shape.ep;
+    const std::int32_t longer = shape.num_experts % shape.ep;
+    for (std::int32_t e = 0; e < shape.num_experts; ++e) {
+      const std::int32_t in_longer = longer * (base + 1);
+      std::int32_t owner = e < in_longer ? e / (base + 1) : longer + (e - in_longer) / base;
+      if (shape.scattered) owner = static_cast<std::int32_t>(random() % unsigned(shape.ep));
+      ep_rank_of_.push_back(owner);
+      local_of_.push_back(num_local_[owner]++);
+    }
+    device_ep_rank_of_ = upload(ep_rank_of_);
+    device_local_of_ = upload(local_of_);
+  }
+
+  std::int32_t world() const { return shape_.ep * shape_.tp; }
+  const std::vector<std::int32_t>& tokens() const { return tokens_; }
+
+  // New tokens and ids. `full`: every rank has max_tokens and no choice is dropped.
+  void redraw(std::mt19937& random, Draw draw, bool full) {
+    const auto below = [&](std::int32_t end) {
+      return static_cast<std::int32_t>(random() % static_cast<unsigned>(end));
+    };
+    const std::int32_t one = below(shape_.num_experts);
+    const std::int32_t few = std::min(shape_.num_experts, 2);
+    tokens_.clear();
+    ids_.clear();
+    for (std::int32_t r = 0; r < world(); ++r) {
+      tokens_.push_back(below(4) == 0 ? 0 : below(shape_.max_tokens + 1));
+      if (full) tokens_.back() = shape_.max_tokens;
+      auto& list = ids_.emplace_back();
+      for (std::int32_t i = 0; i < tokens_.back() * shape_.topk; ++i) {
+        std::int32_t id = below(draw == Draw::few_experts ? few : shape_.num_experts);
+        if (draw == Draw::one_expert) id = one;
+        if (!full && below(9) == 0) id = kDroppedId;
+        list.push_back(static_cast<std::uint16_t>(id));
+      }
+    }
+    id_pointers_.clear();
+    device_ids_.clear();
+    std::vector<const std::uint16_t*> pointers;
+    for (const auto& list : ids_) {
+      id_pointers_.push_back(list.data());
+      device_ids_.push_back(upload(list));
+      pointers.push_back(device_ids_.back().data());
+    }
+    device_tokens_ = upload(tokens_);
+    device_id_pointers_ = upload(pointers);
+  }
+
+  PlanProblem host_problem(std::int32_t rank) const {
+    return {.world = world(),
+            .rank = rank,
+            .tp = shape_.tp,
+            .topk = shape_.topk,
+            .num_local = num_local_[rank / shape_.tp],
+            .block_m = shape_.block_m,
+            .groups = shape_.groups,
+            .ep_rank_of = ep_rank_of_.data(),
+            .local_of = local_of_.data(),
+            .tokens = tokens_.data(),
+            .ids = id_pointers_.data()};
+  }
+
+  DevicePlanProblem device_problem(std::int32_t rank) const {
+    DevicePlanProblem problem{host_problem(rank), shape_.max_tokens};
+    problem.problem.ep_rank_of = device_ep_rank_of_.data();
+    problem.problem.local_of = device_local_of_.data();
+    problem.problem.tokens = device_tokens_.data();
+    problem.problem.ids = device_id_pointers_.data();
+    return problem;
+  }
+
+  PlanLimits limits(std::int32_t rank) const {
+    return {.world = world(),
+            .tp = shape_.tp,
+            .max_tokens = shape_.max_tokens,
+            .topk = shape_.topk,
+            .num_local = num_local_[rank / shape_.tp],
+            .block_m = shape_.block_m,
+            .groups = shape_.groups};
+  }
+
+ private:
+  Shape shape_;
+  std::vector<std::int32_t> num_local_, ep_rank_of_, local_of_, tokens_;
+  std::vector<std::vector<std::uint16_t>> ids_;
+  std::vector<const std::uint16_t*> id_pointers_;
+  DeviceBuffer<std::int32_t> device_ep_rank_of_, device_local_of_, device_tokens_;
+  std::vector<DeviceBuffer<std::uint16_t>> device_ids_;
+  DeviceBuffer<const std::uint16_t*> device_id_pointers_;
+};
+
+// The first difference of two lists of structs of words, or "". `words` names a struct's.
+template <typename T>
+std::string difference(const char* field, const Names& words, const T* device,
+                       const std::vector<T>& expected) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  const std::vector<T> seen = download(device, expected.size());
+  EXPECT_EQ(sizeof(T), words.size() * sizeof(std::int32_t)) << field;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    std::vector<std::int32_t> a(words.size());
+    std::vector<std::int32_t> b(words.size());
+    std::memcpy(a.data(), &seen[i], sizeof(T));
+    std::memcpy(b.data(), &expected[i], sizeof(T));
+    for (std::size_t w = 0; w < words.size(); ++w) {
+      if (a[w] == b[w]) continue;
+      return fmt::format("{}[{}]{} of {}: device {}, host {}\n", field, i, words[w],
+                         expected.size(), a[w], b[w]);
+    }
+  }
+  return "";
+}
+
+// Everything in which the device's plan differs from the host's; "" where nothing does. Lists are
+// compared only where their lengths agree.
+std::string differences(const DevicePlanView& view, const Plan& plan) {
+  const DevicePlanCounters counters = download(view.counters, 1).front();
+  std::string all;
+  const auto count = [&](const char* field, std::int64_t seen, std::size_t expected) {
+    if (seen == static_cast<std::int64_t>(expected)) return;
+    all += fmt::format("{}: device {}, host {}\n", field, seen, expected);
+  };
+  count("num_tiles", counters.num_tiles, plan.tiles.size());
+  count("num_rows", counters.num_rows, static_cast<std::size_t>(plan.num_rows));
+  count("num_rows (list)", counters.num_rows, plan.rows.size());
+  count("num_needed", counters.num_needed, plan.needed.size() - 1);
+  count("num_blocks", counters.num_blocks, plan.blocks.size());
+  count("num_block_tiles", counters.num_block_tiles, plan.block_tiles.size());
+  count("num_token_sources", counters.num_token_sources, plan.token_sources.size());
+  count("num_block_sources", counters.num_block_sources, plan.block_sources.size());
+  count("tokens_in", counters.tokens_in, static_cast<std::size_t>(plan.tokens_in));
+  count("tokens_out", counters.tokens_out, static_cast<std::size_t>(plan.tokens_out));
+  if (!all.empty()) return all;
+  all += difference("tiles", {".group", ".expert", ".rows", ".step", ".last_block"}, view.tiles,
+                    plan.tiles);
+  all += difference("group_tiles", {""}, view.group_tiles, plan.group_tiles);
+  all += difference("walk", {""}, view.walk, plan.walk);
+  all += difference("needed", {".token", ".row_begin"}, view.needed, plan.needed);
+  all += difference("rows", {".row", ".choice"}, view.rows, plan.rows);
+  all += difference(
+      "blocks",
+      {".group", ".source", ".block", ".needed_begin", ".needed_end", ".tile_begin", ".tile_end"},
+      view.blocks, plan.blocks);
+  all += difference("group_blocks", {""}, view.group_blocks, plan.group_blocks);
+  all += difference("block_tiles", {""}, view.block_tiles, plan.block_tiles);
+  all +=
+      difference("token_sources_begin", {""}, view.token_sources_begin, plan.token_sources_begin);
+  all += difference("token_sources", {""}, view.token_sources, plan.token_sources);
+  all +=
+      difference("block_sources_begin", {""}, view.block_sources_begin, plan.block_sources_begin);
+  all += difference("block_sources", {""}, view.block_sources, plan.block_sources);
+  all += difference("expert_rows", {""}, view.expert_rows, plan.expert_rows);
+  return all;
+}
+
+// Builds the plan of `rank` in `memory` and compares.
+std::string build_and_compare(const Routing& routing, std::int32_t rank, const DevicePlan& memory) {
+  launch_build_plan(routing.device_problem(rank), memory.view(), nullptr);
+  check_cuda(cudaDeviceSynchronize(), "running the plan's kernels");
+  PlanScratch scratch;
+  Plan plan;
+  build_plan(routing.host_problem(rank), scratch, plan);
+  return differences(memory.view(), plan);
+}
+
+Shape draw_shape(std::mt19937& random) {
+  const auto draw = [&](std::int32_t low, std::int32_t high) {
+    return low + static_cast<std::int32_t>(random() % static_cast<unsigned>(high - low + 1));
+  };
+  Shape shape;
+  shape.tp = draw(1, 2);
+  shape.ep = draw(1, 8 / shape.tp);
+  shape.topk = draw(1, 8);
+  shape.num_experts = draw(0, 9) == 0 ? draw(100, 300) : draw(1, 20);
+  shape.max_tokens = draw(0, 9) == 0 ? draw(0, 5) : draw(1, 400);
+  shape.block_m = 64 * draw(1, 2);
+  if (draw(0, 9) == 0) shape.block_m = draw(1, 9);  // many tiles of a block
+  shape.groups = draw(1, 4);
+  shape.scattered = draw(0, 3) == 0;
+  return shape;
+}
+
+std::string describe(const Shape& shape, const Routing& routing, std::int32_t rank) {
+  std::string text = fmt::format(
+      "rank {}, ep {}, tp {}, topk {}, {} experts{}, at most {} tokens, block_m {}, {} groups, T",
+      rank, shape.ep, shape.tp, shape.topk, shape.num_experts, shape.scattered ? " by a table" : "",
+      shape.max_tokens, shape.block_m, shape.groups);
+  for (const std::int32_t tokens : routing.tokens()) text += fmt::format(" {}", tokens);
+  return text;
+}
+
+TEST_F(PlanKernels, RandomPlansEqualTheHosts) {
+  std::mt19937 random(20250117);
+  for (int problem = 0; problem < 300; ++problem) {
+    const Shape shape = draw_shape(random);
+    Routing routing(shape, random);
+    std::vector<DevicePlan> memory;
+    for (std::int32_t r = 0; r < routing.world(); ++r) memory.emplace_back(routing.limits(r));
+    // The second call finds the first one's remains: other ids, other T.
+    for (int call = 0; call < 2; ++call) {
+      const auto draw = static_cast<Draw>(random() % 8 < 6 ? 0 : 1 + random() % 2);
+      routing.redraw(random, draw, random() % 8 == 0);
+      for (std::int32_t r = 0; r < routing.world(); ++r) {
+        ASSERT_EQ(build_and_compare(routing, r, memory[r]), "")
+            << "problem " << problem << ", call " << call << ": " << describe(shape, routing, r);
+      }
+    }
+  }
+}
+
+TEST_F(PlanKernels, ManyBlocksSegmentsAndChoices) {
+  // Each past the threads of one piece: 560 blocks, 1600 segments, 400 experts, 9 home blocks.
+  std::mt19937 random(3);
+  for (const Shape& shape : {Shape{.ep = 8, .topk = 2, .num_experts = 9, .max_tokens = 4480},
+                             Shape{.topk = 32, .num_experts = 400, .max_tokens = 550, .groups = 4},
+                             Shape{.topk = 1, .num_experts = 3, .max_tokens = 33000, .groups = 3},
+                             Shape{.ep = 40,
+                             .tp = 2,
+                             .topk = 6,
+                             .num_experts = 90,
+                             .max_tokens = 130,
+                             .block_m = 16,
+                             .groups = 2}}) {
+    Routing routing(shape, random);
+    for (const bool full : {true, false}) {
+      routing.redraw(random, Draw::any, full);
+      for (const std::int32_t rank : {0, routing.world() - 1}) {
+        const DevicePlan memory(routing.limits(rank));
+        ASSERT_EQ(build_and_compare(routing, rank, memory), "") << describe(shape, routing, rank);
+      }
+    }
+  }
+}
+
+TEST_F(PlanKernels, MemoryOfALargerPlanServesASmallerOne) {
+  std::mt19937 random(4);
+  const Shape shape{.ep = 3, .topk = 3, .num_experts = 10, .max_tokens = 200, .groups = 2};
+  Routing routing(shape, random);
+  routing.redraw(random, Draw::any, false);
+  PlanLimits limits = routing.limits(1);
+  limits.max_tokens = 500;
+  limits.topk = 8;
+  limits.num_local = 30;
+  limits.block_m = 16;
+  limits.groups = 5;
+  const DevicePlan memory(limits);
+  EXPECT_EQ(build_and_compare(routing, 1, memory), "");
+  limits.topk = 2;
+  const DevicePlan small(limits);
+  EXPECT_THROW(launch_build_plan(routing.device_problem(1), small.view(), nullptr), Error);
+}
+
+TEST_F(PlanKernels, TimeOfAPlan) {
+  std::mt19937 random(5);
+  const Shape shape{
+      .ep = 8, .topk = 8, .num_experts = 64, .max_tokens = 4096, .block_m = 128, .groups = 1};
+  Routing routing(shape, random);
+  routing.redraw(random, Draw::any, true);
+  const DevicePlan memory(routing.limits(0));
+  ASSERT_EQ(build_and_compare(routing, 0, memory), "");
+  cudaStream_t stream = nullptr;
+  check_cuda(cudaStreamCreate(&stream), "creating a stream");
+  cudaEvent_t begin = nullptr;
+  cudaEvent_t end = nullptr;
+  check_cuda(cudaEventCreate(&begin), "creating an event");
+  check_cuda(cudaEventCreate(&end), "creating an event");
+  std::vector<float> times_us;
+  for (int i = 0; i < 60; ++i) {
+    check_cuda(cudaEventRecord(begin, stream), "recording an event");
+    launch_build_plan(routing.device_problem(0), memory.view(), stream);
+    check_cuda(cudaEventRecord(end, stream), "recording an event");
+    check_cuda(cudaEventSynchronize(end), "running the plan's kernels");
+    float ms = 0;
+    check_cuda(cudaEventElapsedTime(&ms, begin, end), "timing the plan's kernels");
+    if (i >= 10) times_us.push_back(ms * 1000);  // the first ones warm up
+  }
+  check_cuda(cudaEventDestroy(begin), "destroying an event");
+  check_cuda(cudaEventDestroy(end), "destroying an event");
+  check_cuda(cudaStreamDestroy(stream), "destroying a stream");
+  std::nth_element(times_us.begin(), times_us.begin() + 25, times_us.end());
+  fmt::print("plan of 8 ranks x 4096 tokens, topk 8, 64 experts: median of {} launches {:.1f} us\n",
+             times_us.size(), times_us[25]);
+  EXPECT_GT(times_us[25], 0);
+}
+
+}  // namespace
+}  // namespace comet::cuda

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Packs what run_suite.sh needs on a GPU machine without a build: GPU tests, GPU benchmarks, the shared
+# libraries that such a machine lacks, and the hashes of the sources that all were built from.
+#
+#   tools/gpu/pack_suite.sh [BUILD_DIR [FOLDER]]   default: build/cuda build/gpu-suite
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+build="${1:-build/cuda}"
+folder="${2:-build/gpu-suite}"
+limit_bytes=50000000
+
+die() {
+  echo "pack_suite: $*" >&2
+  exit 1
+}
+
+hashes="$(python3 tools/gpu/evidence.py)"
+rm -rf "$folder"
+mkdir -p "$folder"/{tests,bench,lib}
+
+binaries=()
+for source in tests/cuda/*_test.cpp; do
+  [[ -f "$source" ]] || die "no test in tests/cuda"
+  binary="$build/tests/cuda/$(basename "$source" .cpp)"
+  [[ -x "$binary" ]] || die "$binary is not there: run 'make cuda' first"
+  cp "$binary" "$folder/tests/"
+  binaries+=("$binary")
+done
+for library in "$build"/bench/cuda/*.so; do
+  [[ -f "$library" ]] || continue
+  cp -L "$library" "$folder/bench/"
+  binaries+=("$library")
+done
+for bench in bench/cuda/*.py; do
+  [[ -f "$bench" ]] || continue
+  cp "$bench" "$folder/bench/"
+done
+
+# The C and C++ libraries must fit the machine's own loader; the driver belongs to its GPU.
+of_the_machine='^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|libgomp|libcuda)\.so'
+while read -r name _ path _; do
+  name="${name##*/}"
+  [[ ! "$name" =~ $of_the_machine ]] || continue
+  [[ -f "$path" ]] || die "the library $name is not found on this machine"
+  cp -L "$path" "$folder/lib/$name"
+done < <(for binary in "${binaries[@]}"; do ldd "$binary"; done | sort -u)
+
+commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
+[[ -z "$(git status --porcelain 2>/dev/null)" ]] || commit+="+changes"
+{
+  echo "commit=$commit"
+  sed -nE 's/^ *"([a-z]+)": "([0-9a-f]{16})",?$/evidence_\1=\2/p' <<<"$hashes"
+} >"$folder/evidence.env"
+cp tools/gpu/run_suite.sh "$folder/"
+
+bytes="$(du -sb "$folder" | cut -f 1)"
+echo "pack_suite: $folder, $((bytes / 1000000)) MB"
+[[ "$bytes" -lt "$limit_bytes" ]] ||
+  die "$folder has $bytes bytes, allowed are less than $limit_bytes"

@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs the GPU tests, the compute-sanitizers and the GPU benchmarks from the folder that `make
+# gpu-suite` packs, on a machine that needs bash, the GPU and its driver, compute-sanitizer and, for
+# the benchmarks, python3 with torch. Ends within 9 minutes.
+#
+#   run_suite.sh OUT_DIR [tests|sanitize|bench]...   default: all three
+#
+# OUT_DIR gets rows.jsonl, one row per program and kind, and a log for each. Exits 1 if any failed.
+# A suite writes its rows once all its programs have run, so that a part never looks like the whole.
+set -uo pipefail
+exec </dev/null
+
+# What the sanitizers run of a program, being 10 to 100 times slower; all of it if it is not here.
+declare -A sanitize_filter=(
+  [grouped_gemm_test]='*Small*:*Refuses*'
+  [plan_kernels_test]='-*TimeOf*:*RandomPlans*'
+)
+sanitizer_tools=(memcheck racecheck synccheck initcheck)
+declare -A bench_arguments=(
+  [gemm_rates.py]='--library bench/libcomet_gemm.so --check'
+)
+# The wanted parts share the time in these proportions.
+declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)
+total_seconds=520
+
+die() {
+  echo "run_suite: $*" >&2
+  exit 1
+}
+
+[[ $# -ge 1 ]] || die "usage: run_suite.sh OUT_DIR [tests|sanitize|bench]..."
+mkdir -p "$1" || die "cannot make the folder $1"
+out="$(cd "$1" && pwd)"
+shift
+parts=("$@")
+[[ $# -gt 0 ]] || parts=(tests sanitize bench)
+weights=0
+for part in "${parts[@]}"; do
+  [[ -n "${weight[$part]:-}" ]] || die "no part '$part': allowed are tests, sanitize and bench"
+  weights="$((weights + weight[$part]))"
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+[[ -f evidence.env ]] || die "no evidence.env beside this script: run it where make gpu-suite put it"
+# shellcheck source=/dev/null
+source ./evidence.env # commit, and evidence_<suite>
+export LD_LIBRARY_PATH="$PWD/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+export PATH="$PATH:/usr/local/cuda/bin"
+
+gpu="$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)"
+[[ -n "$gpu" ]] || die "nvidia-smi names no GPU on this machine"
+now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
+run="$(date -u +%Y%m%dT%H%M%SZ)-$$"
+rows="$out/rows.jsonl"
+: >"$rows" || exit 1
+
+text() { # text <string>: the string as JSON.
+  local s="${1//\\/\\\\}"
+  printf '"%s"' "${s//\"/\\\"}" | tr -d '\000-\037'
+}
+
+failures=0
+summary=()
+part_rows=()
+record() { # record <suite> <kind> <program> <passed|failed> <count> <command> <note>
+  local evidence_name="evidence_$1"
+  part_rows+=("$(printf '{"suite":"%s","kind":"%s","program":"%s","result":"%s","count":%d,' \
+    "$1" "$2" "$3" "$4" "$5"
+  printf '"evidence":"%s","gpu":%s,"commit":"%s","date":"%s","run":"%s","command":%s}' \
+    "${!evidence_name}" "$(text "$gpu")" "$commit" "$(now)" "$run" "$(text "$6")")")
+  summary+=("$(printf '%-10s %-10s %-22s %-7s %5d%s' "$1" "$2" "$3" "$4" "$5" "${7:+  $7}")")
+  [[ "$4" == passed ]] || failures="$((failures + 1))"
+}
+
+write_rows() {
+  [[ ${#part_rows[@]} -eq 0 ]] || printf '%s\n' "${part_rows[@]}" >>"$rows"
+  part_rows=()
+}
+
+# limited <end> <jobs left> <log> <command>...: runs a command for at most its share of the time that
+# is left until <end>.
+limited() {
+  local limit="$((($1 - SECONDS) / $2))" log="$3"
+  shift 3
+  [[ "$limit" -ge 1 ]] || limit=1
+  echo "--- (limit $limit s) $*"
+  # KILL, since it reaches all descendants: a test that a sanitizer leaves behind would hold the GPU.
+  timeout --signal=KILL "$limit" "$@" >"$log" 2>&1
+}
+
+reason() { # reason <exit code> <log>: why a program failed, for the summary.
+  case "$1" in
+    137) echo "over its limit, see ${2##*/}" ;;
+    *) echo "exit $1, see ${2##*/}" ;;
+  esac
+}
+
+# judge <suite> <kind> <program> <exit code> <log> <command>: of a GoogleTest program. Skipped tests
+# are failures: on a GPU machine there is nothing to skip for.
+judge() {
+  local suite="$1" kind="$2" name="$3" code="$4" log="$5" result=passed note="" count
+  count="$(grep -c '^\[       OK \]' "$log")"
+  if [[ "$code" -ne 0 ]]; then
+    note="$(reason "$code" "$log")"
+  elif [[ "$count" -eq 0 ]]; then
+    note="ran no test"
+  elif grep -q '^\[  SKIPPED \]' "$log"; then
+    note="skipped tests, see ${log##*/}"
+  elif [[ "$suite" == sanitizer ]] &&
+    ! grep -Eq 'SUMMARY: 0 (errors|hazards)' "$log"; then
+    note="no clean summary of $kind, see ${log##*/}"
+  fi
+  if [[ -n "$note" ]]; then
+    result=failed
+    tail -n 30 "$log" | sed 's/^/    /'
+  fi
+  record "$suite" "$kind" "$name" "$result" "$count" "$6" "$note"
+}
+
+shopt -s nullglob
+programs=(tests/*_test)
+benches=(bench/*.py)
+
+run_tests() { # run_tests <end>
+  local left="${#programs[@]}" program name log
+  for program in "${programs[@]}"; do
+    name="${program##*/}"
+    log="$out/tests-$name.log"
+    limited "$1" "$left" "$log" "$program"
+    judge tests gtest "$name" "$?" "$log" "$program"
+    left="$((left - 1))"
+  done
+  [[ ${#programs[@]} -gt 0 ]] || record tests gtest none failed 0 "" "no program in tests/"
+}
+
+run_sanitize() { # run_sanitize <end>
+  local left="$((${#programs[@]} * ${#sanitizer_tools[@]}))" program name tool log command
+  for program in "${programs[@]}"; do
+    name="${program##*/}"
+    for tool in "${sanitizer_tools[@]}"; do
+      log="$out/sanitizer-$name-$tool.log"
+      command=(compute-sanitizer --tool "$tool" --error-exitcode 99 "$program"
+        "--gtest_filter=${sanitize_filter[$name]:-*}")
+      limited "$1" "$left" "$log" "${command[@]}"
+      judge sanitizer "$tool" "$name" "$?" "$log" "${command[*]}"
+      left="$((left - 1))"
+    done
+  done
+  [[ ${#programs[@]} -gt 0 ]] || record sanitizer none none failed 0 "" "no program in tests/"
+}
+
+# Benchmarks append rows of their own; one that ends badly adds a failed row to them.
+run_bench() { # run_bench <end>
+  local left="${#benches[@]}" bench name log code count command own="$out/bench-rows.jsonl"
+  # shellcheck disable=SC2154 # from evidence.env
+  export COMET_EVIDENCE="$evidence_gemm" COMET_COMMIT="$commit" COMET_RUN="$run" COMET_ROWS="$own"
+  for bench in "${benches[@]}"; do
+    name="${bench##*/}"
+    log="$out/bench-$name.log"
+    read -ra command <<<"python3 $bench ${bench_arguments[$name]:-}"
+    : >"$own"
+    limited "$1" "$left" "$log" "${command[@]}"
+    code="$?"
+    left="$((left - 1))"
+    sed 's/^/    /' "$log" | tail -n 60
+    count="$(grep -c . "$own")"
+    cat "$own" >>"$rows"
+    if [[ "$code" -ne 0 ]]; then
+      record gemm exit "$name" failed "$count" "${command[*]}" "$(reason "$code" "$log")"
+    elif [[ "$count" -eq 0 ]]; then
+      record gemm exit "$name" failed 0 "${command[*]}" "wrote no row"
+    else
+      summary+=("$(printf '%-10s %-10s %-22s %-7s %5d' gemm rows "$name" passed "$count")")
+      ! grep -q '"result": *"failed"' "$own" || failures="$((failures + 1))"
+    fi
+  done
+  rm -f "$own"
+  [[ ${#benches[@]} -gt 0 ]] || record gemm exit none failed 0 "" "no benchmark in bench/"
+}
+
+for part in "${parts[@]}"; do
+  # Time that an earlier part did not use goes to the later ones.
+  end="$((SECONDS + (total_seconds - SECONDS) * weight[$part] / weights))"
+  weights="$((weights - weight[$part]))"
+  "run_$part" "$end"
+  write_rows
+done
+
+echo
+echo "=== $gpu, commit $commit, $SECONDS s, rows in $rows"
+printf '%-10s %-10s %-22s %-7s %5s\n' suite kind program result count
+printf '%s\n' "${summary[@]}"
+if [[ "$failures" -gt 0 ]]; then
+  echo "run_suite: $failures failed"
+  exit 1
+fi
+echo "run_suite: all passed"
