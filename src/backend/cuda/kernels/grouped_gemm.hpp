@@ -46,17 +46,22 @@ struct GroupedGemmParams {
   Activation activation = Activation::silu;
 };
 
-/// Where work item `index` of num_tiles x num_columns lies. Sixteen row tiles go through all
-/// columns before the next sixteen, so that their rows and the columns' weights stay in L2.
+/// A row tile and a column tile.
 struct GemmItem {
   std::int32_t tile;
   std::int32_t column;
 };
 
+/// Item `index` of num_tiles x (wide_columns and maybe a narrow one). Sixteen row tiles go through
+/// all wide columns before the next sixteen, so that their rows and the columns' weights stay in
+/// L2. The narrow column of all tiles comes last: its items are short and fill up what the others
+/// left.
 COMET_HOST_DEVICE constexpr GemmItem gemm_item(std::int32_t index, std::int32_t num_tiles,
-                                               std::int32_t num_columns) {
+                                               std::int32_t wide_columns) {
+  const std::int32_t wide_items = num_tiles * wide_columns;
+  if (index >= wide_items) return {index - wide_items, wide_columns};
   constexpr std::int32_t kTilesOfBand = 16;
-  const std::int32_t items_of_band = kTilesOfBand * num_columns;
+  const std::int32_t items_of_band = kTilesOfBand * wide_columns;
   const std::int32_t band = index / items_of_band;
   const std::int32_t first = band * kTilesOfBand;
   const std::int32_t height = num_tiles - first < kTilesOfBand ? num_tiles - first : kTilesOfBand;

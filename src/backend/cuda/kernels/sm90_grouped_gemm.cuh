@@ -49,13 +49,23 @@ struct Ring {
 template <bool GATED>
 constexpr int kColumnsOut = GATED ? kBlockN / 2 : kBlockN;
 
+// Widest last column tile of a plain product that is computed only in part.
+constexpr int kNarrow = 192;
+
+// The narrow column goes last where it is one of at least so many: rows are then read once more
+// from device memory, which among few columns costs more than the better balance gains.
+constexpr int kColumnsForNarrowLast = 5;
+
 // All roles walk the same items: block b takes b, b + gridDim.x, ...
 template <bool GATED, typename Visit>
 __device__ __forceinline__ void for_each_item(const GroupedGemmParams& params, Visit visit) {
   const std::int32_t num_tiles = *params.num_tiles;
   const std::int32_t columns = (params.n + kColumnsOut<GATED> - 1) / kColumnsOut<GATED>;
+  const std::int32_t last = params.n - (columns - 1) * kColumnsOut<GATED>;
+  const bool narrow_last = !GATED && last <= kNarrow && columns >= kColumnsForNarrowLast;
+  const std::int32_t wide = narrow_last ? columns - 1 : columns;
   for (std::int32_t i = blockIdx.x; i < num_tiles * columns; i += gridDim.x) {
-    visit(gemm_item(i, num_tiles, columns));
+    visit(gemm_item(i, num_tiles, wide));
   }
 }
 
@@ -98,15 +108,14 @@ __device__ __forceinline__ float activate(Activation activation, float x) {
   }
 }
 
-// Turns the accumulators into results in the first COUNT of `d`: column j of gate is d[j], of up
-// d[j + 64], of the same thread and row.
-template <bool GATED>
+// Turns the accumulators into results in the first COLUMNS / 2 of `d`: column j of gate is d[j], of
+// up d[j + 64], of the same thread and row.
+template <bool GATED, int COLUMNS>
 __device__ __forceinline__ void finish(float (&d)[128], const GroupedGemmParams& params,
                                        float weight_low, float weight_high) {
   if (!GATED && !params.activated) return;
-  constexpr int kCount = GATED ? 64 : 128;
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) {
+  for (int i = 0; i < COLUMNS / 2; ++i) {
     const float f = activate(params.activation, d[i]);
     const float weight = (i & 2) == 0 ? weight_low : weight_high;
     d[i] = (GATED ? f * d[GATED ? i + 64 : i] : f) * weight;
@@ -139,18 +148,18 @@ __device__ __forceinline__ void transpose_quad(std::uint32_t (&words)[4], int la
 }
 
 // Writes the warp's 16 rows; `row` is the thread's upper one within the tile, `rows` those in use.
-template <bool GATED>
+template <int COLUMNS>
 __device__ __forceinline__ void store(const float (&d)[128], const GroupedGemmParams& params,
-                                      const GemmItem& item, int row, int rows) {
+                                      int tile, int first_column, int row, int rows) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int column = item.column * kColumnsOut<GATED> + (lane & 3) * 8;
+  const int column = first_column + (lane & 3) * 8;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int tile_row = row + half * 8;
     auto* to = static_cast<__nv_bfloat16*>(params.c) +
-               (static_cast<std::int64_t>(item.tile) * kBlockM + tile_row) * params.n + column;
+               (static_cast<std::int64_t>(tile) * kBlockM + tile_row) * params.n + column;
 #pragma unroll
-    for (int run = 0; run < kColumnsOut<GATED> / 32; ++run) {
+    for (int run = 0; run < COLUMNS / 32; ++run) {
       std::uint32_t words[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -175,6 +184,7 @@ __device__ __forceinline__ void pass_stages(Ring& ring, int steps, bool elected)
   }
 }
 
+template <int WIDTH>
 __device__ __forceinline__ void multiply(float (&d)[128], Ring& ring, int warpgroup, int steps,
                                          bool elected) {
   std::uint32_t previous = 0;
@@ -185,7 +195,7 @@ __device__ __forceinline__ void multiply(float (&d)[128], Ring& ring, int warpgr
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < kBlockK / 16; ++k) {
-      wgmma_m64n256k16(d, a + 2 * k, b + 2 * k, step > 0 || k > 0);
+      wgmma<WIDTH>(d, a + 2 * k, b + 2 * k, step > 0 || k > 0);
     }
     wgmma_commit();
     wgmma_wait<1>();  // the step before is done: its stage is free
@@ -197,24 +207,59 @@ __device__ __forceinline__ void multiply(float (&d)[128], Ring& ring, int warpgr
   if (elected) mbarrier_arrive(previous);
 }
 
+// A consumer warpgroup's part in an item: what it is and which of its rows the thread has.
+struct Share {
+  int tile;
+  int first_column;
+  int rows;       // in use, of the tile
+  int row;        // the thread's upper one
+  int warpgroup;  // 0 or 1
+  int steps;
+};
+
+// Accumulators live and die here: were they shared by the widths, ptxas would serialise wgmma.
+template <bool GATED, int WIDTH>
+__device__ __forceinline__ void compute(const GroupedGemmParams& params, const Share& share,
+                                        Ring& ring, bool elected) {
+  constexpr int kColumns = GATED ? WIDTH / 2 : WIDTH;
+  float d[128];
+  multiply<WIDTH>(d, ring, share.warpgroup, share.steps, elected);
+  const std::int64_t slot = static_cast<std::int64_t>(share.tile) * kBlockM + share.row;
+  const bool weighted = params.row_weights != nullptr;
+  const float low = weighted && share.row < share.rows ? params.row_weights[slot] : 1.0F;
+  const float high = weighted && share.row + 8 < share.rows ? params.row_weights[slot + 8] : 1.0F;
+  finish<GATED, kColumns>(d, params, low, high);
+  store<kColumns>(d, params, share.tile, share.first_column, share.row, share.rows);
+}
+
+// The last column tile is computed only as far as it has columns, which saves a product with 1600
+// columns a tenth. Not a gated one, whose halves lie apart: two narrow wgmma in one pipeline stage
+// ask for more registers than there are (ptxas C7511). The width depends on sizes alone, so results
+// do.
 template <bool GATED>
-__device__ __forceinline__ void multiply_tiles(const GroupedGemmParams& params, Ring ring,
-                                               int warpgroup) {
+__device__ __forceinline__ void compute_tiles(const GroupedGemmParams& params, Ring ring,
+                                              int warpgroup) {
   const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int row = warpgroup * 64 + warp * 16 + lane / 4;
+  const bool elected = lane == 0;
   const int steps = (params.k + kBlockK - 1) / kBlockK;
-  float d[128];
   for_each_item<GATED>(params, [&](const GemmItem& item) {
-    const int rows = params.tiles[item.tile].rows;
-    if (rows <= warpgroup * 64) return pass_stages(ring, steps, lane == 0);
-    multiply(d, ring, warpgroup, steps, lane == 0);
-    const std::int64_t slot = static_cast<std::int64_t>(item.tile) * kBlockM + row;
-    const bool weighted = params.row_weights != nullptr;
-    const float low = weighted && row < rows ? params.row_weights[slot] : 1.0F;
-    const float high = weighted && row + 8 < rows ? params.row_weights[slot + 8] : 1.0F;
-    finish<GATED>(d, params, low, high);
-    store<GATED>(d, params, item, row, rows);
+    const Share share{.tile = item.tile,
+                      .first_column = item.column * kColumnsOut<GATED>,
+                      .rows = params.tiles[item.tile].rows,
+                      .row = warpgroup * 64 + warp * 16 + lane / 4,
+                      .warpgroup = warpgroup,
+                      .steps = steps};
+    const int columns = params.n - share.first_column;
+    if (share.rows <= warpgroup * 64) return pass_stages(ring, steps, elected);
+    if constexpr (GATED) {
+      compute<true, 256>(params, share, ring, elected);
+    } else {
+      if (columns > kNarrow) return compute<false, 256>(params, share, ring, elected);
+      if (columns > 128) return compute<false, 192>(params, share, ring, elected);
+      if (columns > 64) return compute<false, 128>(params, share, ring, elected);
+      compute<false, 64>(params, share, ring, elected);
+    }
   });
 }
 
@@ -239,7 +284,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (threadIdx.x == 0) load_tiles<GATED>(params, ring);
   } else {
     take_registers<kMathRegisters>();
-    multiply_tiles<GATED>(params, ring, static_cast<int>(threadIdx.x) / 128 - 1);
+    compute_tiles<GATED>(params, ring, static_cast<int>(threadIdx.x) / 128 - 1);
   }
 }
 
