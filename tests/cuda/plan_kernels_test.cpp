@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "comet/error.hpp"
+#include "cuda/gpu_test.hpp"
 
 namespace comet::cuda {
 namespace {
@@ -21,21 +22,8 @@ using Names = std::vector<const char*>;
 
 class PlanKernels : public testing::Test {
  protected:
-  void SetUp() override {
-    int devices = 0;
-    const cudaError_t status = cudaGetDeviceCount(&devices);
-    if (status != cudaSuccess || devices == 0) {
-      GTEST_SKIP() << "this machine has no CUDA device: " << cudaGetErrorString(status);
-    }
-  }
+  void SetUp() override { COMET_NEEDS_GPU(); }
 };
-
-template <typename T>
-DeviceBuffer<T> upload(const std::vector<T>& from) {
-  DeviceBuffer<T> buffer(static_cast<std::int64_t>(from.size()));
-  buffer.copy_from(from.data());
-  return buffer;
-}
 
 template <typename T>
 std::vector<T> download(const T* from, std::size_t count) {
@@ -73,8 +61,8 @@ class Routing {
       ep_rank_of_.push_back(owner);
       local_of_.push_back(num_local_[owner]++);
     }
-    device_ep_rank_of_ = upload(ep_rank_of_);
-    device_local_of_ = upload(local_of_);
+    device_ep_rank_of_ = to_device(ep_rank_of_);
+    device_local_of_ = to_device(local_of_);
   }
 
   std::int32_t world() const { return shape_.ep * shape_.tp; }
@@ -105,11 +93,11 @@ class Routing {
     std::vector<const std::uint16_t*> pointers;
     for (const auto& list : ids_) {
       id_pointers_.push_back(list.data());
-      device_ids_.push_back(upload(list));
+      device_ids_.push_back(to_device(list));
       pointers.push_back(device_ids_.back().data());
     }
-    device_tokens_ = upload(tokens_);
-    device_id_pointers_ = upload(pointers);
+    device_tokens_ = to_device(tokens_);
+    device_id_pointers_ = to_device(pointers);
   }
 
   PlanProblem host_problem(std::int32_t rank) const {
