@@ -51,7 +51,7 @@ struct CpuEngine::Worker {
   std::uint32_t rung = 0;  // the rank's doorbell before this step looked for work
   OpScratch scratch;
   std::vector<Transfer> transfers;  // outstanding
-  Clock::time_point turn_began;     // when it last yielded its processor
+  Clock::time_point turn_began;     // when it began the call or last yielded its processor
   std::int64_t seen_remaining = 0;  // the rank's progress when this worker last saw it move
   Clock::time_point moved;
   Trace events;            // of this call, appended to the caller's trace at its end
@@ -94,8 +94,10 @@ void CpuEngine::replay_compute(const EngineCall& call) {
 void CpuEngine::run_workers() {
   told_waiting_.store(false, std::memory_order_relaxed);
   told_combine_.store(false, std::memory_order_relaxed);
+  const Clock::time_point now = Clock::now();
   for (const auto& worker : workers_) {
     worker->transfers.clear();
+    worker->turn_began = now;
     worker->seen_remaining = -1;
     worker->events.clear();
     worker->trace = state_.call().trace != nullptr ? &worker->events : nullptr;
