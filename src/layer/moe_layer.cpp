@@ -252,6 +252,7 @@ void CpuMoeLayer::plan_call(const RunConfig& config, CallStats& stats) {
                             .ids = published_.ids.data()};
   if (max_rows_ > 0) check_capacity(problem);
   build_plan(problem, plan_scratch_, plan_);
+  stats.metadata_bytes_in += plan_.tokens_in * dims_.weight_bytes();
   stats.rows = plan_.num_rows;
   stats.tiles = plan_.num_tiles();
   stats.dispatch_bytes_in = stats.combine_bytes_out = plan_.tokens_in * dims_.row_bytes();

@@ -28,6 +28,8 @@ struct LayerDims {
   std::int64_t panel_n = 0;  ///< Of the second GEMM, at most block_n: the narrowest panel.
 
   COMET_HOST_DEVICE constexpr std::int64_t row_bytes() const { return hidden * element_bytes; }
+  /// Of a token's routing weights, float32.
+  COMET_HOST_DEVICE constexpr std::int64_t weight_bytes() const { return std::int64_t{topk} * 4; }
 };
 
 /// Fills everything but block_m, block_n and panel_n. desc and parallel must be valid.

@@ -240,7 +240,7 @@ void StageOps::sum_home_columns(std::int32_t block, std::int64_t column, std::in
 }
 
 std::int64_t StageOps::pull_bytes(const PullPiece& piece) const {
-  return (piece.needed_end - piece.needed_begin) * dims_.row_bytes();
+  return (piece.needed_end - piece.needed_begin) * (dims_.row_bytes() + dims_.weight_bytes());
 }
 
 std::int64_t StageOps::push_bytes(const PushPiece& piece) const {
