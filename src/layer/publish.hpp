@@ -37,7 +37,7 @@ void publish(Workspace& workspace, const LayerDims& dims, std::uint32_t epoch,
 struct Published {
   std::vector<std::int32_t> tokens;       ///< [world]
   std::vector<const std::uint16_t*> ids;  ///< [world] -> [tokens, topk]
-  std::int64_t metadata_bytes_in = 0;     ///< Headers, ids and weights of other ranks.
+  std::int64_t metadata_bytes_in = 0;     ///< Headers and ids of other ranks.
 };
 
 /// Waits for all ranks' headers of `epoch`, and until their metadata would have crossed the link.
