@@ -4,8 +4,17 @@
 #include <cstdint>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "backend/cuda/kernels/grouped_gemm.hpp"
+#include "partitions.hpp"
+
+// A launch of comet_gemm_launch: its handle, tiles and tile_range.
+struct comet_gemm_work {
+  const void* handle;
+  const void* tiles;
+  const std::int32_t* tile_range;
+};
 
 namespace {
 
@@ -22,23 +31,35 @@ int guarded(const Function& function) {
   }
 }
 
+std::vector<comet::cuda::Launch> launches(const comet_gemm_work* works, int count) {
+  std::vector<comet::cuda::Launch> result;
+  for (const comet_gemm_work* work = works; work != works + count; ++work) {
+    result.emplace_back([work](int num_blocks, cudaStream_t stream) {
+      static_cast<const comet::cuda::GroupedGemm*>(work->handle)
+          ->launch(static_cast<const comet::Tile*>(work->tiles), work->tile_range, nullptr,
+                   num_blocks, stream);
+    });
+  }
+  return result;
+}
+
 }  // namespace
 
 extern "C" {
 
 const char* comet_gemm_error() { return last_error.c_str(); }
 
-int comet_gemm_block_m() { return comet::cuda::kGemmBlockM; }
-
 // a [row_slots, k], w13 or w [experts, gated ? 2 n : n, k] gate first, c [row_slots, n]: bfloat16.
-int comet_gemm_create(std::int64_t experts, std::int64_t row_slots, std::int64_t k, std::int64_t n,
-                      int gated, const void* a, const void* w, void* c, void** handle) {
+int comet_gemm_create(std::int64_t experts, std::int32_t block_m, std::int64_t row_slots,
+                      std::int64_t k, std::int64_t n, int gated, const void* a, const void* w,
+                      void* c, void** handle) {
   using namespace comet;
   return guarded([&] {
     const GateLayout layout = gated != 0 ? GateLayout::gate_up : GateLayout::none;
     const MoeWeights weights = fused_weights(w, w, layout, n, k);
     *handle = new cuda::GroupedGemm({.num_experts = experts,
                                      .row_slots = row_slots,
+                                     .block_m = block_m,
                                      .k = k,
                                      .n = n,
                                      .gated = gated != 0,
@@ -47,15 +68,43 @@ int comet_gemm_create(std::int64_t experts, std::int64_t row_slots, std::int64_t
   });
 }
 
-// tiles: comet::Tile [*num_tiles], five int32 each: group, expert, rows, step, last block.
-int comet_gemm_launch(const void* handle, const void* tiles, const std::int32_t* num_tiles,
+// tiles: comet::Tile, five int32 each: group, expert, rows, step, last block; tile_range: {first,
+// end} of those to compute.
+int comet_gemm_launch(const void* handle, const void* tiles, const std::int32_t* tile_range,
                       int num_blocks, void* stream) {
   return guarded([&] {
     static_cast<const comet::cuda::GroupedGemm*>(handle)->launch(
-        static_cast<const comet::Tile*>(tiles), num_tiles, nullptr, num_blocks,
+        static_cast<const comet::Tile*>(tiles), tile_range, nullptr, num_blocks,
         static_cast<cudaStream_t>(stream));
   });
 }
 
 void comet_gemm_destroy(void* handle) { delete static_cast<comet::cuda::GroupedGemm*>(handle); }
+
+int comet_gemm_partitions_create(int count, int multiprocessors, void** handle) {
+  return guarded([&] { *handle = new comet::cuda::Partitions(count, multiprocessors); });
+}
+
+// Runs work i of [count] on partition i, all at once, and waits.
+int comet_gemm_partitions_run(const void* handle, const comet_gemm_work* works, int count) {
+  return guarded(
+      [&] { static_cast<const comet::cuda::Partitions*>(handle)->run(launches(works, count)); });
+}
+
+// Microseconds for each of the repetitions of all works: one after the other on the whole GPU, and
+// all at once on a partition each.
+int comet_gemm_partitions_time(const void* handle, const comet_gemm_work* works, int count,
+                               int repetitions, float* whole_us, float* together_us) {
+  return guarded([&] {
+    const comet::cuda::PartitionTimes times =
+        static_cast<const comet::cuda::Partitions*>(handle)->time(launches(works, count),
+                                                                  repetitions);
+    *whole_us = times.whole_us;
+    *together_us = times.together_us;
+  });
+}
+
+void comet_gemm_partitions_destroy(void* handle) {
+  delete static_cast<comet::cuda::Partitions*>(handle);
+}
 }

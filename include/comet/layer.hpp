@@ -33,16 +33,20 @@ Schedule parse_schedule(std::string_view name);
 
 /// Fixed when a layer is created, equal on all ranks.
 struct LayerOptions {
-  /// Rows of a GEMM tile; 0 chooses by the expected rows per expert. CPU: 16 to 256, multiple of 8.
+  /// Rows of a GEMM tile; 0 chooses by the expected rows per expert. cpu: 16 to 256, multiple of 8;
+  /// cuda: 64 or 128.
   std::int64_t block_m = 0;
-  /// Columns of a GEMM tile; 0 chooses. CPU: 16 to 1024, multiple of 8.
+  /// Columns of a GEMM tile; 0 chooses. cpu: 16 to 1024, multiple of 8; cuda: 256.
   std::int64_t block_n = 0;
-  /// Threads of this rank, the caller's included; >= 1. May differ between ranks.
+  /// cpu: threads of this rank, the caller's included; >= 1. May differ between ranks. cuda ignores
+  /// it: a rank has a thread block on each of its multiprocessors.
   int num_workers = 2;
   /// Most rows (token copies for local experts, whole tiles counted) that a rank may get in a call;
   /// 0 is no limit. A call that needs more fails on all ranks with Error(capacity) that says the
   /// needed size, which grows with the number of groups, since each has tails of its own.
   std::int64_t max_rows = 0;
+  /// cuda: most groups of a call, 1 to 1024; memory is reserved for them. cpu has no such limit.
+  std::int64_t max_groups = 8;
   /// Layers that share a workspace pass the first one's workspace(); null makes a new one.
   std::shared_ptr<class Workspace> workspace = {};
 };
@@ -67,6 +71,9 @@ struct ForwardOptions {
   /// that; -1 chooses, 0 has every worker do both.
   int n_c_dispatch = -1;
   int n_c_combine = -1;  ///< See n_c_dispatch.
+  /// cuda: the cudaStream_t that the call is queued on; null is World::stream(). Where ranks share a
+  /// GPU it must be of the rank's own multiprocessors.
+  void* stream = nullptr;
   /// Events of this rank's call are appended here; null (the default) costs nothing measurable.
   Trace* trace = nullptr;
   /// Called before each piece of work, for tests that inject delays and faults; null is free. What
@@ -74,7 +81,7 @@ struct ForwardOptions {
   std::function<void(const ProbePoint&)> probe = {};
 };
 
-/// What one call did on this rank. Times in microseconds.
+/// What one call did on this rank. Times in microseconds; on cuda by the device's clock.
 struct CallStats {
   double t_layer_us = 0;    ///< The whole call.
   double t_publish_us = 0;  ///< Copying x, ids and weights to the symmetric buffer.
@@ -91,6 +98,12 @@ struct CallStats {
 
 /// One layer on one rank. create, forward, replay_compute and destruction are collective. Not
 /// thread-safe: one thread per rank calls it.
+///
+/// On cuda a call is queued and not waited for: x, ids, weights and y are device memory and belong
+/// to the call until its stream has passed it, all sizes but T are fixed when it is queued, and
+/// check() tells how it went. A call may be captured in a CUDA graph, whose replays take the ids,
+/// weights, tokens and RoutingView::device_tokens that they then find; replays on one workspace
+/// must not overlap.
 class MoeLayer {
  public:
   /// Checks desc, parallel and options (throws on all ranks alike) and allocates. `world` and the
@@ -110,8 +123,16 @@ class MoeLayer {
   /// and code; the world stays good. An expired wait throws Error(timeout) on every rank and fails
   /// the world, as does any other exception inside a call; then every call throws until
   /// World::recover.
+  ///
+  /// On cuda it returns empty statistics at once and throws, after it has queued the call, what
+  /// check() would throw of an earlier call that is done and was not asked for; of a failed world
+  /// it throws without queueing.
   virtual CallStats forward(const ConstMatrixView& x, const RoutingView& routing,
                             const MatrixView& y, const ForwardOptions& options = {}) = 0;
+
+  /// Waits until the last forward on this rank is done, of a graph's replay too if it runs on the
+  /// layer's last stream; throws its error if it had one, else returns what it did. Not collective.
+  virtual CallStats check() = 0;
 
   /// Runs the two GEMMs of the last forward again, by all workers of all ranks at once, without
   /// communication, plan or permutation: the t_compute of that call in microseconds (max over

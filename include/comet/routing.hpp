@@ -17,6 +17,9 @@ struct RoutingView {
   const float* weights = nullptr;  ///< May be null if tokens == 0.
   std::int64_t tokens = 0;         ///< T of this rank, 0 to max_tokens.
   IdType id_type = IdType::i32;    ///< What `ids` points to.
+  /// cuda: T as a word in device memory, read when the call runs; `tokens` is then the most that it
+  /// may say, and the rows of x and y. Null: `tokens` is T.
+  const std::int32_t* device_tokens = nullptr;
 
   /// Entry `index` of [tokens * topk] ids, unchecked.
   std::int64_t id(std::int64_t index) const noexcept {

@@ -13,12 +13,25 @@
 
 namespace comet {
 
+/// What executes a world's layers, and where its symmetric memory lies.
+enum class Backend : std::uint8_t {
+  cpu,   ///< Tiles on threads; host memory.
+  cuda,  ///< Kernels on Hopper GPUs; device memory.
+};
+
+/// "cpu" or "cuda".
+std::string_view to_string(Backend backend) noexcept;
+/// Parses what to_string gives; throws Error(invalid_argument) on anything else.
+Backend parse_backend(std::string_view name);
+
 /// What joins two ranks.
 struct LinkSpec {
   /// The kinds of links.
   enum class Kind : std::uint8_t {
-    native,  ///< Whatever is there; on world `local`, CPU memory.
+    native,  ///< Whatever is there: on world `local`, CPU memory, device memory or NVLink.
     paced,   ///< Emulated: a clock at the source's egress and one at the destination's ingress.
+    host,    ///< cuda only: symmetric memory is pinned host memory, so that what ranks send each
+             ///< other crosses PCIe, a real and slow link, twice. Fixed when a world is made.
   };
   Kind kind = Kind::native;         ///< Real or emulated.
   double gigabytes_per_second = 0;  ///< Of each clock, 1e9 bytes per second; paced only.
@@ -27,7 +40,7 @@ struct LinkSpec {
   double auto_ratio = 0;
 };
 
-/// Parses "native", "paced:<GB/s>" or "paced:auto[:<r>]" (r defaults to 0.6); throws
+/// Parses "native", "host", "paced:<GB/s>" or "paced:auto[:<r>]" (r defaults to 0.6); throws
 /// Error(invalid_argument) with what is allowed.
 LinkSpec parse_link(std::string_view text);
 /// The text that parse_link reads.
@@ -53,8 +66,11 @@ class World {
   virtual int size() const noexcept = 0;  ///< Ranks in the world.
   /// "local", "mpi" or "nvshmem".
   virtual std::string_view kind() const noexcept = 0;
+  /// What executes layers of this world.
+  virtual Backend backend() const noexcept = 0;
 
-  /// Collective: zero-filled memory, aligned to 4096 bytes, on every rank. `bytes` must be equal.
+  /// Collective: zero-filled memory, aligned to 4096 bytes (256 on cuda), on every rank. `bytes`
+  /// must be equal. Device memory on cuda, or pinned host memory with link `host`.
   virtual SymmetricBuffer allocate(std::size_t bytes) = 0;
 
   /// Collective: returns when all ranks have called it; throws Error(timeout) naming the missing
@@ -64,7 +80,8 @@ class World {
   /// Collective: every rank's `bytes` bytes, in rank order, to `out` [size * bytes].
   virtual void all_gather(const void* in, void* out, std::size_t bytes) = 0;
 
-  /// The link between ranks. set_link is collective; no call may be running.
+  /// The link between ranks. set_link is collective; no call may be running. A world that was made
+  /// with link `host` keeps it, and no other gets it.
   virtual LinkSpec link() const = 0;
   /// Changes the link; see link().
   virtual void set_link(const LinkSpec& link) = 0;
@@ -79,6 +96,10 @@ class World {
   /// Longest time that any wait for another rank may last.
   virtual std::chrono::milliseconds timeout() const noexcept = 0;
 
+  /// cuda: this rank's stream (a cudaStream_t), on which calls run that are given no other; its
+  /// kernels run on the rank's multiprocessors alone. Null on cpu.
+  virtual void* stream() const noexcept = 0;
+
   /// Signals, clocks and failure state, used by backends (src/comm/world_view.hpp).
   virtual struct WorldView& view() noexcept = 0;
 
@@ -89,6 +110,9 @@ class World {
 /// How make_local_world sets up its world.
 struct LocalWorldOptions {
   LinkSpec link = {};  ///< What joins the ranks.
+  /// cuda spreads the ranks over all GPUs that the process sees. Ranks that share a GPU get their
+  /// own multiprocessors each, a multiple of 8; Error(unsupported) if there are not enough.
+  Backend backend = Backend::cpu;
   /// Default: the environment's COMET_TIMEOUT_MS, else 30 s.
   std::chrono::milliseconds timeout = std::chrono::milliseconds(0);
 };

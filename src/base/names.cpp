@@ -19,7 +19,8 @@ constexpr NameTable<ErrorCode, 10> kErrorCodes{{
     {ErrorCode::unsupported, "unsupported"},
     {ErrorCode::internal, "internal"},
 }};
-constexpr NameTable<DType, 2> kDTypes{{{DType::f32, "f32"}, {DType::bf16, "bf16"}}};
+constexpr NameTable<DType, 3> kDTypes{
+    {{DType::f32, "f32"}, {DType::bf16, "bf16"}, {DType::f16, "f16"}}};
 constexpr NameTable<Activation, 3> kActivations{
     {{Activation::silu, "silu"}, {Activation::gelu, "gelu"}, {Activation::relu, "relu"}}};
 constexpr NameTable<WeightPosition, 2> kWeightPositions{

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "base/check.hpp"
+#include "base/element.hpp"
 #include "check/rng.hpp"
 
 namespace comet {
@@ -17,19 +18,12 @@ constexpr std::uint64_t kWeightStream = 1;
 constexpr std::uint64_t kCallStream = 1000;
 constexpr std::int64_t kPadding = 5;  // odd on purpose: rows that start at no round address
 
-void store(Bytes& bytes, std::int64_t index, DType dtype, float value) {
-  if (dtype == DType::f32) {
-    std::memcpy(bytes.data() + index * 4, &value, 4);
-  } else {
-    const bf16 rounded = to_bf16(value);
-    std::memcpy(bytes.data() + index * 2, &rounded, 2);
-  }
-}
-
 // Values in [-scale, scale).
 Bytes random_values(Rng& rng, std::int64_t count, DType dtype, float scale) {
   Bytes bytes(count * size_of(dtype));
-  for (std::int64_t i = 0; i < count; ++i) store(bytes, i, dtype, scale * rng.symmetric());
+  for (std::int64_t i = 0; i < count; ++i) {
+    store_element(bytes.data(), i, dtype, scale * rng.symmetric());
+  }
   return bytes;
 }
 

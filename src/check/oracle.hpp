@@ -24,11 +24,17 @@ struct OracleResult {
   std::vector<double> bound;  ///< [tokens, H] largest |engine - y| that rounding explains.
 };
 
+/// What y does not depend on: how the engine that is judged rounds, and who computes.
+struct OracleOptions {
+  std::int64_t tp = 1;       ///< Slices of an expert, each with partial sums of its own.
+  bool rounds_rows = false;  ///< Rounds each choice's product, per slice, to the dtype before sums.
+  int threads = 1;           ///< That share the tokens.
+};
+
 /// y[t] = sum over k of weight[t,k] * expert[id[t,k]](x[t]); id -1 is dropped, an id twice counts
-/// twice. `tp` is only for the bound: into how many separately rounded partial sums an expert's
-/// output is cut. `threads` share the tokens; the result does not depend on it. Throws
-/// Error(out_of_range) for an id that is no expert.
-OracleResult run_oracle(const MoeDesc& desc, std::int64_t tp, const OracleWeights& weights,
-                        const ConstMatrixView& x, const RoutingView& routing, int threads = 1);
+/// twice. Throws Error(out_of_range) for an id that is no expert. The bound supposes that no number
+/// of the engine leaves the range of the dtype, which for f16 ends at 65504.
+OracleResult run_oracle(const MoeDesc& desc, const OracleWeights& weights, const ConstMatrixView& x,
+                        const RoutingView& routing, const OracleOptions& options = {});
 
 }  // namespace comet

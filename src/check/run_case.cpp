@@ -23,8 +23,8 @@ Truth make_truth(const Case& c, const CaseWeights& weights, const Calls& calls, 
   for (const std::vector<RankCall>& ranks : calls) {
     std::vector<OracleResult>& results = truth.emplace_back();
     for (const RankCall& call : ranks) {
-      results.push_back(run_oracle(c.desc, c.parallel.tp, weights.oracle(), call.x_view(),
-                                   call.routing_view(), threads));
+      results.push_back(run_oracle(c.desc, weights.oracle(), call.x_view(), call.routing_view(),
+                                   {.tp = c.parallel.tp, .threads = threads}));
     }
   }
   return truth;

@@ -7,19 +7,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/element.hpp"
+
 namespace comet {
 namespace {
 
 double element(const RankCall& call, const Bytes& y, std::int64_t token, std::int64_t column) {
-  const std::int64_t index = token * call.row_stride + column;
-  if (call.dtype == DType::f32) {
-    float value;
-    std::memcpy(&value, y.data() + index * 4, 4);
-    return value;
-  }
-  bf16 value{};
-  std::memcpy(&value, y.data() + index * 2, 2);
-  return to_float(value);
+  return load_element(y.data(), token * call.row_stride + column, call.dtype);
 }
 
 const std::byte* address(const RankCall& call, const Bytes& y, std::int64_t token,

@@ -62,7 +62,8 @@ MoeDesc resolve_shape(const ShapeFlags& flags) {
 }
 
 void add_dtype(CLI::App& app, DType& dtype) {
-  add_parsed(app, "--dtype", dtype, parse_dtype, "f32|bf16", "Element type of tokens and weights")
+  add_parsed(app, "--dtype", dtype, parse_dtype, "f32|bf16|f16",
+             "Element type of tokens and weights")
       ->default_str(std::string(to_string(dtype)));
 }
 

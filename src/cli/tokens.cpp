@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/check.hpp"
 #include "base/checked_math.hpp"
+#include "base/element.hpp"
 #include "base/int_math.hpp"
 #include "check/rng.hpp"
 #include "io/safetensors.hpp"
@@ -33,13 +33,7 @@ Tokens random_tokens(std::int64_t rows, std::int64_t hidden, DType dtype, std::u
   Tokens tokens(rows, hidden, dtype);
   Rng rng(seed);
   for (std::int64_t i = 0; i < rows * hidden; ++i) {
-    const float value = rng.symmetric();
-    const bf16 rounded = to_bf16(value);
-    if (dtype == DType::f32) {
-      std::memcpy(tokens.data.data() + i * 4, &value, 4);
-    } else {
-      std::memcpy(tokens.data.data() + i * 2, &rounded, 2);
-    }
+    store_element(tokens.data.data(), i, dtype, rng.symmetric());
   }
   return tokens;
 }
@@ -77,16 +71,7 @@ MatrixView Tokens::view(std::int64_t begin, std::int64_t count) noexcept {
           hidden, dtype};
 }
 
-float Tokens::at(std::int64_t index) const noexcept {
-  if (dtype == DType::f32) {
-    float value = 0;
-    std::memcpy(&value, data.data() + index * 4, sizeof value);
-    return value;
-  }
-  bf16 value{};
-  std::memcpy(&value, data.data() + index * 2, sizeof value);
-  return to_float(value);
-}
+float Tokens::at(std::int64_t index) const { return load_element(data.data(), index, dtype); }
 
 Tokens load_tokens(const std::string& source, std::int64_t hidden, DType dtype,
                    std::uint64_t seed) {

@@ -22,7 +22,7 @@ struct Tokens {
   /// Rows [begin, begin + count).
   ConstMatrixView view(std::int64_t begin, std::int64_t count) const noexcept;
   MatrixView view(std::int64_t begin, std::int64_t count) noexcept;
-  float at(std::int64_t index) const noexcept;
+  float at(std::int64_t index) const;
 };
 
 /// `source` is "random:<T>", values in [-1, 1) from `seed`, or the path of a safetensors file with

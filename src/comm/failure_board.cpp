@@ -7,6 +7,11 @@ bool FailureBoard::report(int rank, ErrorCode code, const std::string& sentence)
   const std::lock_guard<std::mutex> lock(mutex_);
   if (record_) return false;
   record_ = Record{rank, code, sentence};
+  if (word_ != nullptr) {
+    const std::atomic_ref word(*word_);
+    std::uint32_t none = 0;
+    word.compare_exchange_strong(none, word_value_);  // a kernel may have said more
+  }
   failed_.store(true, std::memory_order_release);
   return true;
 }

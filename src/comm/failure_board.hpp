@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -14,6 +15,13 @@ namespace comet {
 /// Shared by the ranks of a world. The first report wins; later ones are dropped.
 class FailureBoard {
  public:
+  /// Also tells kernels: `word`, in pinned host memory, holds `value` while there is a record, if
+  /// it was 0 before. Before any report.
+  void mirror(std::uint32_t* word, std::uint32_t value) noexcept {
+    word_ = word;
+    word_value_ = value;
+  }
+
   /// Polled by every wait; one relaxed-cost load.
   bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
 
@@ -36,6 +44,8 @@ class FailureBoard {
   };
 
   std::atomic<bool> failed_{false};
+  std::uint32_t* word_ = nullptr;
+  std::uint32_t word_value_ = 0;
   mutable std::mutex mutex_;
   std::optional<Record> record_;
 };

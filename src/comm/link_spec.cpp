@@ -10,6 +10,7 @@ namespace comet {
 namespace {
 
 constexpr std::string_view kNative = "native";
+constexpr std::string_view kHost = "host";
 constexpr std::string_view kPaced = "paced:";
 constexpr std::string_view kAuto = "auto";
 constexpr double kDefaultRatio = 0.6;
@@ -52,24 +53,29 @@ std::optional<LinkSpec> parse_paced(std::string_view rest) {
 
 LinkSpec parse_link(std::string_view text) {
   if (text == kNative) return LinkSpec{};
+  if (text == kHost) return LinkSpec{.kind = LinkSpec::Kind::host};
   if (text.starts_with(kPaced)) {
     if (const auto link = parse_paced(text.substr(kPaced.size()))) return *link;
   }
   fail(ErrorCode::invalid_argument,
-       "[link] unknown link '{}': native, paced:<GB/s> or paced:auto[:<ratio>], numbers from {} to "
-       "{}",
+       "[link] unknown link '{}': native, host, paced:<GB/s> or paced:auto[:<ratio>], numbers from {} "
+       "to {}",
        text, kSmallest, kLargest);
 }
 
 std::string to_string(const LinkSpec& link) {
   if (link.kind == LinkSpec::Kind::native) return std::string(kNative);
+  if (link.kind == LinkSpec::Kind::host) return std::string(kHost);
   // Once a rate is measured it is what is in force.
   if (link.gigabytes_per_second > 0) return fmt::format("{}{}", kPaced, link.gigabytes_per_second);
   return fmt::format("{}{}:{}", kPaced, kAuto, link.auto_ratio);
 }
 
-void check_link(const LinkSpec& link) {
-  if (link.kind == LinkSpec::Kind::native) return;
+void check_link(const LinkSpec& link, Backend backend) {
+  check(link.kind != LinkSpec::Kind::host || backend == Backend::cuda, ErrorCode::invalid_argument,
+        "[link] host: only between ranks on GPUs; on {} use native or paced:<GB/s>",
+        to_string(backend));
+  if (link.kind != LinkSpec::Kind::paced) return;
   const bool is_rate_wanted = link.gigabytes_per_second != 0 || link.auto_ratio == 0;
   check(!is_rate_wanted || is_in_range(link.gigabytes_per_second), ErrorCode::invalid_argument,
         "[link] rate of a paced link: {} GB/s, from {} to {}", link.gigabytes_per_second, kSmallest,

@@ -6,8 +6,9 @@
 
 namespace comet {
 
-/// Throws Error(invalid_argument) if a paced link has neither a rate nor a ratio in range.
-void check_link(const LinkSpec& link);
+/// Throws Error(invalid_argument) if a paced link has neither a rate nor a ratio in range, or the
+/// backend has no such link.
+void check_link(const LinkSpec& link, Backend backend = Backend::cpu);
 
 bool is_same_link(const LinkSpec& a, const LinkSpec& b) noexcept;
 

@@ -19,16 +19,17 @@ constexpr NameTable<Stage, 6> kStages{{{Stage::idle, "idle"},
 
 std::string_view to_string(Stage stage) noexcept { return name_of(kStages, stage); }
 
-ProgressBoard::ProgressBoard(int size)
-    : size_(size), words_(std::make_unique<std::atomic<std::uint64_t>[]>(size)) {
+ProgressBoard::ProgressBoard(int size, std::atomic<std::uint64_t>* words)
+    : size_(size), words_(words) {
+  if (words == nullptr) {
+    own_words_ = std::make_unique<std::atomic<std::uint64_t>[]>(size);
+    words_ = own_words_.get();
+  }
   for (int rank = 0; rank < size; ++rank) set(rank, {});
 }
 
 void ProgressBoard::set(int rank, const Progress& progress) noexcept {
-  const std::uint64_t word = (std::uint64_t{progress.epoch} << 32) |
-                             (std::uint64_t{static_cast<std::uint8_t>(progress.stage)} << 24) |
-                             static_cast<std::uint64_t>(progress.waits_for + 1);
-  words_[rank].store(word, std::memory_order_relaxed);
+  words_[rank].store(pack_progress(progress), std::memory_order_relaxed);
 }
 
 Progress ProgressBoard::get(int rank) const noexcept {

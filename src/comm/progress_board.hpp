@@ -22,11 +22,19 @@ struct Progress {
   std::int32_t waits_for = -1;  ///< Rank, or -1 if it waits for nobody.
 };
 
+/// The word of a rank's progress, also written by kernels.
+constexpr std::uint64_t pack_progress(const Progress& progress) noexcept {
+  return (std::uint64_t{progress.epoch} << 32) |
+         (std::uint64_t{static_cast<std::uint8_t>(progress.stage)} << 24) |
+         static_cast<std::uint64_t>(progress.waits_for + 1);
+}
+
 /// One word per rank, written by that rank, read by whoever reports an expiry. Orders nothing: it
 /// is a report, and a stale word only makes it less exact.
 class ProgressBoard {
  public:
-  explicit ProgressBoard(int size);
+  /// `words` [size] may be given, to share them with kernels; else it has its own.
+  explicit ProgressBoard(int size, std::atomic<std::uint64_t>* words = nullptr);
 
   void set(int rank, const Progress& progress) noexcept;
   Progress get(int rank) const noexcept;
@@ -40,7 +48,8 @@ class ProgressBoard {
 
  private:
   int size_;
-  std::unique_ptr<std::atomic<std::uint64_t>[]> words_;  // epoch 32 | stage 8 | waits_for + 1: 24
+  std::unique_ptr<std::atomic<std::uint64_t>[]> own_words_;
+  std::atomic<std::uint64_t>* words_;  // epoch 32 | stage 8 | waits_for + 1: 24
 };
 
 }  // namespace comet

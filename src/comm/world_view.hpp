@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 
+#include "comm/device_ranks.hpp"
 #include "comm/doorbell.hpp"
 #include "comm/failure_board.hpp"
 #include "comm/paced_link.hpp"
@@ -22,7 +23,9 @@ struct WorldView {
   PacedLink* link = nullptr;
   FailureBoard* failures = nullptr;
   ProgressBoard* progress = nullptr;
-  /// Calls that this rank has begun, of all layers together. Only its own thread uses it.
+  DeviceRank* device = nullptr;  ///< This rank's GPU; null on cpu.
+  /// Calls that this rank has begun, of all layers together. Only its own thread uses it. On cuda
+  /// the device counts instead.
   std::uint32_t epoch = 0;
   std::chrono::steady_clock::duration timeout{};
 

@@ -1,32 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elements of stored tensors as float32, bfloat16 or int64. Stored data has no alignment, so every
-// element is copied out before it is read.
-#include <bit>
+// Elements of stored tensors as float32, bfloat16, half or int64. Stored data has no alignment, so
+// every element is copied out before it is read.
 #include <cstring>
 #include <type_traits>
 
 #include "base/check.hpp"
+#include "base/element.hpp"
 #include "io/json.hpp"
 #include "io/safetensors.hpp"
 
 namespace comet {
 namespace {
-
-struct Half {
-  std::uint16_t bits;
-};
-
-float to_float(Half value) noexcept {
-  const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000U) << 16;
-  const std::uint32_t exponent = (value.bits >> 10) & 0x1fU;
-  const std::uint32_t fraction = value.bits & 0x3ffU;
-  if (exponent == 0) {  // zero and subnormals: fraction * 2^-24, exact in float32
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
-  }
-  const std::uint32_t wide_exponent = exponent == 0x1f ? 0xffU : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | (wide_exponent << 23) | (fraction << 13));
-}
 
 float to_float(double value) noexcept { return static_cast<float>(value); }
 
@@ -35,7 +19,9 @@ void convert_run(const std::byte* in, std::int64_t count, To* out) {
   for (std::int64_t i = 0; i < count; ++i) {
     From value{};
     std::memcpy(&value, in + i * static_cast<std::int64_t>(sizeof(From)), sizeof(From));
-    if constexpr (std::is_same_v<To, std::int64_t>) {
+    if constexpr (std::is_same_v<To, From>) {
+      out[i] = value;  // the same bits, also of a NaN
+    } else if constexpr (std::is_same_v<To, std::int64_t>) {
       out[i] = value;
     } else {
       out[i] = from_float<To>(to_float(value));
@@ -50,15 +36,9 @@ void convert_floats(const StoredTensor& tensor, std::int64_t first, std::int64_t
     case StoredType::f32:
       return convert_run<float>(in, count, out);
     case StoredType::bf16:
-      // Same bits: also NaN payloads stay as they are.
-      if constexpr (std::is_same_v<To, bf16>) {
-        if (count > 0) std::memcpy(out, in, static_cast<std::size_t>(count) * sizeof(bf16));
-        return;
-      } else {
-        return convert_run<bf16>(in, count, out);
-      }
+      return convert_run<bf16>(in, count, out);
     case StoredType::f16:
-      return convert_run<Half>(in, count, out);
+      return convert_run<f16>(in, count, out);
     case StoredType::f64:
       return convert_run<double>(in, count, out);
     default:
@@ -76,11 +56,8 @@ void convert_elements(const StoredTensor& tensor, std::int64_t first, std::int64
             count <= tensor.num_elements - first,
         ErrorCode::out_of_range, "[safetensors] tensor {}: elements {} + {} of {}",
         quote_text(tensor.name), first, count, tensor.num_elements);
-  if (dtype == DType::f32) {
-    convert_floats(tensor, first, count, static_cast<float*>(out));
-  } else {
-    convert_floats(tensor, first, count, static_cast<bf16*>(out));
-  }
+  dispatch(dtype,
+           [&]<typename T>() { convert_floats(tensor, first, count, static_cast<T*>(out)); });
 }
 
 std::vector<float> to_float32(const StoredTensor& tensor) {

@@ -104,7 +104,8 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-/// Elements [first, first + count) of a F32, BF16, F16 or F64 tensor, rounded to `dtype` at `out`.
+/// Elements [first, first + count) of a F32, BF16, F16 or F64 tensor, rounded to `dtype` at `out`;
+/// what is beyond the range of `dtype` becomes infinity.
 /// Throws Error(unsupported) for other types and Error(out_of_range) for elements outside.
 void convert_elements(const StoredTensor& tensor, std::int64_t first, std::int64_t count,
                       DType dtype, void* out);

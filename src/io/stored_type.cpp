@@ -68,7 +68,15 @@ int bits_of(StoredType type) noexcept {
 }
 
 StoredType stored_type(DType dtype) noexcept {
-  return dtype == DType::f32 ? StoredType::f32 : StoredType::bf16;
+  switch (dtype) {
+    case DType::f32:
+      break;
+    case DType::bf16:
+      return StoredType::bf16;
+    case DType::f16:
+      return StoredType::f16;
+  }
+  return StoredType::f32;
 }
 
 }  // namespace comet

@@ -1,30 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <chrono>
-#include <limits>
-#include <optional>
-
-#include "backend/cpu/engine.hpp"
-#include "backend/ref/reference.hpp"
+// MoeLayer::create: what all ranks must agree on, and which class runs the layer.
+#include "backend/cuda/layer_engine.hpp"
 #include "base/check.hpp"
-#include "base/trace_span.hpp"
 #include "comet/layer.hpp"
 #include "layer/agree.hpp"
-#include "layer/publish.hpp"
+#include "layer/call_options.hpp"
+#include "layer/layer_parts.hpp"
 #include "layer/workspace.hpp"
 #include "layout/run_config.hpp"
 
 namespace comet {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double microseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-}
-
-constexpr int kMaxWorkers = 1024;
-constexpr std::int64_t kMaxGroups = 1024;
 
 void check_tile(const char* name, std::int64_t value, std::int64_t most) {
   check(value >= 8 && value <= most && value % 8 == 0, ErrorCode::invalid_argument,
@@ -44,10 +30,19 @@ void check_matrices(const char* name, const ExpertMatrices& matrices, std::int64
 
 void check_layer(const MoeDesc& desc, const LayerDims& dims, const MoeWeights& weights,
                  const LayerOptions& options, World& world) {
+  if (world.backend() == Backend::cuda) {
+    check(desc.dtype != DType::f32, ErrorCode::unsupported,
+          "[layer] dtype {}: layers on cuda run in bf16 or f16", to_string(desc.dtype));
+  } else {  // the GEMM library has no products of half numbers
+    check(desc.dtype != DType::f16, ErrorCode::unsupported,
+          "[layer] dtype {}: layers on cpu run in f32 or bf16", to_string(desc.dtype));
+  }
   check_tile("block_m", dims.block_m, 1024);
   check_tile("block_n", dims.block_n, 65536);
   check(options.num_workers >= 1 && options.num_workers <= kMaxWorkers, ErrorCode::invalid_argument,
         "[layer] num_workers: {}, allowed 1 to {}", options.num_workers, kMaxWorkers);
+  check(options.max_groups >= 1 && options.max_groups <= kMaxGroups, ErrorCode::invalid_argument,
+        "[layer] max_groups: {}, allowed 1 to {}", options.max_groups, kMaxGroups);
   check(options.max_rows >= 0, ErrorCode::invalid_argument, "[layer] max_rows: {}, at least 0",
         options.max_rows);
   check(options.workspace == nullptr || &options.workspace->world() == &world,
@@ -56,276 +51,6 @@ void check_layer(const MoeDesc& desc, const LayerDims& dims, const MoeWeights& w
   if (desc.gated) check_matrices("gate", weights.gate, dims.hidden, dims.num_local);
   check_matrices("up", weights.up, dims.hidden, dims.num_local);
   check_matrices("down", weights.down, dims.inter_local, dims.num_local);
-}
-
-class CpuMoeLayer final : public MoeLayer {
- public:
-  CpuMoeLayer(const MoeDesc& desc, const ParallelDesc& parallel, const LayerDims& dims,
-              const MoeWeights& weights, World& world, const LayerOptions& options,
-              std::shared_ptr<Workspace> workspace)
-      : desc_(desc),
-        parallel_(parallel),
-        dims_(dims),
-        weights_(weights),
-        world_(world),
-        max_rows_(options.max_rows),
-        workspace_(std::move(workspace)),
-        layer_id_(workspace_->next_layer_id()),
-        ep_rank_of_(expert_owners(desc, parallel)),
-        local_of_(local_indices(ep_rank_of_, parallel.ep)),
-        engine_(desc, dims, weights, world.view(), options.num_workers) {}
-
-  CallStats forward(const ConstMatrixView& x, const RoutingView& routing, const MatrixView& y,
-                    const ForwardOptions& options) override;
-  double replay_compute() override;
-
-  std::int64_t workspace_bytes() const noexcept override { return workspace_->layout().bytes; }
-  std::int64_t local_bytes() const noexcept override { return engine_.local_bytes(); }
-  std::shared_ptr<Workspace> workspace() const noexcept override { return workspace_; }
-
- private:
-  TraceSpan begin(const ForwardOptions& options, TraceKind phase) const;
-  RunConfig make_config(const ForwardOptions& options) const;
-  std::optional<InputFault> find_option_fault(const ForwardOptions& options) const;
-  void run(const ForwardOptions& options, const RunConfig& config, std::uint32_t epoch,
-           const MatrixView& y, CallStats& stats);
-  void plan_call(const RunConfig& config, CallStats& stats);
-  void check_capacity(const PlanProblem& problem) const;
-  EngineCall make_engine_call(const ForwardOptions& options, const RunConfig& config,
-                              std::uint32_t epoch, const MatrixView& y) const;
-  void abandon(std::uint32_t epoch, const MatrixView& y, std::int64_t tokens) const;
-  void fill_with_nan(const MatrixView& y, std::int64_t tokens) const;
-
-  const MoeDesc desc_;
-  const ParallelDesc parallel_;
-  const LayerDims dims_;
-  const MoeWeights weights_;
-  World& world_;
-  const std::int64_t max_rows_;
-  std::shared_ptr<Workspace> workspace_;
-  const std::int64_t layer_id_;
-  const std::vector<std::int32_t> ep_rank_of_;  // [E]
-  const std::vector<std::int32_t> local_of_;    // [E] index at the owner
-  CpuEngine engine_;
-
-  Published published_;
-  Plan plan_;
-  PlanScratch plan_scratch_;
-  std::optional<EngineCall> last_call_;  // for replay_compute
-};
-
-// Every phase outside the engine begins here: the probe, then its interval in the trace.
-TraceSpan CpuMoeLayer::begin(const ForwardOptions& options, TraceKind phase) const {
-  if (options.probe) {
-    try {
-      options.probe({phase, dims_.rank, 0});
-    } catch (const Error& error) {  // unlike an input fault, only this rank has it
-      world_.view().report_failure(error.code(),
-                                   fmt::format("[forward] rank {}: {}", dims_.rank, error.what()));
-      world_.view().failures->rethrow(dims_.rank);
-    }
-  }
-  TraceEvent event;
-  event.kind = phase;
-  event.rank = dims_.rank;
-  return TraceSpan(options.trace, event);
-}
-
-RunConfig CpuMoeLayer::make_config(const ForwardOptions& options) const {
-  RunConfig config;
-  config.schedule = static_cast<std::int32_t>(options.schedule);
-  const bool grouped =
-      options.schedule == Schedule::comet || options.schedule == Schedule::pipelined;
-  config.groups = grouped ? static_cast<std::int32_t>(options.groups) : 1;
-  // About eight panels, as the paper's code: the first push starts after an eighth of the GEMM.
-  const std::int64_t wished = options.panel > 0 ? options.panel : ceil_div(dims_.hidden, 8);
-  config.panel = round_up(min_of(wished, dims_.hidden), dims_.panel_n);
-  config.chunk = options.chunk > 0 ? min_of(options.chunk, kTokenBlock) : kTokenBlock / 2;
-  return config;
-}
-
-std::optional<InputFault> CpuMoeLayer::find_option_fault(const ForwardOptions& options) const {
-  const auto fault = [&](const char* name, std::int64_t value, std::int64_t least,
-                         std::int64_t most) -> std::optional<InputFault> {
-    if (value >= least && value <= most) return std::nullopt;
-    return InputFault{ErrorCode::invalid_argument,
-                      fmt::format("[forward] rank {}: {} is {}, allowed {} to {}", dims_.rank, name,
-                                  value, least, most)};
-  };
-  if (auto f = fault("groups", options.groups, 1, kMaxGroups)) return f;
-  if (auto f = fault("panel", options.panel, 0, INT32_MAX)) return f;
-  if (auto f = fault("chunk", options.chunk, 0, INT32_MAX)) return f;
-  if (auto f = fault("n_c_dispatch", options.n_c_dispatch, -1, kMaxWorkers)) return f;
-  return fault("n_c_combine", options.n_c_combine, -1, kMaxWorkers);
-}
-
-CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& routing,
-                               const MatrixView& y, const ForwardOptions& options) {
-  WorldView& world = world_.view();
-  if (world.failures->failed()) world.failures->rethrow(world.rank);
-  const Clock::time_point start = Clock::now();
-  CallStats stats;
-  std::optional<InputFault> fault = find_option_fault(options);
-  if (!fault) fault = find_input_fault(dims_, desc_.dtype, x, routing, y);
-  const RunConfig config =
-      make_config(fault ? ForwardOptions{.schedule = options.schedule} : options);
-  const std::uint32_t epoch = ++world.epoch;
-  last_call_.reset();
-  try {
-    {
-      world.progress->set(world.rank, {epoch, Stage::publish, -1});
-      const TraceSpan span = begin(options, TraceKind::publish);
-      publish(*workspace_, dims_, epoch,
-              config_hash(desc_, parallel_, dims_, config, max_rows_, layer_id_), x, routing,
-              fault);
-    }
-    stats.t_publish_us = microseconds_since(start);
-    run(options, config, epoch, y, stats);
-  } catch (const Error&) {  // all ranks throw alike, or the world has failed
-    abandon(epoch, y, routing.tokens);
-    throw;
-  } catch (const std::exception& error) {  // the others must not wait for this rank
-    abandon(epoch, y, routing.tokens);
-    world.report_failure(ErrorCode::internal,
-                         fmt::format("[forward] rank {}: {}", world.rank, error.what()));
-    world.failures->rethrow(world.rank);
-  } catch (...) {
-    abandon(epoch, y, routing.tokens);
-    world.report_failure(ErrorCode::internal,
-                         fmt::format("[forward] rank {}: unknown exception", world.rank));
-    world.failures->rethrow(world.rank);
-  }
-  world.progress->set(world.rank, {epoch, Stage::idle, -1});
-  stats.t_layer_us = microseconds_since(start);
-  return stats;
-}
-
-void CpuMoeLayer::run(const ForwardOptions& options, const RunConfig& config, std::uint32_t epoch,
-                      const MatrixView& y, CallStats& stats) {
-  const Clock::time_point start = Clock::now();
-  {
-    const TraceSpan span = begin(options, TraceKind::headers);
-    read_headers(*workspace_, dims_, epoch, published_);
-  }
-  stats.metadata_bytes_in = published_.metadata_bytes_in;
-  const WorldView& world = world_.view();
-  if (options.schedule == Schedule::reference) {
-    world.progress->set(world.rank, {epoch, Stage::reference, -1});
-    run_reference({.desc = &desc_,
-                   .dims = dims_,
-                   .weights = weights_,
-                   .ep_rank_of = ep_rank_of_.data(),
-                   .local_of = local_of_.data(),
-                   .tokens = published_.tokens.data(),
-                   .peers = workspace_->peers(),
-                   .layout = workspace_->layout(),
-                   .epoch = epoch,
-                   .y = y},
-                  world_.view());
-    return;
-  }
-  {
-    world.progress->set(world.rank, {epoch, Stage::plan, -1});
-    const TraceSpan span = begin(options, TraceKind::plan);
-    plan_call(config, stats);
-  }
-  stats.t_plan_us = microseconds_since(start);
-  world.progress->set(world.rank, {epoch, Stage::dispatch_gemm, -1});
-  const EngineCall call = make_engine_call(options, config, epoch, y);
-  engine_.run(call);
-  last_call_ = call;
-  last_call_->probe = nullptr;
-  last_call_->trace = nullptr;
-}
-
-void CpuMoeLayer::plan_call(const RunConfig& config, CallStats& stats) {
-  const PlanProblem problem{.world = dims_.world,
-                            .rank = dims_.rank,
-                            .tp = dims_.tp,
-                            .topk = dims_.topk,
-                            .num_local = dims_.num_local,
-                            .block_m = static_cast<std::int32_t>(dims_.block_m),
-                            .groups = config.groups,
-                            .ep_rank_of = ep_rank_of_.data(),
-                            .local_of = local_of_.data(),
-                            .tokens = published_.tokens.data(),
-                            .ids = published_.ids.data()};
-  if (max_rows_ > 0) check_capacity(problem);
-  build_plan(problem, plan_scratch_, plan_);
-  stats.metadata_bytes_in += plan_.tokens_in * dims_.weight_bytes();
-  stats.rows = plan_.num_rows;
-  stats.tiles = plan_.num_tiles();
-  stats.dispatch_bytes_in = stats.combine_bytes_out = plan_.tokens_in * dims_.row_bytes();
-  stats.dispatch_bytes_out = stats.combine_bytes_in = plan_.tokens_out * dims_.row_bytes();
-}
-
-void CpuMoeLayer::check_capacity(const PlanProblem& problem) const {
-  for (std::int64_t ep_rank = 0; ep_rank < parallel_.ep; ++ep_rank) {
-    const std::int64_t needed = padded_rows(problem, dims_.num_experts, ep_rank);
-    check(needed <= max_rows_, ErrorCode::capacity,
-          "[plan] EP rank {} needs {} rows (whole tiles of {}), max_rows is {}", ep_rank, needed,
-          dims_.block_m, max_rows_);
-  }
-}
-
-EngineCall CpuMoeLayer::make_engine_call(const ForwardOptions& options, const RunConfig& config,
-                                         std::uint32_t epoch, const MatrixView& y) const {
-  const int workers = engine_.num_workers();
-  // One communication worker keeps sixteen transfers on the link; a lone worker does everything.
-  const auto choose = [&](int wished) {
-    return wished < 0 ? (workers > 1 ? 1 : 0) : std::min(wished, workers);
-  };
-  EngineCall call{.plan = &plan_,
-                  .config = config,
-                  .gate = options.schedule == Schedule::comet ? Gate::tile : Gate::group,
-                  .epoch = epoch,
-                  .peers = workspace_->peers(),
-                  .layout = workspace_->layout(),
-                  .y = y,
-                  .n_c_dispatch = choose(options.n_c_dispatch),
-                  .n_c_combine = choose(options.n_c_combine),
-                  .reserved_roles = false,
-                  .probe = options.probe ? &options.probe : nullptr,
-                  .trace = options.trace};
-  if (options.schedule == Schedule::sequential) call.n_c_dispatch = call.n_c_combine = 0;
-  if (options.schedule == Schedule::pipelined) {
-    // The same workers are reserved for the copies of both stages, and at least one computes.
-    call.n_c_dispatch = std::clamp(call.n_c_dispatch, 0, workers - 1);
-    call.n_c_combine = call.n_c_dispatch;
-    call.reserved_roles = true;
-  }
-  return call;
-}
-
-void CpuMoeLayer::abandon(std::uint32_t epoch, const MatrixView& y, std::int64_t tokens) const {
-  world_.view().progress->set(dims_.rank, {epoch, Stage::idle, -1});
-  fill_with_nan(y, tokens);
-}
-
-void CpuMoeLayer::fill_with_nan(const MatrixView& y, std::int64_t tokens) const {
-  if (y.data == nullptr || y.rows != tokens || y.cols != dims_.hidden || y.dtype != desc_.dtype) {
-    return;
-  }
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (std::int64_t t = 0; t < y.rows; ++t) {
-    if (desc_.dtype == DType::f32) {
-      std::fill_n(static_cast<float*>(y.data) + t * y.row_stride, y.cols, nan);
-    } else {
-      std::fill_n(static_cast<bf16*>(y.data) + t * y.row_stride, y.cols, to_bf16(nan));
-    }
-  }
-}
-
-double CpuMoeLayer::replay_compute() {
-  check(last_call_.has_value(), ErrorCode::invalid_argument,
-        "[replay_compute] needs a tiled forward that succeeded before it");
-  world_.barrier();
-  const Clock::time_point start = Clock::now();
-  engine_.replay_compute(*last_call_);
-  const double mine = microseconds_since(start);
-  std::vector<double> all(world_.size());
-  world_.all_gather(&mine, all.data(), sizeof(double));
-  return *std::max_element(all.begin(), all.end());
 }
 
 }  // namespace
@@ -338,23 +63,34 @@ std::unique_ptr<MoeLayer> MoeLayer::create(const MoeDesc& desc, const ParallelDe
       world,
       [&] {
         validate(desc, parallel);
-        check(parallel.world_size() == world.size(), ErrorCode::invalid_argument,
+        comet::check(parallel.world_size() == world.size(), ErrorCode::invalid_argument,
               "[layer] ep x tp = {} x {} is not the world's {} ranks", parallel.ep, parallel.tp,
               world.size());
         dims = make_layer_dims(desc, parallel, world.rank());
         dims.block_m = options.block_m;
         dims.block_n = options.block_n;
-        choose_tile(dims);
+        if (world.backend() == Backend::cuda) {
+          cuda::choose_device_tile(dims);
+        } else {
+          choose_tile(dims);
+        }
         check_layer(desc, dims, weights, options, world);
       },
-      config_hash(desc, parallel, {.block_m = options.block_m, .block_n = options.block_n}, {},
-                  options.max_rows, options.workspace != nullptr ? 1 : 0),
+      config_hash(desc, parallel, {.block_m = options.block_m, .block_n = options.block_n},
+                  {.groups = static_cast<std::int32_t>(options.max_groups)}, options.max_rows,
+                  options.workspace != nullptr ? 1 : 0),
       "layer");
   std::shared_ptr<Workspace> workspace = options.workspace;
   if (workspace == nullptr) workspace = std::make_shared<Workspace>(world);
   workspace->reserve(workspace_sizes(dims));
-  return std::make_unique<CpuMoeLayer>(desc, parallel, dims, weights, world, options,
-                                       std::move(workspace));
+  const LayerParts parts{.desc = desc,
+                         .parallel = parallel,
+                         .dims = dims,
+                         .weights = weights,
+                         .world = &world,
+                         .options = options,
+                         .workspace = std::move(workspace)};
+  return world.backend() == Backend::cuda ? make_cuda_layer(parts) : make_cpu_layer(parts);
 }
 
 }  // namespace comet

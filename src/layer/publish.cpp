@@ -93,15 +93,15 @@ void pace_metadata(const Workspace& workspace, const LayerDims& dims, Published&
 
 }  // namespace
 
-std::optional<InputFault> find_input_fault(const LayerDims& dims, DType dtype,
-                                           const ConstMatrixView& x, const RoutingView& routing,
-                                           const MatrixView& y) {
+std::optional<InputFault> find_view_fault(const LayerDims& dims, DType dtype,
+                                          const ConstMatrixView& x, const RoutingView& routing,
+                                          const MatrixView& y) {
   using enum ErrorCode;
   const int rank = dims.rank;
   const std::int64_t tokens = routing.tokens;
   if (tokens < 0 || tokens > dims.max_tokens) {
-    return fault_of(capacity, "[publish] rank {} has {} tokens, max_tokens is {}", rank, tokens,
-                    dims.max_tokens);
+    return InputFault{capacity, input_fault_sentence(
+                                    dims, rank, {InputFaultKind::too_many_tokens, tokens, 0})};
   }
   if (x.rows != tokens || y.rows != tokens) {
     return fault_of(invalid_argument,
@@ -128,12 +128,18 @@ std::optional<InputFault> find_input_fault(const LayerDims& dims, DType dtype,
     return fault_of(invalid_argument, "[publish] rank {}: x is {} and y {}, the layer is {}", rank,
                     to_string(x.dtype), to_string(y.dtype), to_string(dtype));
   }
-  for (std::int64_t i = 0; i < tokens * dims.topk; ++i) {
+  return std::nullopt;
+}
+
+std::optional<InputFault> find_input_fault(const LayerDims& dims, DType dtype,
+                                           const ConstMatrixView& x, const RoutingView& routing,
+                                           const MatrixView& y) {
+  if (auto fault = find_view_fault(dims, dtype, x, routing, y)) return fault;
+  for (std::int64_t i = 0; i < routing.tokens * dims.topk; ++i) {
     const std::int64_t id = routing.id(i);
-    if (id < -1 || id >= dims.num_experts) {
-      return fault_of(out_of_range, "[publish] rank {}: topk_ids[{}, {}] = {}, allowed -1 to {}",
-                      rank, i / dims.topk, i % dims.topk, id, dims.num_experts - 1);
-    }
+    if (id >= -1 && id < dims.num_experts) continue;
+    return InputFault{ErrorCode::out_of_range,
+                      input_fault_sentence(dims, dims.rank, {InputFaultKind::bad_id, i, id})};
   }
   return std::nullopt;
 }

@@ -22,7 +22,12 @@ struct InputFault {
   std::string sentence;
 };
 
-/// The first thing wrong with this rank's inputs, if any.
+/// What is wrong with the sizes and pointers of this rank's inputs, if anything; reads no data.
+std::optional<InputFault> find_view_fault(const LayerDims& dims, DType dtype,
+                                          const ConstMatrixView& x, const RoutingView& routing,
+                                          const MatrixView& y);
+
+/// The first thing wrong with this rank's inputs, ids included, if any.
 std::optional<InputFault> find_input_fault(const LayerDims& dims, DType dtype,
                                            const ConstMatrixView& x, const RoutingView& routing,
                                            const MatrixView& y);

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "layout/call_fault.hpp"
 #include "layout/layer_dims.hpp"
 
 namespace comet {
@@ -17,7 +18,8 @@ struct CallHeader {
   std::int32_t tokens;
   std::uint64_t config_hash;
   std::int32_t fault;  ///< 0, or 1 + ErrorCode.
-  char sentence[256];  ///< NUL-terminated, valid if fault != 0.
+  char sentence[256];  ///< NUL-terminated, valid if fault != 0; empty if the detail says it.
+  InputFaultDetail detail;  ///< Of a fault that a device found.
 };
 
 /// Region sizes, the maxima over the layers of a workspace.

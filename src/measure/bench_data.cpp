@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/check.hpp"
+#include "base/element.hpp"
 #include "base/int_math.hpp"
 #include "check/rng.hpp"
 #include "plan/plan.hpp"
@@ -33,11 +34,9 @@ std::unique_ptr<std::byte[]> random_values(std::int64_t count, DType dtype, floa
       const std::int64_t begin = piece * kPiece;
       const std::int64_t size = std::min(kPiece, count - begin);
       const Rng rng(seed, stream * 1'000'003 + static_cast<std::uint64_t>(piece));
-      if (dtype == DType::f32) {
-        fill_piece(reinterpret_cast<float*>(bytes.get()) + begin, size, scale, rng);
-      } else {
-        fill_piece(reinterpret_cast<bf16*>(bytes.get()) + begin, size, scale, rng);
-      }
+      dispatch(dtype, [&]<typename T>() {
+        fill_piece(reinterpret_cast<T*>(bytes.get()) + begin, size, scale, rng);
+      });
     }
   };
   const std::int64_t threads = std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1,

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/check.hpp"
+#include "base/element.hpp"
 
 namespace comet {
 namespace {
@@ -15,11 +16,6 @@ namespace {
 constexpr double kOracleRate = 5e8;
 
 int num_threads() { return static_cast<int>(std::max(1U, std::thread::hardware_concurrency())); }
-
-double element(const std::byte* y, std::int64_t index, DType dtype) {
-  if (dtype == DType::f32) return reinterpret_cast<const float*>(y)[index];
-  return to_float(reinterpret_cast<const bf16*>(y)[index]);
-}
 
 }  // namespace
 
@@ -65,12 +61,12 @@ void check_with_oracle(const BenchData& data, std::int64_t tp, const TokenSample
     }
   }
   const OracleResult truth =
-      run_oracle(desc, tp, data.whole_weights(), {x.data(), count, hidden, hidden, desc.dtype},
-                 {ids.data(), weights.data(), count}, num_threads());
+      run_oracle(desc, data.whole_weights(), {x.data(), count, hidden, hidden, desc.dtype},
+                 {ids.data(), weights.data(), count}, {.tp = tp, .threads = num_threads()});
   for (std::int64_t i = 0; i < count; ++i) {
     const auto [rank, token] = sample.entries[i];
     for (std::int64_t column = 0; column < hidden; ++column) {
-      const double got = element(y[rank], token * hidden + column, desc.dtype);
+      const double got = load_element(y[rank], token * hidden + column, desc.dtype);
       const double expected = truth.y[i * hidden + column];
       const double bound = truth.bound[i * hidden + column];
       check(std::abs(got - expected) <= bound, ErrorCode::internal,  // false for NaN too

@@ -80,7 +80,7 @@ MoeBlock load_moe_block(const std::filesystem::path& directory, std::int64_t lay
 RankWeights rank_weights(const MoeBlock& block, const ParallelDesc& parallel, std::int64_t ep_rank,
                          std::int64_t tp_rank);
 
-/// Router logits [T, E] of tokens x [T, H] (f32 or bf16): x times the router's transposed weight,
+/// Router logits [T, E] of tokens x [T, H] of any dtype: x times the router's transposed weight,
 /// summed in double, rounded to float32.
 std::vector<float> router_logits(const MoeBlock& block, const ConstMatrixView& x);
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/element.hpp"
 #include "models/hf_block.hpp"
 
 namespace comet {
@@ -52,22 +53,16 @@ void check_tokens(const char* name, const void* data, std::int64_t rows, std::in
 }
 
 void load_row(const ConstMatrixView& x, std::int64_t row, std::vector<float>& out) {
-  const std::int64_t start = row * x.row_stride;
-  for (std::int64_t c = 0; c < x.cols; ++c) {
-    out[c] = x.dtype == DType::f32 ? static_cast<const float*>(x.data)[start + c]
-                                   : to_float(static_cast<const bf16*>(x.data)[start + c]);
-  }
+  dispatch(x.dtype, [&]<typename T>() {
+    const T* values = static_cast<const T*>(x.data) + row * x.row_stride;
+    for (std::int64_t c = 0; c < x.cols; ++c) out[c] = to_float(values[c]);
+  });
 }
 
 void add_at(const MatrixView& y, std::int64_t row, std::int64_t col, double value) {
   const std::int64_t index = row * y.row_stride + col;
-  if (y.dtype == DType::f32) {
-    float& element = static_cast<float*>(y.data)[index];
-    element = static_cast<float>(element + value);
-  } else {
-    bf16& element = static_cast<bf16*>(y.data)[index];
-    element = to_bf16(static_cast<float>(static_cast<double>(to_float(element)) + value));
-  }
+  const double sum = load_element(y.data, index, y.dtype) + value;
+  store_element(y.data, index, y.dtype, static_cast<float>(sum));
 }
 
 }  // namespace

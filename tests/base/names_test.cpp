@@ -27,8 +27,7 @@ TEST(Names, RoundTrip) {
   expect_round_trip<WeightPosition>(2, parse_weight_position);
   expect_round_trip<GateLayout>(4, parse_gate_layout);
   expect_round_trip<Schedule>(4, parse_schedule);
-  EXPECT_EQ(parse_dtype("bf16"), DType::bf16);
-  EXPECT_EQ(parse_dtype("f32"), DType::f32);
+  expect_round_trip<DType>(3, parse_dtype);
 }
 
 TEST(Names, OfErrorCodesAndTraceKinds) {

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/element.hpp"
 #include "check/case_data.hpp"
 #include "check/random_case.hpp"
 #include "comet/error.hpp"
@@ -37,11 +38,11 @@ struct Diagonal {
     }
     return values;
   }
-  OracleResult run(std::vector<std::int32_t> ids, std::vector<float> weights,
-                   int tokens = 1) const {
-    return run_oracle(desc, 1, {gate.data(), up.data(), down.data()},
+  OracleResult run(std::vector<std::int32_t> ids, std::vector<float> weights, int tokens = 1,
+                   const OracleOptions& options = {}) const {
+    return run_oracle(desc, {gate.data(), up.data(), down.data()},
                       {x.data(), tokens, 8, 8, DType::f32},
-                      {ids.data(), weights.data(), tokens, IdType::i32});
+                      {ids.data(), weights.data(), tokens, IdType::i32}, options);
   }
 };
 
@@ -90,24 +91,50 @@ TEST(Oracle, WeightPositionMakesNoDifference) {
   EXPECT_EQ(layer.run({0, 1}, {0.25F, 0.5F}).y, after.y);
 }
 
-TEST(Oracle, Bf16ReadsTheSameNumbers) {
-  Diagonal layer;
-  const OracleResult expected = layer.run({0, 1}, {0.25F, 0.5F});
+// The layer with its numbers, which all types have, rounded to T.
+template <typename T>
+OracleResult run_as(Diagonal layer, DType dtype, const OracleOptions& options = {}) {
   const auto convert = [](const std::vector<float>& values) {
-    std::vector<bf16> result;
-    for (const float value : values) result.push_back(to_bf16(value));
+    std::vector<T> result;
+    for (const float value : values) result.push_back(from_float<T>(value));
     return result;
   };
   const auto gate = convert(layer.gate), up = convert(layer.up), down = convert(layer.down),
              x = convert(layer.x);
-  layer.desc.dtype = DType::bf16;
+  layer.desc.dtype = dtype;
   const std::int64_t ids[] = {0, 1};
-  const float weights[] = {0.25F, 0.5F};
-  const OracleResult result =
-      run_oracle(layer.desc, 1, {gate.data(), up.data(), down.data()},
-                 {x.data(), 1, 8, 8, DType::bf16}, {ids, weights, 1, IdType::i64});
-  EXPECT_EQ(result.y, expected.y);
-  EXPECT_GT(result.bound[0], 100 * expected.bound[0]);  // 2^-8 against 2^-24
+  const float weights[] = {0.25F, 2.0F};
+  return run_oracle(layer.desc, {gate.data(), up.data(), down.data()}, {x.data(), 1, 8, 8, dtype},
+                    {ids, weights, 1, IdType::i64}, options);
+}
+
+TEST(Oracle, EveryTypeReadsTheSameNumbers) {
+  const Diagonal layer;
+  const OracleResult expected = layer.run({0, 1}, {0.25F, 2.0F});
+  const OracleResult of_bf16 = run_as<bf16>(layer, DType::bf16);
+  const OracleResult of_f16 = run_as<f16>(layer, DType::f16);
+  EXPECT_EQ(of_bf16.y, expected.y);
+  EXPECT_EQ(of_f16.y, expected.y);
+  EXPECT_GT(of_f16.bound[0], 100 * expected.bound[0]);  // 2^-11 against 2^-24
+  EXPECT_GT(of_bf16.bound[0], 7 * of_f16.bound[0]);     // 2^-8 against 2^-11
+}
+
+// Rounded rows add u times each weighted product, and what rounding below the normal range costs:
+// 2^-25 for each product, twice that where the weight 2 follows.
+TEST(Oracle, RowsThatAreRoundedWidenTheBoundByHand) {
+  const Diagonal layer;
+  const double products = 0.25 * 0.5 * silu(1) * 3 + 2.0 * 4 * silu(2);
+  const auto added = [](const OracleResult& rounds, const OracleResult& keeps) {
+    EXPECT_EQ(rounds.y, keeps.y);
+    return rounds.bound[0] - keeps.bound[0];
+  };
+  const OracleOptions rounds{.rounds_rows = true};
+  EXPECT_NEAR(added(run_as<float>(layer, DType::f32, rounds), run_as<float>(layer, DType::f32)),
+              1.05 * 0x1p-24 * products, 1e-13);
+  EXPECT_NEAR(added(run_as<bf16>(layer, DType::bf16, rounds), run_as<bf16>(layer, DType::bf16)),
+              1.05 * 0x1p-8 * products, 1e-13);
+  EXPECT_NEAR(added(run_as<f16>(layer, DType::f16, rounds), run_as<f16>(layer, DType::f16)),
+              1.05 * (0x1p-11 * products + 3 * 0x1p-25), 1e-13);
 }
 
 // A case of about the size that conformance uses, for the bound.
@@ -131,37 +158,30 @@ struct Sample {
     weights = make_weights(c);
     call = make_call(c)[0];
   }
-  OracleResult run(int threads = 1) const {
-    return run_oracle(c.desc, c.parallel.tp, weights.oracle(), call.x_view(), call.routing_view(),
-                      threads);
+  OracleResult run(bool rounds_rows = false, int threads = 1) const {
+    return run_oracle(c.desc, weights.oracle(), call.x_view(), call.routing_view(),
+                      {.tp = c.parallel.tp, .rounds_rows = rounds_rows, .threads = threads});
   }
 };
 
 TEST(Oracle, ThreadsChangeNothing) {
   const Sample sample(DType::bf16);
-  const OracleResult one = sample.run(1);
-  const OracleResult three = sample.run(3);
+  const OracleResult one = sample.run(false, 1);
+  const OracleResult three = sample.run(false, 3);
   EXPECT_EQ(one.y, three.y);
   EXPECT_EQ(one.bound, three.bound);
 }
 
 float load(const Bytes& bytes, std::int64_t index, DType dtype) {
-  if (dtype == DType::f32) {
-    float value;
-    std::memcpy(&value, bytes.data() + index * 4, 4);
-    return value;
-  }
-  bf16 value;
-  std::memcpy(&value, bytes.data() + index * 2, 2);
-  return to_float(value);
+  return load_element(bytes.data(), index, dtype);
 }
 
 float rounded(float value, DType dtype) {
-  return dtype == DType::f32 ? value : to_float(to_bf16(value));
+  return dispatch(dtype, [&]<typename T>() { return to_float(from_float<T>(value)); });
 }
 
 // What an engine with float32 sums computes for one token; every choice on another rank.
-std::vector<float> run_rounded(const Sample& s, std::int64_t token) {
+std::vector<float> run_rounded(const Sample& s, std::int64_t token, bool rounds_rows) {
   const MoeDesc& d = s.c.desc;
   const std::int64_t slice = d.intermediate / s.c.parallel.tp;
   std::vector<float> y(d.hidden, 0.0F), act(d.intermediate);
@@ -186,6 +206,7 @@ std::vector<float> run_rounded(const Sample& s, std::int64_t token) {
           sum +=
               act[i] * load(s.weights.down, (expert * d.hidden + h) * d.intermediate + i, d.dtype);
         }
+        if (rounds_rows) sum = rounded(sum, d.dtype);
         y[h] += rounded(sum * (before ? 1.0F : weight), d.dtype);
       }
     }
@@ -194,30 +215,70 @@ std::vector<float> run_rounded(const Sample& s, std::int64_t token) {
   return y;
 }
 
+// Largest error of that engine as a share of the bound.
+double worst_share(const Sample& sample, bool rounds_rows = false) {
+  const OracleResult truth = sample.run(rounds_rows);
+  double worst = 0;
+  for (std::int64_t token = 0; token < sample.call.tokens; ++token) {
+    const std::vector<float> y = run_rounded(sample, token, rounds_rows);
+    for (std::int64_t h = 0; h < sample.c.desc.hidden; ++h) {
+      const std::int64_t index = token * sample.c.desc.hidden + h;
+      worst = std::max(worst, std::abs(y[h] - truth.y[index]) / truth.bound[index]);
+    }
+  }
+  return worst;
+}
+
 TEST(OracleBound, HoldsForAnHonestEngineAndIsNotIdle) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     for (const auto position : {WeightPosition::after_down, WeightPosition::before_down}) {
       for (const std::int64_t tp : {1, 3}) {
-        const Sample sample(dtype, position, tp);
-        const OracleResult truth = sample.run();
-        double worst = 0;
-        for (std::int64_t token = 0; token < sample.call.tokens; ++token) {
-          const std::vector<float> y = run_rounded(sample, token);
-          for (std::int64_t h = 0; h < sample.c.desc.hidden; ++h) {
-            const std::int64_t index = token * sample.c.desc.hidden + h;
-            worst = std::max(worst, std::abs(y[h] - truth.y[index]) / truth.bound[index]);
-          }
+        for (const bool rounds_rows : {false, true}) {
+          SCOPED_TRACE(testing::Message()
+                       << to_string(dtype) << " tp " << tp << " rounds rows " << rounds_rows);
+          const double worst = worst_share(Sample(dtype, position, tp), rounds_rows);
+          EXPECT_LE(worst, 1.0);
+          // Rounding errors of float32 sums have random signs and stay far below their bound.
+          EXPECT_GE(worst, dtype == DType::f32 ? 5e-4 : 0.1);
         }
-        EXPECT_LE(worst, 1.0) << to_string(dtype) << " tp " << tp;
-        // Rounding errors of float32 sums have random signs and stay far below their bound.
-        EXPECT_GE(worst, dtype == DType::bf16 ? 0.1 : 5e-4) << to_string(dtype) << " tp " << tp;
+      }
+    }
+  }
+}
+
+// Multiplies every number of `bytes` by a power of two.
+void scale(Bytes& bytes, DType dtype, float factor) {
+  for (std::int64_t i = 0; i < std::ssize(bytes) / static_cast<std::int64_t>(size_of(dtype)); ++i) {
+    store_element(bytes.data(), i, dtype, factor * load_element(bytes.data(), i, dtype));
+  }
+}
+
+// Rounding activations, products and y that are no normal numbers of f16 loses up to 2^-25 of each,
+// far more than u times the number.
+TEST(OracleBound, HoldsBelowTheNormalRangeOfF16) {
+  const struct {
+    float up, down, weight;
+  } scales[] = {{0x1p-20F, 1, 1}, {1, 0x1p-18F, 1}, {0x1p-14F, 1, 0x1p-6F}};
+  for (const auto position : {WeightPosition::after_down, WeightPosition::before_down}) {
+    for (const bool rounds_rows : {false, true}) {
+      for (const auto& [up, down, weight] : scales) {
+        SCOPED_TRACE(testing::Message() << to_string(position) << " up " << up << " down " << down
+                                        << " rounds rows " << rounds_rows);
+        Sample sample(DType::f16, position);
+        scale(sample.weights.up, DType::f16, up);
+        scale(sample.weights.down, DType::f16, down);
+        for (float& of_choice : sample.call.weights) of_choice *= weight;
+        const double worst = worst_share(sample, rounds_rows);
+        EXPECT_LE(worst, 1.0);
+        EXPECT_GE(worst, 0.1);
       }
     }
   }
 }
 
 TEST(OracleBound, IsNarrowBesideTheOutput) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  constexpr double kAllowed[] = {1e-3, 0.06, 0.0075};
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     const Sample sample(dtype);
     const OracleResult truth = sample.run();
     double squares = 0, bound_squares = 0;
@@ -225,8 +286,8 @@ TEST(OracleBound, IsNarrowBesideTheOutput) {
       squares += truth.y[i] * truth.y[i];
       bound_squares += truth.bound[i] * truth.bound[i];
     }
-    // Of float32, narrow enough to see products taken in bfloat16 (2^-8).
-    EXPECT_LE(std::sqrt(bound_squares / squares), dtype == DType::bf16 ? 0.06 : 1e-3);
+    // Of float32, narrow enough to see products taken in bfloat16 (2^-8) or half (2^-11).
+    EXPECT_LE(std::sqrt(bound_squares / squares), kAllowed[static_cast<std::size_t>(dtype)]);
   }
 }
 
@@ -258,7 +319,8 @@ class OracleBoundDetects : public testing::TestWithParam<DType> {
     }
   }
 };
-INSTANTIATE_TEST_SUITE_P(DTypes, OracleBoundDetects, testing::Values(DType::f32, DType::bf16),
+INSTANTIATE_TEST_SUITE_P(DTypes, OracleBoundDetects,
+                         testing::Values(DType::f32, DType::bf16, DType::f16),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
 TEST_P(OracleBoundDetects, ADroppedChoice) {
@@ -289,12 +351,7 @@ TEST_P(OracleBoundDetects, OneElementOfX) {
   // One of 72 terms of each dot product of the first GEMM.
   expect_seen(
       [](Sample& s, std::int64_t token) {
-        const std::size_t size = size_of(s.c.desc.dtype);
-        const std::int64_t index = token * s.call.row_stride + 11;
-        const float two = 2.0F;
-        const bf16 two_bf16 = to_bf16(two);
-        std::memcpy(s.call.x.data() + index * size,
-                    size == 4 ? static_cast<const void*>(&two) : &two_bf16, size);
+        store_element(s.call.x.data(), token * s.call.row_stride + 11, s.c.desc.dtype, 2.0F);
       },
       0.3);
 }

@@ -18,8 +18,7 @@ class Verdict : public testing::Test {
     ranks_ = make_call(c_);
     weights_ = make_weights(c_);
     for (const RankCall& call : ranks_) {
-      truth_.push_back(
-          run_oracle(c_.desc, 1, weights_.oracle(), call.x_view(), call.routing_view()));
+      truth_.push_back(run_oracle(c_.desc, weights_.oracle(), call.x_view(), call.routing_view()));
       RunOutput& output = outputs_.emplace_back();
       output.y.assign(call.tokens * call.row_stride * 4, kCanary);
       for (std::int64_t t = 0; t < call.tokens; ++t) {

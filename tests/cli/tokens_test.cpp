@@ -35,15 +35,18 @@ TEST(TokenShare, CoversAllTokensInOrderAndEvenly) {
   }
 }
 
-TEST(Tokens, RandomOnesAreInRangeAndRoundedForBfloat16) {
+TEST(Tokens, RandomOnesAreInRangeAndRounded) {
   const Tokens wide = load_tokens("random:5", 8, DType::f32, 3);
-  const Tokens narrow = load_tokens("random:5", 8, DType::bf16, 3);
+  const Tokens of_bf16 = load_tokens("random:5", 8, DType::bf16, 3);
+  const Tokens of_f16 = load_tokens("random:5", 8, DType::f16, 3);
   ASSERT_EQ(wide.rows, 5);
-  ASSERT_EQ(narrow.data.size(), 5U * 8 * 2);
+  ASSERT_EQ(of_bf16.data.size(), 5U * 8 * 2);
+  ASSERT_EQ(of_f16.data.size(), 5U * 8 * 2);
   for (std::int64_t i = 0; i < 40; ++i) {
     EXPECT_GE(wide.at(i), -1.0F);
     EXPECT_LT(wide.at(i), 1.0F);
-    EXPECT_EQ(narrow.at(i), to_float(to_bf16(wide.at(i))));
+    EXPECT_EQ(of_bf16.at(i), to_float(to_bf16(wide.at(i))));
+    EXPECT_EQ(of_f16.at(i), to_float(to_f16(wide.at(i))));
   }
   EXPECT_NE(wide.at(0), wide.at(1));
 }

@@ -213,7 +213,7 @@ TEST_P(Conformance, AWrongWeightIsSeenByBitsAndByTheOracle) {
   const Outputs outputs = execute({c, weights, calls, {right, off}, GetParam().runner});
   std::vector<OracleResult> truth;
   for (const RankCall& call : calls[0]) {
-    truth.push_back(run_oracle(c.desc, 1, weights.oracle(), call.x_view(), call.routing_view()));
+    truth.push_back(run_oracle(c.desc, weights.oracle(), call.x_view(), call.routing_view()));
   }
   double worst = 0;
   EXPECT_EQ(judge_truth(right, calls[0], outputs[0], truth, worst), "");

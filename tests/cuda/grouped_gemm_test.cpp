@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The grouped GEMM against a double-precision product of the same bfloat16 values.
+// The grouped GEMM against a double-precision product of the same values.
 #include "backend/cuda/kernels/grouped_gemm.hpp"
 
+#include <cuda_fp16.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -17,7 +19,8 @@
 namespace comet::cuda {
 namespace {
 
-constexpr std::uint16_t kUntouched = 0x7fa5;  // a NaN that no product gives
+constexpr std::uint16_t kUntouched = 0x7fa5;  // a NaN of both types that no product gives
+constexpr double kToInfinity = 65520;         // from here on float16 rounds to infinity
 
 struct Case {
   std::vector<std::int32_t> rows;  // of each expert
@@ -30,24 +33,37 @@ struct Case {
   GateLayout layout = GateLayout::gate_up;
   bool listed = false;
   int blocks = 0;  // 0: one per multiprocessor
+  DType dtype = DType::bf16;
+  std::int32_t block_m = 128;
+  std::int32_t skip_front = 0;  // tiles before and after the range that is computed
+  std::int32_t skip_back = 0;
+  float scale = 1;  // of rows and of weights
 };
 
 std::string describe(const Case& c) {
   return fmt::format(
       "rows {} k {} n {} gated {} activated {} weighted {} activation {} layout {} "
-      "listed {} blocks {}",
+      "listed {} blocks {} dtype {} block_m {} skip {} {} scale {}",
       fmt::join(c.rows, ","), c.k, c.n, c.gated, c.activated, c.weighted, to_string(c.activation),
-      to_string(c.layout), c.listed, c.blocks);
+      to_string(c.layout), c.listed, c.blocks, to_string(c.dtype), c.block_m, c.skip_front,
+      c.skip_back, c.scale);
 }
 
-std::vector<std::uint16_t> random_bf16(std::int64_t count, float scale, std::mt19937& random) {
+std::uint16_t bits_of(DType dtype, float value) {
+  return dtype == DType::f16 ? __half_as_ushort(__float2half(value)) : to_bf16(value).bits;
+}
+
+double value_of(DType dtype, std::uint16_t bits) {
+  return dtype == DType::f16 ? __half2float(__ushort_as_half(bits)) : to_float(bf16{bits});
+}
+
+std::vector<std::uint16_t> random_elements(DType dtype, std::int64_t count, float scale,
+                                           std::mt19937& random) {
   std::normal_distribution<float> normal(0, scale);
   std::vector<std::uint16_t> values(static_cast<std::size_t>(count));
-  for (auto& value : values) value = to_bf16(normal(random)).bits;
+  for (auto& value : values) value = bits_of(dtype, normal(random));
   return values;
 }
-
-double value_of(std::uint16_t bits) { return to_float(bf16{bits}); }
 
 double activate(Activation activation, double x) {
   switch (activation) {
@@ -67,23 +83,23 @@ class Fixture {
     std::mt19937 random(seed);
     const auto experts = static_cast<std::int64_t>(c.rows.size());
     for (std::int32_t e = 0; e < experts; ++e) {
-      for (std::int32_t row = 0; row < c.rows[e]; row += kGemmBlockM) {
-        tiles_.push_back({0, e, std::min(kGemmBlockM, c.rows[e] - row), 0, 0});
+      for (std::int32_t row = 0; row < c.rows[e]; row += c.block_m) {
+        tiles_.push_back({0, e, std::min(c.block_m, c.rows[e] - row), 0, 0});
       }
     }
-    slots_ = static_cast<std::int64_t>(tiles_.size()) * kGemmBlockM;
-    a_ = random_bf16(slots_ * c.k, 1.0F, random);
+    const auto num_tiles = static_cast<std::int32_t>(tiles_.size());
+    first_tile_ = std::min(c.skip_front, num_tiles);
+    end_tile_ = std::max(first_tile_, num_tiles - c.skip_back);
+    slots_ = std::int64_t{num_tiles} * c.block_m;
     const std::int64_t rows_of_weights = c.gated ? 2 * c.n : c.n;
-    w_ = random_bf16(experts * rows_of_weights * c.k, 1 / std::sqrt(static_cast<float>(c.k)),
-                     random);
-    std::uniform_real_distribution<float> weight(0.1F, 1.0F);
-    row_weights_.resize(static_cast<std::size_t>(slots_));
-    for (float& value : row_weights_) value = weight(random);
+    w_ = random_elements(c.dtype, experts * rows_of_weights * c.k,
+                         c.scale / std::sqrt(static_cast<float>(c.k)), random);
+    fill_rows(random);
     device_a_ = to_device(a_);
     device_w_ = to_device(w_);
     device_weights_ = to_device(row_weights_);
     device_tiles_ = to_device(tiles_);
-    device_count_ = to_device(std::vector{static_cast<std::int32_t>(tiles_.size())});
+    device_range_ = to_device(std::vector{-1, first_tile_, end_tile_});  // not aligned to 8 bytes
     c_ = to_device(std::vector<std::uint16_t>(static_cast<std::size_t>(slots_ * c.n), kUntouched));
     for (std::int64_t e = 0; e < experts; ++e) {
       lists_.push_back(device_w_.data() + e * rows_of_weights * c.k);
@@ -94,13 +110,15 @@ class Fixture {
   void run() {
     const GroupedGemm gemm({.num_experts = static_cast<std::int64_t>(case_.rows.size()),
                             .row_slots = slots_,
+                            .block_m = case_.block_m,
                             .k = case_.k,
                             .n = case_.n,
+                            .dtype = case_.dtype,
                             .gated = case_.gated,
                             .activated = case_.activated,
                             .activation = case_.activation},
                            device_a_.data(), device_.gate, device_.up, c_.data());
-    gemm.launch(device_tiles_.data(), device_count_.data(),
+    gemm.launch(device_tiles_.data(), device_range_.data() + 1,
                 case_.weighted ? device_weights_.data() : nullptr,
                 case_.blocks > 0 ? case_.blocks : num_multiprocessors(), nullptr);
     check_cuda(cudaDeviceSynchronize(), "running the product");
@@ -108,22 +126,36 @@ class Fixture {
 
   std::vector<std::uint16_t> result() const { return to_host(c_); }
 
+  // The rows in use, expert by expert: what does not depend on the height of tiles.
+  std::vector<std::uint16_t> packed_result() const {
+    const std::vector<std::uint16_t> c = result();
+    std::vector<std::uint16_t> packed;
+    for (std::size_t t = 0; t < tiles_.size(); ++t) {
+      const auto begin = c.begin() + static_cast<std::int64_t>(t) * case_.block_m * case_.n;
+      packed.insert(packed.end(), begin, begin + tiles_[t].rows * case_.n);
+    }
+    return packed;
+  }
+
   // Compares rows by `stride`, so that large cases stay fast.
   void expect_right(std::int64_t stride) const {
     const std::vector<std::uint16_t> c = result();
     std::int64_t element = 0;
     for (std::size_t t = 0; t < tiles_.size(); ++t) {
-      for (std::int64_t r = 0; r < kGemmBlockM; ++r) {
-        const std::int64_t slot = static_cast<std::int64_t>(t) * kGemmBlockM + r;
+      const auto tile = static_cast<std::int32_t>(t);
+      const bool in_range = tile >= first_tile_ && tile < end_tile_;
+      for (std::int64_t r = 0; r < case_.block_m; ++r) {
+        const std::int64_t slot = std::int64_t{tile} * case_.block_m + r;
         for (std::int64_t n = 0; n < case_.n; ++n) {
           const std::uint16_t got = c[static_cast<std::size_t>(slot * case_.n + n)];
-          if (r >= tiles_[t].rows) {
-            ASSERT_EQ(got, kUntouched) << "row slot " << slot << " is not in use";
+          if (!in_range || r >= tiles_[t].rows) {
+            ASSERT_EQ(got, kUntouched) << "row slot " << slot << " is not asked for";
           } else if (element++ % stride == 0) {
             const auto [expected, tolerance] = expect(slot, tiles_[t].expert, n);
-            ASSERT_LE(std::abs(value_of(got) - expected), tolerance)
+            const double value = value_of(case_.dtype, got);
+            ASSERT_TRUE(is_close(value, expected, tolerance))
                 << "row " << r << " of tile " << t << ", expert " << tiles_[t].expert << ", column "
-                << n << ": " << value_of(got) << ", expected " << expected;
+                << n << ": " << value << ", expected " << expected << " up to " << tolerance;
           }
         }
       }
@@ -135,6 +167,29 @@ class Fixture {
     double value;
     double error;
   };
+
+  // Rows not in use hold NaN, which must reach no other row.
+  void fill_rows(std::mt19937& random) {
+    a_.assign(static_cast<std::size_t>(slots_ * case_.k), kUntouched);
+    row_weights_.assign(static_cast<std::size_t>(slots_), std::nanf(""));
+    std::uniform_real_distribution<float> weight(0.1F, 1.0F);
+    for (std::size_t t = 0; t < tiles_.size(); ++t) {
+      for (std::int32_t r = 0; r < tiles_[t].rows; ++r) {
+        const std::int64_t slot = static_cast<std::int64_t>(t) * case_.block_m + r;
+        const auto row = random_elements(case_.dtype, case_.k, case_.scale, random);
+        std::copy(row.begin(), row.end(), a_.begin() + slot * case_.k);
+        row_weights_[static_cast<std::size_t>(slot)] = weight(random);
+      }
+    }
+  }
+
+  bool is_close(double got, double expected, double tolerance) const {
+    if (std::isinf(got) && case_.dtype == DType::f16) {
+      return std::abs(expected) + tolerance >= kToInfinity &&
+             std::signbit(got) == std::signbit(expected);
+    }
+    return std::abs(got - expected) <= tolerance;
+  }
 
   // Row of the fused w13 that holds row n of gate or up.
   std::int64_t weight_row(std::int64_t n, bool is_gate) const {
@@ -150,7 +205,8 @@ class Fixture {
     double sum = 0;
     double magnitude = 0;
     for (std::int64_t k = 0; k < case_.k; ++k) {
-      const double product = value_of(a_[slot * case_.k + k]) * value_of(w_[w + k]);
+      const double product =
+          value_of(case_.dtype, a_[slot * case_.k + k]) * value_of(case_.dtype, w_[w + k]);
       sum += product;
       magnitude += std::abs(product);
     }
@@ -175,7 +231,10 @@ class Fixture {
       value = activate(case_.activation, up.value);
       error = 1.2 * up.error + kFastExp * std::abs(value);
     }
-    return {value * weight, (error + std::abs(value) * 0x1p-8) * weight + 1e-30};
+    const bool is_half = case_.dtype == DType::f16;
+    const double rounding = is_half ? 0x1p-11 : 0x1p-8;
+    const double least = is_half ? 0x1p-25 : 1e-30;  // half of the least number of float16
+    return {value * weight, (error + std::abs(value) * rounding) * weight + least};
   }
 
   MoeWeights bind(const void* fused, const std::vector<const void*>& lists) const {
@@ -186,13 +245,15 @@ class Fixture {
 
   Case case_;
   std::vector<Tile> tiles_;
+  std::int32_t first_tile_ = 0;
+  std::int32_t end_tile_ = 0;
   std::int64_t slots_ = 0;
   std::vector<std::uint16_t> a_, w_;
   std::vector<float> row_weights_;
   DeviceBuffer<std::uint16_t> device_a_, device_w_, c_;
   DeviceBuffer<float> device_weights_;
   DeviceBuffer<Tile> device_tiles_;
-  DeviceBuffer<std::int32_t> device_count_;
+  DeviceBuffer<std::int32_t> device_range_;
   std::vector<const void*> lists_;
   MoeWeights device_;
 };
@@ -221,6 +282,10 @@ TEST(GroupedGemm, RefusesSizesThatNoLoadCanServe) {
   };
   EXPECT_THROW(make({.num_experts = 1, .row_slots = 128, .k = 12, .n = 64}), Error);
   EXPECT_THROW(make({.num_experts = 1, .row_slots = 100, .k = 64, .n = 64}), Error);
+  EXPECT_THROW(make({.num_experts = 1, .row_slots = 64, .k = 64, .n = 64}), Error);
+  EXPECT_THROW(make({.num_experts = 1, .row_slots = 64, .block_m = 32, .k = 64, .n = 64}), Error);
+  EXPECT_THROW(make({.num_experts = 1, .row_slots = 128, .k = 64, .n = 64, .dtype = DType::f32}),
+               Error);
   EXPECT_THROW(make({.num_experts = 0, .row_slots = 128, .k = 64, .n = 64}), Error);
 }
 
@@ -231,12 +296,19 @@ TEST(GroupedGemm, SmallRandomCases) {
     const std::int64_t all[] = {options...};
     return all[random() % sizeof...(options)];
   };
-  for (std::uint32_t i = 0; i < 60; ++i) {
-    Case c{.rows = {}, .k = pick(8, 64, 72, 200, 320), .n = pick(8, 120, 128, 136, 256, 264, 520)};
+  for (std::uint32_t i = 0; i < 64; ++i) {
+    Case c{.rows = {},
+           .k = pick(8, 64, 72, 200, 320),
+           .n = pick(8, 64, 72, 120, 128, 136, 192, 200, 256, 264, 520)};
     for (std::int64_t e = pick(1, 2, 5, 8); e > 0; --e) {
       c.rows.push_back(static_cast<std::int32_t>(pick(0, 0, 1, 63, 64, 65, 127, 128, 129, 300)));
     }
-    c.gated = random() % 2 == 0;
+    // Each instance of the kernel gets as many cases.
+    c.gated = i % 2 == 0;
+    c.dtype = i / 2 % 2 == 0 ? DType::bf16 : DType::f16;
+    c.block_m = i / 4 % 2 == 0 ? 128 : 64;
+    c.skip_front = static_cast<std::int32_t>(pick(0, 0, 1, 2));
+    c.skip_back = static_cast<std::int32_t>(pick(0, 0, 1, 2));
     c.activated = random() % 2 == 0;
     c.weighted = random() % 2 == 0;
     c.listed = random() % 3 == 0;
@@ -253,12 +325,99 @@ TEST(GroupedGemm, SmallRandomCases) {
 TEST(GroupedGemm, LargeCasesSampled) {
   COMET_NEEDS_GPU();
   for (const bool gated : {false, true}) {
-    Case c{.rows = {700, 0, 2048, 1, 511, 64, 1300, 5}, .k = 2048, .n = 1408, .gated = gated};
-    SCOPED_TRACE(describe(c));
-    Fixture fixture(c, 3);
-    fixture.run();
-    ASSERT_NO_FATAL_FAILURE(fixture.expect_right(997));
+    for (const bool tall : {true, false}) {
+      const Case c{.rows = {700, 0, 2048, 1, 511, 64, 1300, 5},
+                   .k = 2048,
+                   .n = 1408,
+                   .gated = gated,
+                   .dtype = tall ? DType::bf16 : DType::f16,
+                   .block_m = tall ? 128 : 64,
+                   .skip_front = 5,
+                   .skip_back = 3};
+      SCOPED_TRACE(describe(c));
+      Fixture fixture(c, 3);
+      fixture.run();
+      ASSERT_NO_FATAL_FAILURE(fixture.expect_right(997));
+    }
   }
+}
+
+// What a layer does whose plan has groups: each launch computes one of them.
+TEST(GroupedGemm, SmallRangesTogetherAreTheWhole) {
+  COMET_NEEDS_GPU();
+  for (const std::int32_t block_m : {64, 128}) {
+    Case c{.rows = {129, 0, 300, 64}, .k = 136, .n = 264, .gated = true, .block_m = block_m};
+    Fixture whole(c, 5);
+    whole.run();
+    const std::vector<std::uint16_t> expected = whole.result();
+    const auto row_slots = static_cast<std::int64_t>(expected.size()) / c.n;
+    const auto tiles = static_cast<std::int32_t>(row_slots / block_m);
+    std::vector<std::uint16_t> joined(expected.size(), kUntouched);
+    for (const auto& [first, end] : {std::pair{0, 1}, {1, 1}, {1, tiles - 2}, {tiles - 2, tiles}}) {
+      c.skip_front = first;
+      c.skip_back = tiles - end;
+      Fixture part(c, 5);
+      part.run();
+      const std::vector<std::uint16_t> result = part.result();
+      const auto begin = static_cast<std::int64_t>(first) * block_m * c.n;
+      const auto stop = static_cast<std::int64_t>(end) * block_m * c.n;
+      std::copy(result.begin() + begin, result.begin() + stop, joined.begin() + begin);
+      EXPECT_EQ(std::count(result.begin(), result.begin() + begin, kUntouched), begin);
+      EXPECT_EQ(std::count(result.begin() + stop, result.end(), kUntouched),
+                static_cast<std::int64_t>(result.size()) - stop);
+    }
+    EXPECT_EQ(joined, expected) << "tiles of " << block_m;
+  }
+}
+
+TEST(GroupedGemm, SmallTilesOfBothHeightsGiveTheSameBits) {
+  COMET_NEEDS_GPU();
+  for (const bool gated : {false, true}) {
+    for (const DType dtype : {DType::bf16, DType::f16}) {
+      Case c{.rows = {300, 17, 0, 64, 128}, .k = 328, .n = 456, .gated = gated, .activated = true};
+      c.dtype = dtype;
+      c.weighted = true;
+      std::vector<std::uint16_t> first;
+      for (const std::int32_t block_m : {128, 64}) {
+        c.block_m = block_m;
+        Fixture fixture(c, 13);
+        fixture.run();
+        if (first.empty()) first = fixture.packed_result();
+        EXPECT_EQ(first, fixture.packed_result()) << describe(c);
+      }
+    }
+  }
+}
+
+TEST(GroupedGemm, SmallFloat16CasesOverflowToInfinity) {
+  COMET_NEEDS_GPU();
+  for (const bool gated : {false, true}) {
+    const Case c{.rows = {100, 30},
+                 .k = 64,
+                 .n = 136,
+                 .gated = gated,
+                 .dtype = DType::f16,
+                 .scale = 170};  // sums of a plain product reach 65520 at 2.3 standard deviations
+    SCOPED_TRACE(describe(c));
+    Fixture fixture(c, 17);
+    fixture.run();
+    ASSERT_NO_FATAL_FAILURE(fixture.expect_right(1));
+    const std::vector<std::uint16_t> result = fixture.result();
+    EXPECT_GT(std::count(result.begin(), result.end(), 0x7c00), 0) << "no infinity";
+    EXPECT_GT(std::count(result.begin(), result.end(), 0xfc00), 0) << "no negative infinity";
+  }
+}
+
+TEST(GroupedGemmTiles, ChosenHeightIsOneOfTheTwoAndGrowsWithTheRows) {
+  std::int32_t last = 64;
+  for (std::int64_t rows = 0; rows < 1000; ++rows) {
+    const std::int32_t block_m = choose_gemm_block_m(rows);
+    EXPECT_TRUE(block_m == 64 || block_m == 128) << block_m << " at " << rows;
+    EXPECT_GE(block_m, last) << "at " << rows;
+    last = block_m;
+  }
+  EXPECT_EQ(choose_gemm_block_m(1), 64);
+  EXPECT_EQ(choose_gemm_block_m(4096), 128);
 }
 
 TEST(GroupedGemm, RerunsAreBitwiseEqualOnAnyNumberOfBlocks) {

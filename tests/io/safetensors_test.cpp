@@ -84,6 +84,7 @@ TEST(Safetensors, KnowsEveryType) {
   expect_error(ErrorCode::format, "dtype 'F33': one of", [] { parse_stored_type("F33"); });
   EXPECT_EQ(stored_type(DType::f32), StoredType::f32);
   EXPECT_EQ(stored_type(DType::bf16), StoredType::bf16);
+  EXPECT_EQ(stored_type(DType::f16), StoredType::f16);
 }
 
 TEST(Safetensors, ConvertsFloats) {
@@ -128,6 +129,29 @@ TEST(Safetensors, ConvertsAllHalves) {
     ASSERT_EQ(static_cast<double>(actual), expected) << i;
     ASSERT_EQ(std::signbit(actual), sign < 0) << i;
   }
+}
+
+TEST(Safetensors, ConvertsToHalves) {
+  std::vector<std::uint16_t> bits(65536);
+  for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<std::uint16_t>(i);
+  std::vector<std::uint16_t> out(bits.size());
+  const std::string halves = one_tensor("F16", bits);
+  convert_elements(parse(halves).tensor("t"), 0, 65536, DType::f16, out.data());
+  EXPECT_EQ(out, bits) << "the same bits, of NaNs too";
+
+  const std::vector<float> values = {1.0F / 3.0F, -0.0F, 0x1.8p-24F, 65519.0F, 65520.0F, -1e-9F};
+  const std::vector<std::uint16_t> expected = {0x3555, 0x8000, 2, 0x7bff, 0x7c00, 0x8000};
+  const std::string f32 = one_tensor("F32", values);
+  const std::string f64 = one_tensor("F64", std::vector<double>(values.begin(), values.end()));
+  for (const std::string* file : {&f32, &f64}) {
+    out.assign(values.size(), 0);
+    convert_elements(parse(*file).tensor("t"), 0, 6, DType::f16, out.data());
+    EXPECT_EQ(out, expected);
+  }
+  const std::string bf16s = one_tensor("BF16", std::vector<std::uint16_t>{0x3fc0, 0x7f00});
+  out.assign(2, 0);
+  convert_elements(parse(bf16s).tensor("t"), 0, 2, DType::f16, out.data());
+  EXPECT_EQ(out, (std::vector<std::uint16_t>{0x3e00, 0x7c00}));
 }
 
 TEST(Safetensors, ConvertsRanges) {

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "base/element.hpp"
 #include "comet/error.hpp"
 #include "measure/small_bench.hpp"
 
@@ -53,6 +54,22 @@ TEST(BenchData, SameSeedSameNumbersOtherSeedOthers) {
   EXPECT_NE(std::memcmp(a.x_of(1).data, c.x_of(1).data, bytes), 0);
   EXPECT_NE(std::memcmp(a.x_of(1).data, a.x_of(0).data, bytes), 0);
   EXPECT_EQ(a.routing_of(0).id(7), b.routing_of(0).id(7));
+}
+
+TEST(BenchData, NarrowTypesHaveTheSameNumbersRounded) {
+  BenchCase bench = small_bench();
+  const BenchData wide(bench);
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    bench.desc.dtype = dtype;
+    const BenchData narrow(bench);
+    dispatch(dtype, [&]<typename T>() {
+      const auto* exact = static_cast<const float*>(wide.whole_weights().up);
+      const auto* rounded = static_cast<const T*>(narrow.whole_weights().up);
+      for (std::int64_t i = 0; i < 48 * 32; ++i) {
+        ASSERT_EQ(to_float(rounded[i]), to_float(from_float<T>(exact[i]))) << to_string(dtype);
+      }
+    });
+  }
 }
 
 TEST(BenchData, PaddedRowsGrowWithTilesAndGroups) {

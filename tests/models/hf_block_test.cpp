@@ -122,7 +122,7 @@ TEST(HfBlock, FormsOfOneModelAgreeBitwise) {
                                     {"qwen2_moe", "qwen2_moe_fused"},
                                     {"phimoe", "phimoe_fused"}}) {
     SCOPED_TRACE(other);
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       const MoeBlock a = load_moe_block(root / name, 1, dtype);
       const MoeBlock b = load_moe_block(root / other, 1, dtype);
       EXPECT_EQ(a.router_weight, b.router_weight);

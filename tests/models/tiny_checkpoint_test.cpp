@@ -137,20 +137,24 @@ TEST(TinyCheckpoint, ViewsSurviveAMove) {
   EXPECT_EQ(expert_2, moved.down.data() + 2 * kHidden * kInter * 4);
 }
 
-TEST(TinyCheckpoint, RoundsToBf16Once) {
+template <typename T>
+void expect_rounded_once(DType dtype) {
   const TempDir dir;
   tiny_qwen().write(dir);
   const MoeBlock full = load_moe_block(dir.path(), 1, DType::f32);
-  const MoeBlock half = load_moe_block(dir.path(), 1, DType::bf16);
-  EXPECT_EQ(half.desc.dtype, DType::bf16);
-  EXPECT_EQ(half.gate_up.size() * 2, full.gate_up.size());
+  const MoeBlock narrow = load_moe_block(dir.path(), 1, dtype);
+  EXPECT_EQ(narrow.desc.dtype, dtype);
+  EXPECT_EQ(narrow.gate_up.size() * 2, full.gate_up.size());
   const auto* exact = reinterpret_cast<const float*>(full.gate_up.data());
-  const auto* rounded = reinterpret_cast<const bf16*>(half.gate_up.data());
+  const auto* rounded = reinterpret_cast<const T*>(narrow.gate_up.data());
   for (std::int64_t i = 0; i < kExperts * 2 * kInter * kHidden; ++i) {
-    ASSERT_EQ(rounded[i].bits, to_bf16(exact[i]).bits);
+    ASSERT_EQ(rounded[i].bits, from_float<T>(exact[i]).bits);
   }
-  EXPECT_EQ(half.router_weight, full.router_weight) << "the router stays float32";
+  EXPECT_EQ(narrow.router_weight, full.router_weight) << "the router stays float32";
 }
+
+TEST(TinyCheckpoint, RoundsToBf16Once) { expect_rounded_once<bf16>(DType::bf16); }
+TEST(TinyCheckpoint, RoundsToF16Once) { expect_rounded_once<f16>(DType::f16); }
 
 TEST(TinyCheckpoint, SharedExpertAndLogitsFollowTheirFormulas) {
   const TempDir dir;

@@ -18,7 +18,7 @@ declare -A sanitize_filter=(
 )
 sanitizer_tools=(memcheck racecheck synccheck initcheck)
 declare -A bench_arguments=(
-  [gemm_rates.py]='--library bench/libcomet_gemm.so --check'
+  [gemm_rates.py]='--library bench/libcomet_gemm.so --partitions --check'
 )
 # The wanted parts share the time in these proportions.
 declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)

@@ -15,8 +15,13 @@ namespace comet {
 
 /// What the ranks share; lives until the last handle is gone, so a handle may go at any time.
 struct LocalState {
-  explicit LocalState(int size);
+  /// `options` are complete: checked, and with a timeout.
+  LocalState(int size, const LocalWorldOptions& options);
 
+  /// Sets the rate of the emulated link, or none, and forgets what was booked.
+  void set_pace(const LinkSpec& spec);
+
+  std::unique_ptr<DeviceRanks> devices;      // null on cpu
   std::unique_ptr<Doorbell[]> doorbells;     // [size]
   std::vector<Doorbell*> doorbell_pointers;  // [size]
   PacedLink link;
@@ -38,6 +43,8 @@ class LocalWorld final : public World {
   SymmetricBuffer allocate(std::size_t bytes) override;
   void barrier() override;
   void all_gather(const void* in, void* out, std::size_t bytes) override;
+  Backend backend() const noexcept override { return backend_; }
+  void* stream() const noexcept override;
   LinkSpec link() const override { return link_; }
   void set_link(const LinkSpec& link) override;
   void recover() override;
@@ -45,7 +52,10 @@ class LocalWorld final : public World {
   WorldView& view() noexcept override { return view_; }
 
  private:
+  std::byte* map(std::size_t bytes);
+
   std::shared_ptr<LocalState> state_;
+  Backend backend_;
   LinkSpec link_;
   std::chrono::milliseconds timeout_;
   WorldView view_;

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "comet/dtype.hpp"
+
 namespace comet::cuda {
 
 /// A matrix of 16-bit elements [rows, cols] in device memory, contiguous along cols.
@@ -17,8 +19,9 @@ struct MatrixSpan {
   std::int64_t row_stride = 0;  ///< Elements; a multiple of 8.
 };
 
-/// Map that loads boxes [box_rows, 64] of bfloat16, swizzled by 128 bytes as wgmma reads them.
-/// Throws Error(unsupported) where there is no driver, Error(invalid_argument) if it refuses.
-CUtensorMap make_operand_map(const MatrixSpan& matrix, int box_rows);
+/// Map that loads boxes [box_rows, 64] of `dtype` (bf16 or f16), swizzled by 128 bytes as wgmma
+/// reads them. Throws Error(unsupported) where there is no driver, Error(invalid_argument) if it
+/// refuses.
+CUtensorMap make_operand_map(const MatrixSpan& matrix, DType dtype, int box_rows);
 
 }  // namespace comet::cuda

@@ -24,45 +24,61 @@ void check_device() {
         device, major, minor);
 }
 
-void check_sizes(const GroupedGemmDesc& desc) {
-  check(desc.num_experts >= 1 && desc.row_slots >= 0 && desc.row_slots % kGemmBlockM == 0 &&
+void check_desc(const GroupedGemmDesc& desc) {
+  check(desc.dtype == DType::bf16 || desc.dtype == DType::f16, ErrorCode::invalid_argument,
+        "[gemm] elements of {}: allowed are bf16 and f16", to_string(desc.dtype));
+  check(desc.block_m == 64 || desc.block_m == 128, ErrorCode::invalid_argument,
+        "[gemm] tiles of {} rows: allowed are 64 and 128", desc.block_m);
+  check(desc.num_experts >= 1 && desc.row_slots >= 0 && desc.row_slots % desc.block_m == 0 &&
             desc.row_slots <= INT32_MAX,
         ErrorCode::invalid_argument,
         "[gemm] {} experts and {} row slots: at least 1, and a multiple of {} below 2^31",
-        desc.num_experts, desc.row_slots, kGemmBlockM);
+        desc.num_experts, desc.row_slots, desc.block_m);
   check(desc.k >= 8 && desc.n >= 8 && desc.k % 8 == 0 && desc.n % 8 == 0 && desc.k <= INT32_MAX &&
             desc.n <= INT32_MAX,
         ErrorCode::invalid_argument,
         "[gemm] inner size {} and columns {}: multiples of 8 from 8 on", desc.k, desc.n);
 }
 
+auto* choose_launcher(const GroupedGemmDesc& desc) {
+  if (desc.block_m == 64) {
+    return desc.gated ? launch_sm90_grouped_gemm_gated_m64 : launch_sm90_grouped_gemm_plain_m64;
+  }
+  return desc.gated ? launch_sm90_grouped_gemm_gated_m128 : launch_sm90_grouped_gemm_plain_m128;
+}
+
 }  // namespace
 
 GroupedGemm::GroupedGemm(const GroupedGemmDesc& desc, const void* a, const ExpertMatrices& gate,
                          const ExpertMatrices& up, void* c)
-    : gated_(desc.gated) {
-  check_sizes(desc);
+    : dtype_(desc.dtype), launcher_(choose_launcher(desc)) {
+  check_desc(desc);
   check_device();
   params_.a_map = make_operand_map({.data = a,
                                     .rows = std::max<std::int64_t>(desc.row_slots, 1),
                                     .cols = desc.k,
                                     .row_stride = desc.k},
-                                   kGemmBlockM);
+                                   dtype_, desc.block_m);
   params_.c = c;
   params_.k = static_cast<std::int32_t>(desc.k);
   params_.n = static_cast<std::int32_t>(desc.n);
   params_.activated = desc.activated;
   params_.activation = desc.activation;
+  // A gated tile of weights is loaded in boxes of gate and of up, half as high where two warpgroups
+  // split the columns.
+  const int box_rows = !desc.gated          ? kGemmBlockN
+                       : desc.block_m == 64 ? kGemmBlockN / 4
+                                            : kGemmBlockN / 2;
   const auto map_of = [&](const ExpertMatrices& matrices, std::int64_t expert) {
-    return make_operand_map({.data = matrices.expert(expert, DType::bf16),
+    return make_operand_map({.data = matrices.expert(expert, dtype_),
                              .rows = desc.n,
                              .cols = desc.k,
                              .row_stride = matrices.row_stride},
-                            gated_ ? kGemmBlockN / 2 : kGemmBlockN);
+                            dtype_, box_rows);
   };
   std::vector<CUtensorMap> maps;
   for (std::int64_t e = 0; e < desc.num_experts; ++e) {
-    if (gated_) maps.push_back(map_of(gate, e));
+    if (desc.gated) maps.push_back(map_of(gate, e));
     maps.push_back(map_of(up, e));
   }
   weight_maps_ = DeviceBuffer<CUtensorMap>(static_cast<std::int64_t>(maps.size()));
@@ -70,17 +86,13 @@ GroupedGemm::GroupedGemm(const GroupedGemmDesc& desc, const void* a, const Exper
   params_.weight_maps = weight_maps_.data();
 }
 
-void GroupedGemm::launch(const Tile* tiles, const std::int32_t* num_tiles, const float* row_weights,
-                         int num_blocks, cudaStream_t stream) const {
+void GroupedGemm::launch(const Tile* tiles, const std::int32_t* tile_range,
+                         const float* row_weights, int num_blocks, cudaStream_t stream) const {
   GroupedGemmParams params = params_;
   params.tiles = tiles;
-  params.num_tiles = num_tiles;
+  params.tile_range = tile_range;
   params.row_weights = row_weights;
-  if (gated_) {
-    launch_sm90_grouped_gemm_gated(params, num_blocks, stream);
-  } else {
-    launch_sm90_grouped_gemm_plain(params, num_blocks, stream);
-  }
+  launcher_(params, dtype_, num_blocks, stream);
 }
 
 }  // namespace comet::cuda

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one loop in which a kernel waits for another rank. It always ends: by the condition, by the
+// world's failure, or by the world's time limit, which fails the world.
+#pragma once
+
+#include "backend/cuda/device/memory_order.cuh"
+#include "comm/device_ranks.hpp"
+#include "comm/progress_board.hpp"
+
+namespace comet::cuda {
+
+/// Of whom, in what, a thread waits.
+struct WaitFor {
+  Stage stage = Stage::publish;
+  std::uint32_t epoch = 0;
+  std::int32_t source = 0;
+  std::int32_t panel = -1;
+  std::int32_t block = -1;
+};
+
+__device__ __forceinline__ void tell_progress(const DeviceWorld& world, std::uint32_t epoch, Stage stage,
+                                     std::int32_t waits_for) {
+  world.progress[world.rank] = pack_progress({epoch, stage, waits_for});
+}
+
+__device__ __forceinline__ bool has_world_failed(const DeviceWorld& world) {
+  return load_relaxed_system(world.failed) != 0;
+}
+
+/// Records that a wait expired, if no rank did before, and ends the waits of all.
+__device__ __forceinline__ void report_expiry(const DeviceWorld& world, const WaitFor& wait,
+                                     std::uint32_t seen) {
+  if (atomicExch_system(world.claim, 1U) != 0) return;
+  world.expiries[world.rank] = {.epoch = wait.epoch,
+                                .stage = static_cast<std::int32_t>(wait.stage),
+                                .source = wait.source,
+                                .expected = wait.epoch,
+                                .seen = seen,
+                                .panel = wait.panel,
+                                .block = wait.block};
+  store_release_system(world.failed, 1U + static_cast<std::uint32_t>(world.rank));
+}
+
+/// Waits for `slot` to hold wait.epoch or a later one and acquires what that signal released.
+/// Returns false if the world has failed or the limit is over. One thread calls it; ranks on the
+/// other side need nothing of this one to signal, so it may spin.
+__device__ __forceinline__ bool wait_for_epoch(const DeviceWorld& world, const std::uint32_t* slot,
+                                      const WaitFor& wait) {
+  constexpr int kSpinsPerLook = 64;  // the failure word lies behind PCIe
+  constexpr unsigned long long kWorthTelling = 1'000'000;  // ns
+  if (is_epoch_reached(load_acquire_system(slot), wait.epoch)) return true;
+  const unsigned long long begin = global_timer();
+  bool has_told = false;
+  for (;;) {
+    for (int i = 0; i < kSpinsPerLook; ++i) {
+      if (is_epoch_reached(load_acquire_system(slot), wait.epoch)) {
+        if (has_told) tell_progress(world, wait.epoch, wait.stage, -1);
+        return true;
+      }
+      __nanosleep(32);
+    }
+    if (has_world_failed(world)) return false;
+    const unsigned long long waited = global_timer() - begin;
+    if (waited >= world.timeout_ns) {
+      report_expiry(world, wait, load_acquire_system(slot));
+      return false;
+    }
+    if (!has_told && waited > kWorthTelling) {
+      tell_progress(world, wait.epoch, wait.stage, wait.source);
+      has_told = true;
+    }
+  }
+}
+
+/// Sleeps until the global timer shows `end`.
+__device__ __forceinline__ void sleep_until(unsigned long long end) {
+  while (global_timer() < end) __nanosleep(100);
+}
+
+}  // namespace comet::cuda

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loads and stores with an order and a scope, and the clock that all of a GPU's kernels share.
+#pragma once
+
+#include <cstdint>
+
+namespace comet::cuda {
+
+/// Makes visible all that the thread which released the word had seen, on any GPU or host.
+__device__ __forceinline__ std::uint32_t load_acquire_system(const std::uint32_t* word) {
+  std::uint32_t value;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
+/// After a barrier of the block it also releases what the block's other threads wrote before it.
+__device__ __forceinline__ void store_release_system(std::uint32_t* word, std::uint32_t value) {
+  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+
+/// Orders nothing; sees what hosts and other GPUs write, sooner or later.
+__device__ __forceinline__ std::uint32_t load_relaxed_system(const std::uint32_t* word) {
+  std::uint32_t value;
+  asm volatile("ld.relaxed.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
+/// Nanoseconds; ticks every 32 ns on an H100. GPUs of one host agree to about a microsecond.
+__device__ __forceinline__ unsigned long long global_timer() {
+  unsigned long long now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now)::"memory");
+  return now;
+}
+
+/// Whether `seen` is `epoch` or later. Epochs wrap; see has_reached in comm/world_view.hpp.
+__device__ __forceinline__ bool is_epoch_reached(std::uint32_t seen, std::uint32_t epoch) {
+  return static_cast<std::int32_t>(seen - epoch) >= 0;
+}
+
+/// True in the threads of the block that is the last of the grid to get here; it then sees what all
+/// blocks wrote before, and `count` is 0 again. All threads of all blocks call it once.
+__device__ inline bool is_last_block(std::uint32_t* count) {
+  __shared__ bool is_last;
+  __threadfence_system();  // what peers read of this block's writes is signalled by the last block
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last = atomicAdd(count, 1U) == gridDim.x - 1;
+    if (is_last) *count = 0;
+    __threadfence();
+  }
+  __syncthreads();
+  return is_last;
+}
+
+}  // namespace comet::cuda

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// make_device_ranks: the ranks of one process's world spread over its GPUs, and the words that they
+// share. The memory of the words lies on the first rank's GPU, which the others reach as peers.
+#include <cuda_runtime_api.h>
+
+#include <cstdlib>
+
+#include "backend/cuda/host/cuda_error.hpp"
+#include "backend/cuda/host/rank_device.hpp"
+#include "base/check.hpp"
+#include "comm/device_ranks.hpp"
+
+namespace comet {
+namespace cuda {
+namespace {
+
+// Streams share hardware queues, 8 unless CUDA is told otherwise before it starts; a kernel that
+// waits for another rank may then hold up that rank's kernels behind it. A value that the user has
+// set stays.
+void ask_for_queues() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0); }
+
+std::vector<int> find_hoppers() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  check(status == cudaSuccess && count > 0, ErrorCode::unsupported,
+        "[cuda] no GPU: {}; run on cpu, or see comet info",
+        status == cudaSuccess ? "the driver lists none" : cudaGetErrorString(status));
+  std::vector<int> devices;
+  std::string others;
+  for (int device = 0; device < count; ++device) {
+    cudaDeviceProp properties;
+    check_cuda(cudaGetDeviceProperties(&properties, device), "reading a device's properties");
+    if (properties.major == 9 && properties.minor == 0) {
+      devices.push_back(device);
+    } else {
+      others = fmt::format("{} has compute capability {}.{}", properties.name, properties.major,
+                           properties.minor);
+    }
+  }
+  check(!devices.empty(), ErrorCode::unsupported,
+        "[cuda] no Hopper GPU, which this build's kernels need (9.0): {}", others);
+  return devices;
+}
+
+void enable_peers(const std::vector<int>& devices) {
+  for (const int device : devices) {
+    check_cuda(cudaSetDevice(device), "choosing a device");
+    for (const int peer : devices) {
+      if (peer == device) continue;
+      int can = 0;
+      check_cuda(cudaDeviceCanAccessPeer(&can, device, peer), "asking for peer access");
+      check(can != 0, ErrorCode::unsupported,
+            "[cuda] GPU {} cannot reach GPU {}'s memory: set CUDA_VISIBLE_DEVICES to GPUs that can",
+            device, peer);
+      const cudaError_t status = cudaDeviceEnablePeerAccess(peer, 0);
+      if (status == cudaErrorPeerAccessAlreadyEnabled) {
+        cudaGetLastError();
+      } else {
+        check_cuda(status, "enabling peer access");
+      }
+    }
+  }
+}
+
+class LocalRanks final : public DeviceRanks {
+ public:
+  LocalRanks(int size, bool host_link, std::chrono::milliseconds timeout) : host_link_(host_link) {
+    ask_for_queues();
+    std::vector<int> devices = find_hoppers();
+    if (static_cast<std::size_t>(size) < devices.size()) {
+      devices.resize(static_cast<std::size_t>(size));
+    }
+    enable_peers(devices);
+    make_shared_words(size, devices.front(), timeout);
+    const auto num_devices = static_cast<int>(devices.size());
+    for (int d = 0; d < num_devices; ++d) {
+      // Ranks of a GPU are neighbours, as those of a host are.
+      const int first = (size * d + num_devices - 1) / num_devices;
+      const int end = (size * (d + 1) + num_devices - 1) / num_devices;
+      check_cuda(cudaSetDevice(devices[static_cast<std::size_t>(d)]), "choosing a device");
+      auto partitions = make_partitions(end - first);
+      for (int rank = first; rank < end; ++rank) {
+        DeviceWorld world = shared_;
+        world.rank = rank;
+        ranks_.push_back(std::make_unique<RankDevice>(
+            devices[static_cast<std::size_t>(d)], end - first > 1,
+            std::move(partitions[static_cast<std::size_t>(rank - first)]), world));
+      }
+    }
+  }
+
+  DeviceRank& rank(int rank) override { return *ranks_[static_cast<std::size_t>(rank)]; }
+
+  std::byte* allocate_symmetric(int rank, std::size_t bytes) override {
+    RankDevice& device = *ranks_[static_cast<std::size_t>(rank)];
+    device.make_current();
+    const auto size = static_cast<std::int64_t>(bytes);
+    try {
+      return host_link_ ? device.allocate_pinned(size) : device.allocate(size);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::capacity) throw;
+      return nullptr;
+    }
+  }
+
+  void set_pace(double gigabytes_per_second) override {
+    const float ns_per_byte =
+        gigabytes_per_second > 0 ? static_cast<float>(1.0 / gigabytes_per_second) : 0.0F;
+    check_cuda(cudaSetDevice(shared_device_), "choosing a device");
+    const std::vector<unsigned long long> free(2 * static_cast<std::size_t>(shared_.size), 0);
+    check_cuda(cudaMemcpy(shared_.clocks, free.data(), free.size() * 8, cudaMemcpyDefault),
+               "clearing the link's clocks");
+    check_cuda(cudaMemcpy(const_cast<float*>(shared_.ns_per_byte), &ns_per_byte,
+                          sizeof(ns_per_byte), cudaMemcpyDefault),
+               "setting the link's rate");
+  }
+
+  void clear_failure() override {
+    const std::uint32_t none[] = {0, 0};
+    check_cuda(cudaSetDevice(shared_device_), "choosing a device");
+    check_cuda(cudaMemcpy(shared_.claim, none, sizeof(none), cudaMemcpyDefault),
+               "forgetting a failure");
+    std::atomic_ref(*shared_.failed).store(0);
+  }
+
+  std::atomic<std::uint64_t>* progress_words() noexcept override {
+    static_assert(sizeof(std::atomic<std::uint64_t>) == sizeof(unsigned long long));
+    return reinterpret_cast<std::atomic<std::uint64_t>*>(shared_.progress);
+  }
+  std::uint32_t* failed_word() noexcept override { return shared_.failed; }
+
+ private:
+  void make_shared_words(int size, int device, std::chrono::milliseconds timeout) {
+    shared_device_ = device;
+    check_cuda(cudaSetDevice(device), "choosing a device");
+    // On the device: clocks [2 * size] of 8 bytes, then claim, start line and rate.
+    const std::int64_t clock_words = 2 * std::int64_t{size};
+    words_ = DeviceBuffer<unsigned long long>(clock_words + 2);
+    check_cuda(cudaMemset(words_.data(), 0, words_.bytes()), "clearing device memory");
+    check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "clearing device memory");
+    shared_.clocks = words_.data();
+    shared_.claim = reinterpret_cast<std::uint32_t*>(words_.data() + clock_words);
+    shared_.start_line = shared_.claim + 1;
+    shared_.ns_per_byte = reinterpret_cast<const float*>(shared_.claim + 2);
+    // On the host: progress [size] of 8 bytes, the failure's word, expiries [size].
+    const std::size_t progress_bytes = static_cast<std::size_t>(size) * 8;
+    const std::size_t bytes =
+        progress_bytes + 8 + static_cast<std::size_t>(size) * sizeof(DeviceExpiry);
+    void* memory = nullptr;
+    check_cuda(cudaHostAlloc(&memory, bytes, cudaHostAllocPortable),
+               "allocating pinned host memory");
+    pinned_ = std::unique_ptr<void, cudaError_t (*)(void*)>(memory, cudaFreeHost);
+    auto* start = static_cast<std::byte*>(memory);
+    std::fill_n(start, bytes, std::byte{0});
+    shared_.progress = reinterpret_cast<unsigned long long*>(start);
+    shared_.failed = reinterpret_cast<std::uint32_t*>(start + progress_bytes);
+    shared_.expiries = reinterpret_cast<DeviceExpiry*>(start + progress_bytes + 8);
+    shared_.size = size;
+    shared_.timeout_ns =
+        static_cast<std::uint64_t>(std::chrono::nanoseconds(timeout).count());
+  }
+
+  bool host_link_;
+  int shared_device_ = 0;
+  DeviceWorld shared_;
+  DeviceBuffer<unsigned long long> words_;
+  std::unique_ptr<void, cudaError_t (*)(void*)> pinned_{nullptr, cudaFreeHost};
+  std::vector<std::unique_ptr<RankDevice>> ranks_;
+};
+
+}  // namespace
+}  // namespace cuda
+
+std::unique_ptr<DeviceRanks> make_device_ranks(int size, bool host_link,
+                                               std::chrono::milliseconds timeout) {
+  return std::make_unique<cuda::LocalRanks>(size, host_link, timeout);
+}
+
+std::vector<GpuInfo> list_gpus() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) return {};
+  std::vector<GpuInfo> gpus;
+  for (int device = 0; device < count; ++device) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) continue;
+    gpus.push_back({properties.name, properties.multiProcessorCount,
+                    static_cast<std::int64_t>(properties.totalGlobalMem),
+                    properties.major == 9 && properties.minor == 0});
+  }
+  return gpus;
+}
+
+bool is_cuda_built() noexcept { return true; }
+
+}  // namespace comet

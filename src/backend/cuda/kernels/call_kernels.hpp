@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of a call besides its plan and its products: publish, reading headers, dispatch,
+// combine, and the end. All sizes that a replayed graph may change (T, ids, epoch) are read on the
+// device.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "backend/cuda/kernels/plan_kernels.hpp"
+#include "comm/device_ranks.hpp"
+#include "layout/call_fault.hpp"
+#include "layout/layer_dims.hpp"
+#include "layout/run_config.hpp"
+#include "layout/workspace_layout.hpp"
+
+namespace comet::cuda {
+
+/// Why a call was skipped by all ranks.
+enum class CallFaultKind : std::int32_t {
+  none,
+  published,  ///< Rank `rank` published it: its sentence, or its detail.
+  mismatch,   ///< Ranks 0 and `rank` run different things.
+  capacity,   ///< EP rank `rank` needs detail.a rows.
+};
+
+struct CallFault {
+  CallFaultKind kind = CallFaultKind::none;
+  std::int32_t code = 0;  ///< 1 + ErrorCode
+  std::int32_t rank = 0;
+  InputFaultDetail detail;
+};
+
+/// What the device tells the host of an engine's calls, in pinned host memory.
+struct CallReport {
+  // Of the call that ended last.
+  std::uint32_t epoch;
+  std::int32_t num_rows, num_tiles, tokens_in, tokens_out;
+  std::int64_t metadata_bytes_in;
+  unsigned long long begin_ns, published_ns, planned_ns, end_ns;  ///< Global timer.
+  // The first fault since the host has cleared it.
+  CallFault fault;
+  std::uint32_t fault_epoch;
+  char sentence[sizeof(CallHeader::sentence)];
+};
+
+/// What a rank's header said, kept until all have been read.
+struct SeenHeader {
+  std::int32_t tokens;
+  std::int32_t fault;
+  std::uint64_t config_hash;
+};
+
+/// One rank's present call, in device memory.
+struct CallState {
+  std::uint32_t epoch;
+  std::uint32_t done_blocks;  ///< See is_last_block; 0 between kernels.
+  std::uint32_t bad_index;    ///< First choice with an id out of range, or kNoBadIndex.
+  std::uint32_t abandoned;    ///< 1 once a wait has failed: what is left of the call leaves.
+  CallFault fault;
+  std::int64_t metadata_bytes_in;
+  unsigned long long begin_ns, published_ns, planned_ns;
+};
+inline constexpr std::uint32_t kNoBadIndex = 0xffffffffU;
+
+/// Work is taken by ticket, not by block index, so that a slow block takes less. One counter each
+/// per group: pieces of dispatch, pushes, home sums.
+struct Tickets {
+  std::uint32_t dispatch;
+  std::uint32_t push;
+  std::uint32_t home;
+};
+
+/// What all kernels of a call get. Pointers are device memory unless they say otherwise.
+struct CallParams {
+  DeviceWorld world;
+  LayerDims dims;
+  RunConfig config;
+  WorkspaceLayout layout;
+  std::byte* const* peers = nullptr;  ///< [world] each rank's workspace
+  DevicePlanView plan = {};
+  CallState* state = nullptr;
+  Tickets* tickets = nullptr;     ///< [groups]
+  SeenHeader* seen = nullptr;     ///< [world]
+  CallReport* report = nullptr;   ///< Pinned host memory.
+  std::int32_t* tokens = nullptr; ///< [world] T of each rank; all 0 in a call that is skipped
+  std::uint16_t* ids = nullptr;   ///< [world, ids_stride] all ranks' ids, copied here once
+  std::int64_t ids_stride = 0;
+  bool host_link = false;  ///< Workspaces lie in host memory.
+
+  // The caller's.
+  const std::byte* x = nullptr;
+  std::int64_t x_stride_bytes = 0;
+  const void* topk_ids = nullptr;
+  bool ids_are_64 = false;
+  const float* topk_weights = nullptr;
+  const std::int32_t* device_tokens = nullptr;
+  std::int32_t max_call_tokens = 0;  ///< T, or the most that *device_tokens may say.
+  std::byte* y = nullptr;
+  std::int64_t y_stride_bytes = 0;
+  std::int32_t y_rows = 0;
+  std::uint64_t config_hash = 0;
+  std::int32_t host_fault = 0;  ///< 1 + ErrorCode of what the host has found, or 0.
+
+  // The rank's buffers.
+  std::byte* rows = nullptr;       ///< [row slots, H]
+  float* row_weights = nullptr;    ///< [row slots]
+  const std::byte* out = nullptr;  ///< [row slots, H]
+  bool weights_after_down = true;
+};
+
+/// The sentence of a host's fault, as a kernel argument.
+struct FaultSentence {
+  char text[sizeof(CallHeader::sentence)];
+};
+
+/// Writes tokens, ids, weights and header to the own workspace, advances the epoch and signals all
+/// ranks.
+void launch_publish(const CallParams& params, const FaultSentence& sentence, int num_blocks,
+                    cudaStream_t stream);
+
+/// Waits for all ranks' headers, copies their ids here, and decides whether the call is skipped.
+void launch_read_headers(const CallParams& params, cudaStream_t stream);
+
+/// Skips the call if an EP rank needs more than `max_rows` row slots. `counts` [groups, E] and
+/// `totals` [EP] are scratch.
+struct CapacityCheck {
+  const std::int32_t* ep_rank_of = nullptr;  ///< [E]
+  std::uint32_t* counts = nullptr;
+  unsigned long long* totals = nullptr;
+  std::int64_t max_rows = 0;
+};
+void launch_check_capacity(const CallParams& params, const CapacityCheck& check,
+                           cudaStream_t stream);
+
+/// Copies the tokens of group `group` to their rows, on `num_blocks` blocks, one per
+/// multiprocessor; returns when the link would have delivered them.
+void launch_dispatch(const CallParams& params, std::int32_t group, int num_blocks,
+                     cudaStream_t stream);
+
+/// Sums rows to partials, puts them to their home ranks, and sums the own tokens' partials to y.
+void launch_combine_bf16(const CallParams& params, std::int32_t group, int num_blocks,
+                         cudaStream_t stream);
+void launch_combine_f16(const CallParams& params, std::int32_t group, int num_blocks,
+                        cudaStream_t stream);
+
+/// Reports the call, or fills y with NaN if it was skipped or abandoned.
+void launch_end_call(const CallParams& params, int num_blocks, cudaStream_t stream);
+
+/// Leaves when all ranks' kernels have been reached, or the world fails.
+void launch_start_line(const DeviceWorld& world, cudaStream_t stream);
+
+/// Writes the global timer to `*stamp`, which may be pinned host memory.
+void launch_stamp(unsigned long long* stamp, cudaStream_t stream);
+
+/// Loads all kernels of this file on the current device: a first launch may wait for kernels that
+/// run, and those for this rank.
+void preload_call_kernels();
+
+}  // namespace comet::cuda

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// Combine as a stage of its own, for one element type: partial sums are put to their home ranks and
+// signalled by (panel, block of 64 tokens), and the home sums what all ranks have put there.
+#pragma once
+
+#include "backend/cuda/device/bounded_wait.cuh"
+#include "backend/cuda/device/element.cuh"
+#include "backend/cuda/device/paced_clock.cuh"
+#include "backend/cuda/host/preload.hpp"
+#include "backend/cuda/kernels/call_kernels.hpp"
+#include "layout/token_blocks.hpp"
+#include "plan/tile_walk.hpp"
+
+namespace comet::cuda {
+namespace combine {
+
+constexpr int kThreads = 1024;
+constexpr int kLanes = 32;
+constexpr int kWarps = kThreads / kLanes;
+
+// Columns that a warp has at a time: 16 bytes a lane, and the strips of the combine buffer.
+constexpr std::int64_t kStrip = kLanes * kRunOf16Bits;
+
+// A block of 64 tokens and a panel.
+struct Item {
+  std::int32_t block;  // of Plan::blocks, or own block
+  std::int32_t panel;
+};
+
+// Signals whose payload the emulated link has not delivered yet. One thread of a block owns it.
+class PendingSignals {
+ public:
+  __device__ void add(std::uint32_t* slot, std::uint32_t epoch, unsigned long long delivered) {
+    if (delivered == 0) return store_release_system(slot, epoch);
+    if (count_ == kMost) send_first(epoch);
+    Pending& last = pending_[(first_ + count_) % kMost];
+    last.slot = slot;
+    last.delivered = delivered;
+    ++count_;
+  }
+  // Those that are due.
+  __device__ void send_due(std::uint32_t epoch) {
+    while (count_ > 0 && pending_[first_].delivered <= global_timer()) send_first(epoch);
+  }
+  __device__ void send_all(std::uint32_t epoch) {
+    while (count_ > 0) send_first(epoch);
+  }
+  __device__ void clear() { first_ = count_ = 0; }
+
+ private:
+  struct Pending {
+    std::uint32_t* slot;
+    unsigned long long delivered;
+  };
+  static constexpr int kMost = 16;
+
+  __device__ void send_first(std::uint32_t epoch) {
+    sleep_until(pending_[first_].delivered);
+    store_release_system(pending_[first_].slot, epoch);
+    first_ = (first_ + 1) % kMost;
+    --count_;
+  }
+
+  Pending pending_[kMost];
+  int first_;
+  int count_;
+};
+
+__device__ inline ColumnRange columns_of(const CallParams& p, std::int32_t panel) {
+  return column_part(p.dims.hidden, p.config.panel, panel);
+}
+
+__device__ inline std::int64_t panels_of(const CallParams& p) {
+  return num_panels(p.dims, p.config);
+}
+
+// Partial sum of needed token `index` over the panel: its rows in expert order, in float32, rounded
+// once.
+template <typename T>
+__device__ void push_token(const CallParams& p, std::int32_t source, std::int32_t index,
+                           const ColumnRange& panel) {
+  const NeededToken needed = p.plan.needed[index];
+  const std::int32_t row_end = p.plan.needed[index + 1].row_begin;
+  const std::int64_t at = threadIdx.x % kLanes * kRunOf16Bits;
+  auto* combine = reinterpret_cast<T*>(p.peers[source] + p.layout.combine);
+  const auto* out = reinterpret_cast<const T*>(p.out);
+  for (std::int64_t column = panel.begin; column < panel.end; column += kStrip) {
+    const std::int64_t width = min_of(kStrip, p.dims.hidden - column);
+    if (at >= width) continue;
+    float sum[kRunOf16Bits] = {};
+    for (std::int32_t r = needed.row_begin; r < row_end; ++r) {
+      const std::int64_t row = p.plan.rows[r].row;
+      add_run<T>(sum, load_run(out + row * p.dims.hidden + column + at),
+                 p.weights_after_down ? p.row_weights[row] : 1.0F);
+    }
+    store_run(combine + combine_index(p.dims, column, width, p.world.rank, needed.token) + at,
+              round_run<T>(sum));
+  }
+}
+
+// Sum of own token `token` over the panel: all partials in rank order.
+template <typename T>
+__device__ void sum_token(const CallParams& p, std::int32_t token, const ColumnRange& panel) {
+  const std::int32_t begin = p.plan.token_sources_begin[token];
+  const std::int32_t end = p.plan.token_sources_begin[token + 1];
+  const std::int64_t at = threadIdx.x % kLanes * kRunOf16Bits;
+  const auto* combine =
+      reinterpret_cast<const T*>(p.peers[p.world.rank] + p.layout.combine);
+  auto* y = reinterpret_cast<T*>(p.y + token * p.y_stride_bytes);
+  for (std::int64_t column = panel.begin; column < panel.end; column += kStrip) {
+    const std::int64_t width = min_of(kStrip, p.dims.hidden - column);
+    if (at >= width) continue;
+    float sum[kRunOf16Bits] = {};
+    for (std::int32_t i = begin; i < end; ++i) {
+      const std::int32_t source = p.plan.token_sources[i];
+      add_run<T>(sum,
+                 load_run(combine + combine_index(p.dims, column, width, source, token) + at),
+                 1.0F);
+    }
+    store_run_unaligned(y + column + at, round_run<T>(sum));
+  }
+}
+
+__device__ inline std::uint32_t* combine_slot_at(const CallParams& p, std::int32_t home,
+                                                 std::int32_t source, const Item& item,
+                                                 std::int32_t block) {
+  return reinterpret_cast<std::uint32_t*>(p.peers[home] + p.layout.combine_slots) +
+         combine_slot(source, item.panel, block, panels_of(p),
+                      num_token_blocks(p.dims.max_tokens));
+}
+
+// Takes the next item of `count` blocks, panels outermost; false if there is none. All threads.
+__device__ inline bool take_item(const CallParams& p, std::uint32_t* ticket, std::int32_t count,
+                                 Item* item) {
+  __shared__ std::uint32_t taken;
+  __syncthreads();
+  if (threadIdx.x == 0) taken = atomicAdd(ticket, 1U);
+  __syncthreads();
+  if (count == 0 || taken >= count * panels_of(p)) return false;
+  item->block = static_cast<std::int32_t>(taken) % count;
+  item->panel = static_cast<std::int32_t>(taken) / count;
+  return true;
+}
+
+template <typename T>
+__device__ void push_all(const CallParams& p, std::int32_t group, PendingSignals& signals) {
+  const std::uint32_t epoch = p.state->epoch;
+  const std::int32_t first = p.plan.group_blocks[group];
+  const std::int32_t count = p.plan.group_blocks[group + 1] - first;
+  Item item{};
+  while (take_item(p, &p.tickets[group].push, count, &item)) {
+    const BlockTransfer block = p.plan.blocks[first + item.block];
+    const ColumnRange panel = columns_of(p, item.panel);
+    for (std::int32_t i = block.needed_begin + static_cast<std::int32_t>(threadIdx.x) / kLanes;
+         i < block.needed_end; i += kWarps) {
+      push_token<T>(p, block.source, i, panel);
+    }
+    __syncthreads();
+    if (threadIdx.x != 0) continue;
+    const std::int64_t bytes = (block.needed_end - block.needed_begin) *
+                               (panel.end - panel.begin) * p.dims.element_bytes;
+    signals.add(combine_slot_at(p, block.source, p.world.rank, item, block.block), epoch,
+                book_transfer(p.world, p.world.rank, block.source, bytes));
+    signals.send_due(epoch);
+  }
+  if (threadIdx.x == 0) signals.send_all(epoch);
+}
+
+// Waits for the partials of all sources of an own block. All threads; false if the wait failed.
+__device__ inline bool wait_for_partials(const CallParams& p, const Item& item) {
+  bool is_there = true;
+  const std::int32_t end = p.plan.block_sources_begin[item.block + 1];
+  for (std::int32_t i = p.plan.block_sources_begin[item.block] +
+                        static_cast<std::int32_t>(threadIdx.x);
+       i < end && is_there; i += kThreads) {
+    const std::int32_t source = p.plan.block_sources[i];
+    is_there = wait_for_epoch(p.world, combine_slot_at(p, p.world.rank, source, item, item.block),
+                              {.stage = Stage::gemm_combine,
+                               .epoch = p.state->epoch,
+                               .source = source,
+                               .panel = item.panel,
+                               .block = item.block});
+  }
+  return __syncthreads_and(is_there) != 0;
+}
+
+template <typename T>
+__device__ void sum_all(const CallParams& p, std::int32_t group) {
+  const std::int32_t tokens = p.tokens[p.world.rank];
+  const std::int64_t blocks = num_token_blocks(tokens);
+  const auto first =
+      static_cast<std::int32_t>(group_block_begin(blocks, p.config.groups, group));
+  const auto count =
+      static_cast<std::int32_t>(group_block_begin(blocks, p.config.groups, group + 1)) - first;
+  Item item{};
+  while (take_item(p, &p.tickets[group].home, count, &item)) {
+    item.block += first;
+    if (!wait_for_partials(p, item)) {
+      if (threadIdx.x == 0) p.state->abandoned = 1;
+      return;
+    }
+    const TokenRange range = block_tokens(tokens, item.block);
+    for (std::int32_t token = range.begin + static_cast<std::int32_t>(threadIdx.x) / kLanes;
+         token < range.end; token += kWarps) {
+      sum_token<T>(p, token, columns_of(p, item.panel));
+    }
+  }
+}
+
+// All pushes are taken before any home sum, so that no block waits for another rank while that one
+// may wait for a push of this.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    combine_kernel(const __grid_constant__ CallParams p, std::int32_t group) {
+  __shared__ PendingSignals signals;
+  if (p.state->abandoned != 0) return;
+  if (threadIdx.x == 0) {
+    signals.clear();
+    if (blockIdx.x == 0) tell_progress(p.world, p.state->epoch, Stage::gemm_combine, -1);
+  }
+  push_all<T>(p, group, signals);
+  sum_all<T>(p, group);
+}
+
+template <typename T>
+void launch(const CallParams& params, std::int32_t group, int num_blocks, cudaStream_t stream) {
+  combine_kernel<T><<<num_blocks, kThreads, 0, stream>>>(params, group);
+  check_cuda(cudaGetLastError(), "launching combine");
+}
+
+}  // namespace combine
+}  // namespace comet::cuda

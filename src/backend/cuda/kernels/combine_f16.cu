@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/kernels/combine.cuh"
+
+namespace comet::cuda {
+
+void launch_combine_f16(const CallParams& params, std::int32_t group, int num_blocks,
+                         cudaStream_t stream) {
+  combine::launch<__half>(params, group, num_blocks, stream);
+}
+
+void preload_combine_f16() { preload(combine::combine_kernel<__half>); }
+
+}  // namespace comet::cuda

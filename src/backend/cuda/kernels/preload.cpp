@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/kernels/call_kernels.hpp"
+
+namespace comet::cuda {
+
+// One for each file.
+void preload_publish_kernels();
+void preload_check_capacity();
+void preload_dispatch_kernel();
+void preload_combine_bf16();
+void preload_combine_f16();
+void preload_end_kernels();
+
+void preload_call_kernels() {
+  preload_publish_kernels();
+  preload_check_capacity();
+  preload_dispatch_kernel();
+  preload_combine_bf16();
+  preload_combine_f16();
+  preload_end_kernels();
+}
+
+}  // namespace comet::cuda

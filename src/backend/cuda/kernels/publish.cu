@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// The start of a call, on the device: publish, and reading what all ranks have published.
+#include "backend/cuda/device/bounded_wait.cuh"
+#include "backend/cuda/device/paced_clock.cuh"
+#include "backend/cuda/host/preload.hpp"
+#include "backend/cuda/kernels/call_kernels.hpp"
+#include "comet/error.hpp"
+
+namespace comet::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kHeaderThreads = 512;
+constexpr int kLanes = 32;
+
+// What a healthy call reads of a header, see layer/publish.cpp.
+constexpr std::int64_t kHeaderBytes = offsetof(CallHeader, sentence);
+
+__device__ CallHeader* header_of(const CallParams& p, std::int32_t rank, std::uint32_t epoch) {
+  return reinterpret_cast<CallHeader*>(p.peers[rank] + p.layout.header[epoch & 1U]);
+}
+
+__device__ std::uint32_t* published_slot(const CallParams& p, std::int32_t at,
+                                         std::int32_t source) {
+  return reinterpret_cast<std::uint32_t*>(p.peers[at] + p.layout.published) + source;
+}
+
+__device__ std::int64_t grid_thread() {
+  return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
+__device__ std::int64_t grid_threads() { return static_cast<std::int64_t>(gridDim.x) * blockDim.x; }
+
+__device__ std::int64_t call_id(const CallParams& p, std::int64_t index) {
+  return p.ids_are_64 ? static_cast<const std::int64_t*>(p.topk_ids)[index]
+                      : static_cast<const std::int32_t*>(p.topk_ids)[index];
+}
+
+// Ids travel as 16 bits; the first one that is no expert is remembered.
+__device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int32_t tokens) {
+  std::byte* own = p.peers[p.world.rank];
+  auto* ids = reinterpret_cast<std::uint16_t*>(own + p.layout.ids[epoch & 1U]);
+  auto* weights = reinterpret_cast<float*>(own + p.layout.weights[epoch & 1U]);
+  const std::int64_t count = std::int64_t{tokens} * p.dims.topk;
+  for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) {
+    const std::int64_t id = call_id(p, i);
+    if (id < -1 || id >= p.dims.num_experts) {
+      atomicMin(&p.state->bad_index, static_cast<std::uint32_t>(i));
+    }
+    ids[i] = id < 0 ? kDroppedId : static_cast<std::uint16_t>(id);
+    weights[i] = p.topk_weights[i];
+  }
+}
+
+// A warp per row; rows of the workspace are aligned to 16 bytes, the caller's perhaps to 2.
+__device__ void write_tokens(const CallParams& p, std::int32_t tokens) {
+  std::byte* own = p.peers[p.world.rank] + p.layout.x;
+  const auto lane = static_cast<std::int32_t>(threadIdx.x) % kLanes;
+  const std::int64_t row_bytes = p.dims.row_bytes();
+  for (std::int64_t t = grid_thread() / kLanes; t < tokens; t += grid_threads() / kLanes) {
+    const std::byte* from = p.x + t * p.x_stride_bytes;
+    std::byte* to = own + t * row_bytes;
+    if ((reinterpret_cast<std::uintptr_t>(from) & 15U) == 0) {
+      for (std::int64_t i = lane; i < row_bytes / 16; i += kLanes) {
+        reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
+      }
+    } else {
+      for (std::int64_t i = lane; i < row_bytes / 2; i += kLanes) {
+        reinterpret_cast<std::uint16_t*>(to)[i] = reinterpret_cast<const std::uint16_t*>(from)[i];
+      }
+    }
+  }
+}
+
+// What this rank publishes in place of tokens, if anything is wrong. One thread of the last block.
+__device__ void fill_header(const CallParams& p, const FaultSentence& sentence,
+                            std::int32_t tokens, bool is_overlap, CallHeader* header) {
+  header->tokens = 0;
+  header->config_hash = p.config_hash;
+  header->fault = p.host_fault;
+  header->sentence[0] = '\0';
+  header->detail = {};
+  if (p.host_fault != 0) {
+    for (std::size_t i = 0; i < sizeof(sentence.text); ++i) header->sentence[i] = sentence.text[i];
+  } else if (tokens < 0 || tokens > p.max_call_tokens) {
+    header->fault = 1 + static_cast<std::int32_t>(ErrorCode::capacity);
+    header->detail = {InputFaultKind::too_many_tokens, tokens, 0};
+  } else if (p.state->bad_index != kNoBadIndex) {
+    header->fault = 1 + static_cast<std::int32_t>(ErrorCode::out_of_range);
+    header->detail = {InputFaultKind::bad_id, p.state->bad_index, call_id(p, p.state->bad_index)};
+  } else if (is_overlap) {
+    header->fault = 1 + static_cast<std::int32_t>(ErrorCode::invalid_argument);
+    header->detail = {InputFaultKind::overlap, 0, 0};
+  } else {
+    header->tokens = tokens;
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    publish_kernel(const __grid_constant__ CallParams p,
+                   const __grid_constant__ FaultSentence sentence) {
+  CallState& state = *p.state;
+  const std::uint32_t epoch = *p.world.epoch + 1;  // the last block advances it
+  if (grid_thread() == 0) {
+    state.begin_ns = global_timer();
+    tell_progress(p.world, epoch, Stage::publish, -1);
+  }
+  const std::int32_t tokens =
+      p.device_tokens != nullptr ? *p.device_tokens : p.max_call_tokens;
+  if (p.host_fault == 0 && tokens >= 0 && tokens <= p.max_call_tokens) {
+    write_routing(p, epoch, tokens);
+    write_tokens(p, tokens);
+  }
+  if (!is_last_block(&state.done_blocks)) return;
+  if (threadIdx.x == 0) {
+    const bool is_overlap = atomicExch(p.world.busy, 1U) != 0;
+    CallHeader* header = header_of(p, p.world.rank, epoch);
+    fill_header(p, sentence, tokens, is_overlap, header);
+    header->epoch = epoch;
+    state.epoch = epoch;
+    state.bad_index = kNoBadIndex;
+    state.abandoned = 0;
+    state.fault = {};
+    state.metadata_bytes_in = 0;
+    *p.world.epoch = epoch;
+  }
+  __syncthreads();
+  // Each signal releases what thread 0 and, through is_last_block, all blocks have written.
+  for (std::int32_t step = static_cast<std::int32_t>(threadIdx.x); step < p.world.size;
+       step += kThreads) {
+    const std::int32_t peer = (p.world.rank + step) % p.world.size;
+    store_release_system(published_slot(p, peer, p.world.rank), epoch);
+  }
+  if (threadIdx.x == 0) state.published_ns = global_timer();
+}
+
+// Metadata of the rank at `source`: its header, and its ids to the own copy.
+__device__ void read_source(const CallParams& p, std::int32_t source, std::uint32_t epoch) {
+  const CallHeader* header = header_of(p, source, epoch);
+  const std::int32_t said = header->tokens;
+  const auto most = static_cast<std::int32_t>(p.dims.max_tokens);
+  const std::int32_t tokens = said < 0 ? 0 : said > most ? most : said;
+  const std::int64_t bytes = std::int64_t{tokens} * p.dims.topk * 2;
+  const std::byte* from = p.peers[source] + p.layout.ids[epoch & 1U];
+  auto* to = reinterpret_cast<std::byte*>(p.ids + source * p.ids_stride);
+  // Regions and strides are rounded up, so whole words may be copied.
+  for (std::int64_t i = threadIdx.x; i * 16 < bytes; i += kHeaderThreads) {
+    reinterpret_cast<uint4*>(to)[i] = __ldcv(reinterpret_cast<const uint4*>(from) + i);
+  }
+  if (threadIdx.x != 0) return;
+  p.seen[source] = {tokens, header->fault, header->config_hash};
+  if (source == p.world.rank) return;
+  atomicAdd(reinterpret_cast<unsigned long long*>(&p.state->metadata_bytes_in),
+            static_cast<unsigned long long>(kHeaderBytes + bytes));
+  sleep_until(book_transfer(p.world, source, p.world.rank, kHeaderBytes + bytes));
+}
+
+// The first rank's fault, or a rank that runs something else than rank 0. One thread.
+__device__ CallFault find_call_fault(const CallParams& p, std::uint32_t epoch) {
+  for (std::int32_t rank = 0; rank < p.world.size; ++rank) {
+    if (p.seen[rank].fault == 0) continue;
+    return {CallFaultKind::published, p.seen[rank].fault, rank, header_of(p, rank, epoch)->detail};
+  }
+  for (std::int32_t rank = 1; rank < p.world.size; ++rank) {
+    if (p.seen[rank].config_hash == p.seen[0].config_hash) continue;
+    return {CallFaultKind::mismatch, 1 + static_cast<std::int32_t>(ErrorCode::mismatch), rank, {}};
+  }
+  return {};
+}
+
+// A block per source.
+__global__ void __launch_bounds__(kHeaderThreads, 1)
+    read_headers_kernel(const __grid_constant__ CallParams p) {
+  __shared__ bool is_there;
+  CallState& state = *p.state;
+  const std::uint32_t epoch = state.epoch;
+  const std::int32_t source =
+      (p.world.rank + static_cast<std::int32_t>(blockIdx.x)) % p.world.size;
+  if (threadIdx.x == 0) {
+    is_there = wait_for_epoch(p.world, published_slot(p, p.world.rank, source),
+                              {.stage = Stage::publish, .epoch = epoch, .source = source});
+    if (!is_there) state.abandoned = 1;
+  }
+  __syncthreads();
+  if (is_there) read_source(p, source, epoch);
+  if (!is_last_block(&state.done_blocks)) return;
+  __shared__ bool is_skipped;
+  if (threadIdx.x == 0) {
+    const bool abandoned = *static_cast<volatile std::uint32_t*>(&state.abandoned) != 0;
+    if (!abandoned) {
+      state.fault = find_call_fault(p, epoch);
+      tell_progress(p.world, epoch, Stage::plan, -1);
+    }
+    is_skipped = abandoned || state.fault.kind != CallFaultKind::none;
+  }
+  __syncthreads();
+  for (std::int32_t rank = static_cast<std::int32_t>(threadIdx.x); rank < p.world.size;
+       rank += kHeaderThreads) {
+    p.tokens[rank] = is_skipped ? 0 : p.seen[rank].tokens;
+  }
+  for (std::int32_t group = static_cast<std::int32_t>(threadIdx.x); group < p.config.groups;
+       group += kHeaderThreads) {
+    p.tickets[group] = {};
+  }
+}
+
+}  // namespace
+
+void launch_publish(const CallParams& params, const FaultSentence& sentence, int num_blocks,
+                    cudaStream_t stream) {
+  publish_kernel<<<num_blocks, kThreads, 0, stream>>>(params, sentence);
+  check_cuda(cudaGetLastError(), "launching publish");
+}
+
+void launch_read_headers(const CallParams& params, cudaStream_t stream) {
+  read_headers_kernel<<<params.world.size, kHeaderThreads, 0, stream>>>(params);
+  check_cuda(cudaGetLastError(), "launching the reading of headers");
+}
+
+void preload_publish_kernels() {
+  preload(publish_kernel);
+  preload(read_headers_kernel);
+}
+
+}  // namespace comet::cuda

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/kernels/sm90_grouped_gemm.cuh"
+
+namespace comet::cuda {
+
+void launch_sm90_grouped_gemm_plain_m128(const GroupedGemmParams& params, DType dtype,
+                                         int num_blocks, cudaStream_t stream) {
+  sm90::launch_grouped_gemm<false, 128>(params, dtype, num_blocks, stream);
+}
+
+}  // namespace comet::cuda

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a world knows of GPUs: memory, a stream per rank, and the words that its kernels share.
+// comm defines it, backend/cuda implements it, backend/no_cuda.cpp stands in where that is not
+// built.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comet/world.hpp"
+
+namespace comet {
+
+/// What a kernel writes before it gives up a wait: who waited for whom, and what it saw.
+struct DeviceExpiry {
+  std::uint32_t epoch;
+  std::int32_t stage;   ///< comm Stage as a number.
+  std::int32_t source;  ///< The rank that was waited for.
+  std::uint32_t expected;
+  std::uint32_t seen;
+  std::int32_t panel;  ///< Of partial sums, or -1.
+  std::int32_t block;  ///< Of 64 own tokens, or -1.
+};
+
+/// Words that the kernels of one rank share with those of the others and with hosts. Plain data;
+/// pointers are valid on the rank's GPU, and on hosts where it says so.
+struct DeviceWorld {
+  std::int32_t rank = 0;
+  std::int32_t size = 1;
+  std::uint64_t timeout_ns = 0;
+  /// [3] of this rank, device memory: calls begun, 1 while one runs, unused.
+  std::uint32_t* epoch = nullptr;
+  std::uint32_t* busy = nullptr;
+  /// [1] of the world, device memory: nanoseconds that a byte takes on the link; 0: not paced.
+  const float* ns_per_byte = nullptr;
+  /// [2 * size] of the world, device memory: egress and ingress of each rank are busy until then,
+  /// nanoseconds of the global timer.
+  unsigned long long* clocks = nullptr;
+  /// [1] of the world, pinned host memory: 0, 1 + the rank whose wait expired, or kHostFailed.
+  std::uint32_t* failed = nullptr;
+  /// [1] of the world, device memory: taken by the first rank whose wait expires.
+  std::uint32_t* claim = nullptr;
+  /// [1] of the world, device memory: counts arrivals at start lines.
+  std::uint32_t* start_line = nullptr;
+  /// [size] of the world, pinned host memory: the words of its ProgressBoard.
+  unsigned long long* progress = nullptr;
+  /// [size] of the world, pinned host memory.
+  DeviceExpiry* expiries = nullptr;
+};
+
+/// In DeviceWorld::failed: a host reported a failure, kernels are to leave.
+inline constexpr std::uint32_t kHostFailed = 0x80000000U;
+
+/// A captured sequence of kernels of one rank.
+class DeviceGraph {
+ public:
+  virtual ~DeviceGraph() = default;
+  /// Queues it on the stream that it was captured on.
+  virtual void launch() = 0;
+};
+
+/// One rank's GPU, or its part of one. Used by the rank's thread only, but for queue-free getters.
+class DeviceRank {
+ public:
+  virtual ~DeviceRank() = default;
+
+  virtual const DeviceWorld& world() const noexcept = 0;
+  virtual int device() const noexcept = 0;           ///< CUDA's number of the GPU.
+  virtual int multiprocessors() const noexcept = 0;  ///< Of this rank.
+  virtual bool is_partition() const noexcept = 0;    ///< It shares the GPU with other ranks.
+  virtual std::int64_t l2_bytes() const noexcept = 0;
+  /// cudaStream_t. `stream` runs calls; `copy_stream` is the second queue of pipelined.
+  virtual void* stream() const noexcept = 0;
+  virtual void* copy_stream() const noexcept = 0;
+
+  /// Makes the GPU the calling thread's current one; every call below and every launch needs it.
+  virtual void make_current() = 0;
+  /// Device memory of this rank, zeroed, aligned to 256 bytes, kept until the world is gone, since
+  /// freeing waits for every rank's kernels. Throws Error(capacity).
+  virtual std::byte* allocate(std::int64_t bytes) = 0;
+  /// Pinned host memory that the GPU reaches by the same pointer; the same rules.
+  virtual std::byte* allocate_pinned(std::int64_t bytes) = 0;
+  /// Copies between host and device and waits for the copy.
+  virtual void upload(void* to, const void* from, std::int64_t bytes) = 0;
+  virtual void download(void* to, const void* from, std::int64_t bytes) = 0;
+  /// Waits for the rank's own streams. Returns CUDA's error as text, empty if all is well.
+  virtual std::string drain() = 0;
+  /// Queues a kernel that leaves once all ranks' have been reached, so that what follows begins at
+  /// about the same time everywhere. Collective.
+  virtual void queue_start_line() = 0;
+  /// Captures what `body` queues on stream().
+  virtual std::unique_ptr<DeviceGraph> capture(const std::function<void()>& body) = 0;
+  /// Sets the epoch and forgets that a call runs. Only while no kernel of the rank does.
+  virtual void reset(std::uint32_t epoch) = 0;
+  virtual std::uint32_t epoch() = 0;
+};
+
+/// The GPUs of the ranks of one process's world.
+class DeviceRanks {
+ public:
+  virtual ~DeviceRanks() = default;
+  virtual DeviceRank& rank(int rank) = 0;
+  /// Zeroed memory that all ranks reach, or null if there is no more; pinned host memory with link
+  /// `host`. Kept until the world is gone.
+  virtual std::byte* allocate_symmetric(int rank, std::size_t bytes) = 0;
+  /// 1e9 bytes per second of each clock, 0 for none; forgets what was booked. Only while no kernel
+  /// runs.
+  virtual void set_pace(double gigabytes_per_second) = 0;
+  /// Forgets that the world failed. Only while no kernel runs.
+  virtual void clear_failure() = 0;
+  /// For ProgressBoard and FailureBoard of the world.
+  virtual std::atomic<std::uint64_t>* progress_words() noexcept = 0;
+  virtual std::uint32_t* failed_word() noexcept = 0;
+};
+
+/// Spreads `size` ranks over the GPUs of this process. Throws Error(unsupported) if there is no
+/// Hopper GPU, or too few multiprocessors for so many ranks.
+std::unique_ptr<DeviceRanks> make_device_ranks(int size, bool host_link,
+                                               std::chrono::milliseconds timeout);
+
+/// One GPU, for `comet info`.
+struct GpuInfo {
+  std::string name;
+  int multiprocessors = 0;
+  std::int64_t memory_bytes = 0;
+  bool is_hopper = false;
+};
+/// GPUs that the process sees; empty without a driver, or where CUDA is not built.
+std::vector<GpuInfo> list_gpus();
+/// Whether layers can run on GPUs in this build.
+bool is_cuda_built() noexcept;
+
+}  // namespace comet
