@@ -73,7 +73,7 @@ TEST(LinkSpec, RefusesEverythingElse) {
                            "paced:auto0.6",
                            "paced:auto:0.6:1",
                            "paced:auto:inf",
-                           "host"}) {
+                           "host:1"}) {
     try {
       parse_link(text);
       ADD_FAILURE() << "'" << text << "' was accepted";

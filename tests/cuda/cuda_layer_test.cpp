@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// A layer on GPUs as its users call it: streams, graphs, errors after the fact.
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "check/oracle.hpp"
+#include "check/rng.hpp"
+#include "comet/layer.hpp"
+#include "comm/world_view.hpp"
+#include "cuda/gpu_test.hpp"
+#include "layer/rank_memory.hpp"
+
+namespace comet::cuda {
+namespace {
+
+// One layer's numbers on the host: whole experts, and each rank's tokens.
+struct HostLayer {
+  MoeDesc desc{.num_experts = 8,
+               .topk = 2,
+               .hidden = 520,
+               .intermediate = 264,
+               .max_tokens = 150,
+               .dtype = DType::bf16};
+  std::vector<bf16> gate, up, down;
+  struct Rank {
+    std::vector<bf16> x;
+    std::vector<std::int32_t> ids;
+    std::vector<float> weights;
+  };
+  std::vector<Rank> ranks;
+
+  explicit HostLayer(int world) {
+    Rng rng(7);
+    const auto values = [&](std::int64_t count, float scale) {
+      std::vector<bf16> v(static_cast<std::size_t>(count));
+      for (bf16& value : v) value = to_bf16(scale * rng.symmetric());
+      return v;
+    };
+    const std::int64_t size = desc.num_experts * desc.hidden * desc.intermediate;
+    gate = values(size, 0.1F);
+    up = values(size, 0.1F);
+    down = values(size, 0.1F);
+    for (int r = 0; r < world; ++r) {
+      Rank rank{values(desc.max_tokens * desc.hidden, 1.0F), {}, {}};
+      for (std::int64_t i = 0; i < desc.max_tokens * desc.topk; ++i) {
+        rank.ids.push_back(static_cast<std::int32_t>(rng.between(-1, desc.num_experts - 1)));
+        rank.weights.push_back(rng.unit());
+      }
+      ranks.push_back(std::move(rank));
+    }
+  }
+};
+
+// A layer with EP = world, and one rank's inputs on its GPU.
+struct DeviceLayer {
+  DeviceLayer(const HostLayer& of, World& on, const LayerOptions& options = {})
+      : host(of), world(on), memory(on), tokens(of.desc.max_tokens) {
+    const MoeDesc& desc = host.desc;
+    const ParallelDesc parallel{.ep = world.size()};
+    const auto experts = local_experts(desc, parallel, world.rank());
+    const std::int64_t size = desc.hidden * desc.intermediate;
+    const auto place = [&](const std::vector<bf16>& whole) {
+      return memory.place(whole.data() + (experts.empty() ? 0 : experts.front() * size),
+                          static_cast<std::int64_t>(experts.size()) * size * 2);
+    };
+    MoeWeights weights;
+    weights.gate = {.base = place(host.gate), .expert_stride = size, .row_stride = desc.hidden};
+    weights.up = {.base = place(host.up), .expert_stride = size, .row_stride = desc.hidden};
+    weights.down = {
+        .base = place(host.down), .expert_stride = size, .row_stride = desc.intermediate};
+    layer = MoeLayer::create(desc, parallel, weights, world, options);
+    const HostLayer::Rank& rank = host.ranks.at(world.rank());
+    x = memory.place(rank.x.data(), std::ssize(rank.x) * 2);
+    ids = memory.place(rank.ids.data(), std::ssize(rank.ids) * 4);
+    topk_weights = memory.place(rank.weights.data(), std::ssize(rank.weights) * 4);
+    y = memory.reserve(std::ssize(rank.x) * 2);
+  }
+
+  void forward(const ForwardOptions& options, const std::int32_t* device_tokens = nullptr) {
+    const std::int64_t hidden = host.desc.hidden;
+    RoutingView routing{ids, static_cast<const float*>(topk_weights), tokens};
+    routing.device_tokens = device_tokens;
+    layer->forward({x, tokens, hidden, hidden, DType::bf16}, routing,
+                   {y, tokens, hidden, hidden, DType::bf16}, options);
+  }
+
+  std::vector<bf16> result() {
+    std::vector<bf16> values(static_cast<std::size_t>(tokens * host.desc.hidden));
+    memory.download(values.data(), y, std::ssize(values) * 2);
+    return values;
+  }
+
+  // Compares the first `count` tokens with the oracle.
+  void expect_good(std::int64_t count) {
+    const HostLayer::Rank& rank = host.ranks.at(world.rank());
+    const std::int64_t hidden = host.desc.hidden;
+    const OracleResult truth = run_oracle(
+        host.desc, {host.gate.data(), host.up.data(), host.down.data()},
+        {rank.x.data(), count, hidden, hidden, DType::bf16},
+        {rank.ids.data(), rank.weights.data(), count}, {.tp = 1, .rounds_rows = true});
+    const std::vector<bf16> got = result();
+    for (std::int64_t i = 0; i < count * hidden; ++i) {
+      const double error = std::abs(static_cast<double>(to_float(got[i])) - truth.y[i]);
+      if (error <= truth.bound[i]) continue;
+      ADD_FAILURE() << "rank " << world.rank() << ": token " << i / hidden << ", column "
+                    << i % hidden << ": " << to_float(got[i]) << ", expected " << truth.y[i]
+                    << " within " << truth.bound[i];
+      return;
+    }
+  }
+
+  const HostLayer& host;
+  World& world;
+  RankMemory memory;
+  std::int64_t tokens;
+  std::unique_ptr<MoeLayer> layer;
+  const void* x = nullptr;
+  const void* ids = nullptr;
+  const void* topk_weights = nullptr;
+  void* y = nullptr;
+};
+
+bool same(const std::vector<bf16>& a, const std::vector<bf16>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 2) == 0;
+}
+
+void run_on(int world, const std::function<void(World&)>& body, const LinkSpec& link = {},
+            std::chrono::milliseconds timeout = std::chrono::milliseconds(5000)) {
+  run_local_world(world, {.link = link, .backend = Backend::cuda, .timeout = timeout}, body);
+}
+
+TEST(CudaLayer, SmallSequentialIsTheOracles) {
+  COMET_NEEDS_GPU();
+  for (const int world : {1, 2, 3, 8}) {
+    const HostLayer host(world);
+    run_on(world, [&](World& ranks) {
+      DeviceLayer layer(host, ranks);
+      for (int call = 0; call < 3; ++call) {
+        layer.forward({.schedule = Schedule::sequential});
+        const CallStats stats = layer.layer->check();
+        EXPECT_GT(stats.t_layer_us, 0);
+        layer.expect_good(layer.tokens);
+      }
+    });
+  }
+}
+
+TEST(CudaLayer, SmallPipelinedHasTheBitsOfSequential) {
+  COMET_NEEDS_GPU();
+  for (const int world : {1, 4}) {
+    const HostLayer host(world);
+    run_on(world, [&](World& ranks) {
+      DeviceLayer layer(host, ranks);
+      layer.forward({.schedule = Schedule::sequential});
+      layer.layer->check();
+      const std::vector<bf16> expected = layer.result();
+      for (const std::int64_t chunks : {1, 2, 4, 8}) {
+        layer.forward({.schedule = Schedule::pipelined, .groups = chunks, .n_c_dispatch = 2});
+        layer.layer->check();
+        EXPECT_TRUE(same(layer.result(), expected)) << chunks << " chunks";
+      }
+    });
+  }
+}
+
+TEST(CudaLayer, SmallGraphReplaysWithAnotherNumberOfTokens) {
+  COMET_NEEDS_GPU();
+  const HostLayer host(2);
+  run_on(2, [&](World& ranks) {
+    DeviceLayer layer(host, ranks);
+    auto* tokens = static_cast<std::int32_t*>(layer.memory.reserve(4));
+    for (const ForwardOptions& options :
+         {ForwardOptions{.schedule = Schedule::sequential},
+          ForwardOptions{.schedule = Schedule::pipelined, .groups = 4, .n_c_dispatch = 2}}) {
+      const auto graph =
+          ranks.view().device->capture([&] { layer.forward(options, tokens); });
+      for (const std::int32_t count : {150, 0, 1, 77, 150}) {
+        layer.memory.upload(tokens, &count, 4);
+        graph->launch();
+        const CallStats stats = layer.layer->check();
+        EXPECT_GT(stats.t_layer_us, 0);
+        layer.expect_good(count);
+      }
+    }
+  });
+}
+
+TEST(CudaLayer, SmallFaultOfOneRankIsThrownByAll) {
+  COMET_NEEDS_GPU();
+  const HostLayer host(3);
+  run_on(3, [&](World& ranks) {
+    DeviceLayer layer(host, ranks);
+    const std::int32_t bad = 8;
+    const std::int32_t good = host.ranks[1].ids[5];
+    auto* ids = static_cast<std::int32_t*>(const_cast<void*>(layer.ids));
+    if (ranks.rank() == 1) layer.memory.upload(ids + 5, &bad, 4);
+    layer.forward({.schedule = Schedule::sequential});
+    try {
+      layer.layer->check();
+      ADD_FAILURE() << "rank " << ranks.rank() << " threw nothing";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::out_of_range);
+      EXPECT_STREQ(error.what(), "[publish] rank 1: topk_ids[2, 1] = 8, allowed -1 to 7");
+    }
+    for (const bf16 value : layer.result()) ASSERT_TRUE(std::isnan(to_float(value)));
+    if (ranks.rank() == 1) layer.memory.upload(ids + 5, &good, 4);
+    layer.forward({.schedule = Schedule::sequential});
+    layer.layer->check();
+    layer.expect_good(layer.tokens);
+  });
+}
+
+TEST(CudaLayer, ARankThatStaysAwayIsNamedAndTheWorldRecovers) {
+  COMET_NEEDS_GPU();
+  const HostLayer host(3);
+  run_on(
+      3,
+      [&](World& ranks) {
+        DeviceLayer layer(host, ranks);
+        if (ranks.rank() != 2) {
+          layer.forward({.schedule = Schedule::sequential});
+          try {
+            layer.layer->check();
+            ADD_FAILURE() << "rank " << ranks.rank() << " threw nothing";
+          } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::timeout);
+            EXPECT_NE(std::string(error.what()).find("for rank 2 to enter its call"),
+                      std::string::npos)
+                << error.what();
+            EXPECT_NE(std::string(error.what()).find("cause: rank 2"), std::string::npos)
+                << error.what();
+          }
+        }
+        ranks.recover();
+        layer.forward({.schedule = Schedule::sequential});
+        layer.layer->check();
+        layer.expect_good(layer.tokens);
+      },
+      {}, std::chrono::milliseconds(1000));
+}
+
+TEST(CudaLayer, SmallLinksGiveTheSameBits) {
+  COMET_NEEDS_GPU();
+  const HostLayer host(4);
+  std::vector<std::vector<bf16>> expected(4);
+  for (const char* link : {"native", "paced:0.5", "host"}) {
+    run_on(
+        4,
+        [&](World& ranks) {
+          DeviceLayer layer(host, ranks);
+          layer.forward({.schedule = Schedule::sequential});
+          const CallStats stats = layer.layer->check();
+          auto& of_rank = expected[static_cast<std::size_t>(ranks.rank())];
+          if (of_rank.empty()) of_rank = layer.result();
+          EXPECT_TRUE(same(layer.result(), of_rank)) << link;
+          if (std::string_view(link) == "paced:0.5") {
+            const double link_us =
+                static_cast<double>(stats.dispatch_bytes_in + stats.combine_bytes_in) / 500.0;
+            EXPECT_GE(stats.t_layer_us, link_us);
+          }
+        },
+        parse_link(link));
+  }
+}
+
+TEST(CudaLayer, SmallCapacityIsAnErrorOfAllRanks) {
+  COMET_NEEDS_GPU();
+  const HostLayer host(2);
+  run_on(2, [&](World& ranks) {
+    DeviceLayer layer(host, ranks, {.block_m = 128, .max_rows = 256});
+    layer.forward({.schedule = Schedule::sequential});
+    try {
+      layer.layer->check();
+      ADD_FAILURE() << "rank " << ranks.rank() << " threw nothing";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::capacity);
+      EXPECT_NE(std::string(error.what()).find("needs 512 rows (whole tiles of 128)"),
+                std::string::npos)
+          << error.what();
+    }
+  });
+}
+
+}  // namespace
+}  // namespace comet::cuda
