@@ -49,7 +49,7 @@ LAYERS = {
         "base layout routing plan comm backend", "the only place that sees all of the above"
     ),
     "check": layer(
-        "base routing layer", "an oracle that shared code with a backend would share its faults"
+        "base routing comm layer", "an oracle that shared code with a backend would share its faults"
     ),
     "measure": layer(
         "base layout plan layer check",

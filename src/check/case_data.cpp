@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::uint64_t kWeightStream = 1;
 constexpr std::uint64_t kCallStream = 1000;
-constexpr std::int64_t kPadding = 5;  // odd on purpose: rows that start at no round address
+constexpr std::int64_t kPadding = 5;        // odd on purpose: rows that start at no round address
+constexpr std::int64_t kDevicePadding = 8;  // TMA wants strides of whole 16 bytes
 
 // Values in [-scale, scale).
 Bytes random_values(Rng& rng, std::int64_t count, DType dtype, float scale) {
@@ -58,7 +59,8 @@ class Cutter {
         inter_(c.desc.intermediate),
         slice_(c.desc.intermediate / c.parallel.tp),
         slice_begin_(rank % c.parallel.tp * slice_),
-        size_(static_cast<std::int64_t>(size_of(c.desc.dtype))) {}
+        size_(static_cast<std::int64_t>(size_of(c.desc.dtype))),
+        padding_(c.backend == Backend::cuda ? kDevicePadding : kPadding) {}
 
   CaseRankWeights cut() {
     CaseRankWeights result;
@@ -137,8 +139,8 @@ class Cutter {
 
   void cut_separate(CaseRankWeights& result) const {
     const auto padded = [&](std::int64_t rows, std::int64_t cols) {
-      ExpertMatrices matrices{.row_stride = cols + kPadding};
-      matrices.expert_stride = rows * matrices.row_stride + kPadding;
+      ExpertMatrices matrices{.row_stride = cols + padding_};
+      matrices.expert_stride = rows * matrices.row_stride + padding_;
       matrices.base = result.buffers.emplace_back(count() * matrices.expert_stride * size_).data();
       return matrices;
     };
@@ -160,7 +162,7 @@ class Cutter {
   const Case& c_;
   const CaseWeights& whole_;
   std::vector<std::int32_t> experts_;
-  std::int64_t hidden_, inter_, slice_, slice_begin_, size_;
+  std::int64_t hidden_, inter_, slice_, slice_begin_, size_, padding_;
 };
 
 // Draws the choices of tokens; one per call of the layer.

@@ -7,7 +7,9 @@
 #include <atomic>
 #include <thread>
 
+#include "base/check.hpp"
 #include "check/rng.hpp"
+#include "comm/world_view.hpp"
 
 namespace comet {
 namespace {
@@ -46,40 +48,117 @@ std::function<void(const ProbePoint&)> make_probe(const Case& c, std::uint64_t s
 class RankBody {
  public:
   RankBody(const ExecuteParams& params, World& world, Outputs& outputs)
-      : params_(params), world_(world), outputs_(outputs), rank_(world.rank()) {}
+      : params_(params),
+        world_(world),
+        outputs_(outputs),
+        rank_(world.rank()),
+        data_(params.c, params.weights, params.calls, world) {}
 
   void run_all() {
     const Case& c = params_.c;
-    const auto layer = MoeLayer::create(c.desc, c.parallel, params_.weights.ranks[rank_].view,
-                                        world_, c.options.at(rank_));
+    const auto layer =
+        MoeLayer::create(c.desc, c.parallel, data_.weights(), world_, c.options.at(rank_));
     Rng rng(c.seed ^ c.index, kRunStream + static_cast<std::uint64_t>(rank_));
     for (std::size_t i = 0; i < params_.runs.size(); ++i) {
       // Ranks enter calls at different times.
       if (c.delays != DelayKind::none && rng.one_in(4)) sleep_us(rng.between(0, 300));
-      run_one(*layer, params_.runs[i], outputs_[i][rank_]);
+      const Run& run = params_.runs[i];
+      if (run.graph > 0) {
+        run_graph(*layer, run, outputs_[i][rank_]);
+      } else {
+        run_plain(*layer, run, outputs_[i][rank_]);
+      }
     }
   }
 
  private:
-  void run_one(MoeLayer& layer, const Run& run, RunOutput& output) {
-    const RankCall& call = params_.calls.at(run.call).at(rank_);
+  const RankCall& call_of(const Run& run) const { return params_.calls.at(run.call).at(rank_); }
+
+  void run_plain(MoeLayer& layer, const Run& run, RunOutput& output) {
+    const RankCall& call = call_of(run);
     output.y.assign(call.tokens * call.row_stride * size_of(call.dtype), kCanary);
-    ConstMatrixView x = call.x_view();
-    RoutingView routing = call.routing_view();
-    MatrixView y{output.y.data(), call.tokens, call.hidden, call.row_stride, call.dtype};
-    if (run.spoil) run.spoil(rank_, x, routing, y);
-    try {
-      output.stats = layer.forward(x, routing, y, run.options.at(rank_));
-    } catch (const Error& error) {
-      output.error = RunError{error.code(), error.what()};
-      if (error.code() == ErrorCode::timeout || error.code() == ErrorCode::internal) throw;
+    CallArguments arguments = data_.arguments(run.call, output.y);
+    if (!run.device_tokens.empty()) {
+      arguments.routing.device_tokens = data_.device_tokens(run.device_tokens.at(rank_));
     }
+    if (run.spoil) run.spoil(rank_, arguments.x, arguments.routing, arguments.y);
+    data_.begin(output.y);
+    output.error = error_of([&] {
+      layer.forward(arguments.x, arguments.routing, arguments.y, run.options.at(rank_));
+      output.stats = layer.check();
+    });
+    data_.end(output.y);
+  }
+
+  void run_graph(MoeLayer& layer, const Run& run, RunOutput& output) {
+    CallArguments arguments = data_.roomy_arguments(run.call);
+    arguments.routing.device_tokens = data_.device_tokens(
+        run.device_tokens.empty() ? call_of(run).tokens : run.device_tokens.at(rank_));
+    if (run.spoil) run.spoil(rank_, arguments.x, arguments.routing, arguments.y);
+    graphs_.push_back(world_.view().device->capture([&] {
+      layer.forward(arguments.x, arguments.routing, arguments.y, run.options.at(rank_));
+    }));
+    world_.barrier();  // making a graph may wait for kernels, those of other ranks for this one's
+    for (int launch = 0; launch < run.graph; ++launch) {
+      RunOutput launched = launch_graph(layer, run);
+      if (launch == 0) {
+        output = std::move(launched);
+      } else if (output.difference.empty()) {
+        output.difference = difference_of(launched, output, launch);
+      }
+    }
+  }
+
+  RunOutput launch_graph(MoeLayer& layer, const Run& run) {
+    const RankCall& call = call_of(run);
+    const std::size_t row_bytes = call.row_stride * size_of(call.dtype);
+    RunOutput output;
+    output.y.assign(data_.room(run.call) * row_bytes, kCanary);
+    data_.begin(output.y);
+    output.error = error_of([&] {
+      graphs_.back()->launch();
+      output.stats = layer.check();
+    });
+    data_.end(output.y);
+    const auto end = output.y.begin() + static_cast<std::ptrdiff_t>(call.tokens * row_bytes);
+    if (!output.error.has_value() &&
+        !std::all_of(end, output.y.end(), [](std::byte b) { return b == kCanary; })) {
+      output.difference = fmt::format("y was written past its {} tokens", call.tokens);
+    }
+    output.y.erase(end, output.y.end());
+    return output;
+  }
+
+  static std::string difference_of(const RunOutput& launched, const RunOutput& first, int launch) {
+    if (!launched.difference.empty()) return launched.difference;
+    const auto sentence = [](const RunOutput& output) {
+      return output.error.has_value() ? output.error->sentence : std::string("no error");
+    };
+    if (sentence(launched) != sentence(first)) {
+      return fmt::format("launch {} threw '{}', the first '{}'", launch, sentence(launched),
+                         sentence(first));
+    }
+    return launched.y == first.y ? std::string{}
+                                 : fmt::format("launch {} gave other bits than the first", launch);
+  }
+
+  // What a call throws; expired waits and faults of Comet itself are passed on.
+  static std::optional<RunError> error_of(const std::function<void()>& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::timeout || error.code() == ErrorCode::internal) throw;
+      return RunError{error.code(), error.what()};
+    }
+    return std::nullopt;
   }
 
   const ExecuteParams& params_;
   World& world_;
   Outputs& outputs_;
   int rank_;
+  RankData data_;
+  std::vector<std::unique_ptr<DeviceGraph>> graphs_;  // kept: freeing one may wait, as making one
 };
 
 }  // namespace
@@ -87,7 +166,8 @@ class RankBody {
 Outputs execute(const ExecuteParams& params) {
   const auto world_size = static_cast<int>(params.c.world_size());
   Outputs outputs(params.runs.size(), std::vector<RunOutput>(world_size));
-  params.world(world_size, {.link = params.c.link, .timeout = params.timeout},
+  params.world(world_size,
+               {.link = params.c.link, .backend = params.c.backend, .timeout = params.timeout},
                [&](World& world) { RankBody(params, world, outputs).run_all(); });
   return outputs;
 }
@@ -97,7 +177,10 @@ Run make_run(const Case& c, Schedule schedule, std::uint64_t stream) {
   ForwardOptions shared;
   shared.groups =
       schedule == Schedule::pipelined ? rng.pick<std::int64_t>({1, 2, 4, 8}) : rng.between(1, 4);
-  shared.panel = std::min(rng.pick<std::int64_t>({0, 1, 16, 24, 48, 64, 1000}), c.desc.hidden);
+  const bool is_cuda = c.backend == Backend::cuda;
+  shared.panel = is_cuda ? rng.pick<std::int64_t>({0, 1, 256, 300, 512, 1000})
+                         : rng.pick<std::int64_t>({0, 1, 16, 24, 48, 64, 1000});
+  shared.panel = std::min(shared.panel, c.desc.hidden);
   shared.chunk = rng.pick<std::int64_t>({0, 1, 2, 5, 16, 64, 1000});
   return make_run(c, schedule, stream, shared);
 }
@@ -111,13 +194,21 @@ Run make_run(const Case& c, Schedule schedule, std::uint64_t stream, const Forwa
   for (const LayerOptions& rank : c.options) {
     ForwardOptions options = shared;
     options.schedule = schedule;
-    options.n_c_dispatch = static_cast<int>(rng.between(-1, rank.num_workers));
-    options.n_c_combine = static_cast<int>(rng.between(-1, rank.num_workers));
+    // On cuda the multiprocessors that pipelined reserves, of at least 16.
+    const int most = c.backend == Backend::cuda ? 8 : rank.num_workers;
+    options.n_c_dispatch = static_cast<int>(rng.between(-1, most));
+    options.n_c_combine = static_cast<int>(rng.between(-1, most));
     options.probe = probe;
     run.label += fmt::format(" {}/{}", options.n_c_dispatch, options.n_c_combine);
     run.options.push_back(options);
   }
   run.label += ")";
+  return run;
+}
+
+Run as_graph(Run run, int launches) {
+  run.graph = launches;
+  run.label += fmt::format(" as a graph, launched {} times", launches);
   return run;
 }
 

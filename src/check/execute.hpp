@@ -11,6 +11,7 @@
 
 #include "check/case_data.hpp"
 #include "check/random_case.hpp"
+#include "check/rank_data.hpp"
 #include "comet/error.hpp"
 #include "comet/layer.hpp"
 
@@ -25,6 +26,12 @@ struct Run {
   std::string label;                    ///< What a failure calls it, with its options.
   std::vector<ForwardOptions> options;  ///< [W]
   std::int64_t call = 0;                ///< Which call's tokens, an index into `calls`.
+  /// cuda: the call is captured once, with room for more tokens than it has, and launched so often,
+  /// each time reading T on the device; 0 is a plain call. The first call of a layer is plain.
+  int graph = 0;
+  /// cuda: [W] what RoutingView::device_tokens says; empty: it is not given, or by a graph the
+  /// truth.
+  std::vector<std::int64_t> device_tokens = {};
   /// Changes one rank's arguments just before the call, to provoke a fault; may be null.
   std::function<void(int rank, ConstMatrixView& x, RoutingView& routing, MatrixView& y)> spoil = {};
 };
@@ -39,11 +46,12 @@ struct RunOutput {
   Bytes y;  ///< [tokens, row_stride] of the call, filled with kCanary before it.
   CallStats stats;
   std::optional<RunError> error;
+  /// How a graph's later launches differ from its first, or that it wrote rows past T; else empty.
+  std::string difference;
 };
 
 constexpr std::byte kCanary{0x5a};
 
-using Calls = std::vector<std::vector<RankCall>>;     ///< [call][rank]
 using Outputs = std::vector<std::vector<RunOutput>>;  ///< [run][rank]
 
 struct ExecuteParams {
@@ -65,5 +73,8 @@ Run make_run(const Case& c, Schedule schedule, std::uint64_t stream);
 
 /// The same with `groups`, `panel` and `chunk` given.
 Run make_run(const Case& c, Schedule schedule, std::uint64_t stream, const ForwardOptions& shared);
+
+/// Makes it a graph of `launches` launches; says so in its label.
+Run as_graph(Run run, int launches);
 
 }  // namespace comet

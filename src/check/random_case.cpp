@@ -38,6 +38,12 @@ constexpr NameTable<DelayKind, 3> kDelays{{{DelayKind::none, "none"},
 constexpr std::int64_t kSmallWork = 1'500'000;
 constexpr std::int64_t kLargeWork = 10'000'000;  // of one case in 16
 constexpr std::int64_t kWeightElements = 400'000;
+// The same on cuda, where the oracle takes all the time.
+constexpr std::int64_t kDeviceSmallWork = 16'000'000;
+constexpr std::int64_t kDeviceLargeWork = 64'000'000;  // of one case in 8
+constexpr std::int64_t kDeviceWeightElements = 1'500'000;
+constexpr std::int64_t kDeviceMaxTokens = 300;
+constexpr std::int64_t kDeviceGroups = 8;  // most that the runs of a case ask for
 
 std::int64_t random_divisor(Rng& rng, std::int64_t value) {
   std::int64_t divisor = rng.between(1, value);
@@ -75,9 +81,31 @@ void draw_sizes(Rng& rng, Case& c) {
   if (rng.one_in(4)) desc.expert_owner = random_placement(rng, desc.num_experts, c.parallel.ep);
 }
 
+// Several panels of 256 columns in one case, several row tiles of an expert in another.
+void draw_device_sizes(Rng& rng, Case& c) {
+  const std::int64_t world = rng.pick<std::int64_t>({1, 2, 3, 4, 5, 6, 8});
+  c.parallel.tp = random_divisor(rng, world);
+  c.parallel.ep = world / c.parallel.tp;
+  MoeDesc& desc = c.desc;
+  desc.num_experts = rng.one_in(8) ? rng.between(21, 64) : rng.between(1, 20);
+  desc.topk = rng.between(1, 8);
+  desc.hidden = 8 * (rng.one_in(2) ? rng.between(1, 129) : rng.between(1, 33));
+  const std::int64_t step = 8 * c.parallel.tp;
+  const std::int64_t fitting = kDeviceWeightElements / (desc.num_experts * desc.hidden * step);
+  desc.intermediate =
+      step * rng.between(1, std::clamp<std::int64_t>(fitting, 1, max_of(1032 / step, 2)));
+  const std::int64_t work = rng.one_in(8) ? kDeviceLargeWork : kDeviceSmallWork;
+  const std::int64_t all_rows = work / (desc.hidden * desc.intermediate);
+  const std::int64_t most =
+      std::clamp<std::int64_t>(2 * all_rows / (world * desc.topk), 4, kDeviceMaxTokens);
+  desc.max_tokens = rng.one_in(64) ? 0 : rng.between(1, most);
+  if (rng.one_in(4)) desc.expert_owner = random_placement(rng, desc.num_experts, c.parallel.ep);
+}
+
 void draw_function(Rng& rng, Case& c) {
   MoeDesc& desc = c.desc;
-  desc.dtype = rng.pick({DType::f32, DType::bf16});
+  desc.dtype = c.backend == Backend::cuda ? rng.pick({DType::bf16, DType::f16})
+                                          : rng.pick({DType::f32, DType::bf16});
   desc.activation = rng.pick({Activation::silu, Activation::gelu, Activation::relu});
   desc.gated = !rng.one_in(3);
   desc.weight_position = rng.pick({WeightPosition::after_down, WeightPosition::before_down});
@@ -107,6 +135,34 @@ void draw_execution(Rng& rng, Case& c) {
   c.delays = rng.pick({DelayKind::none, DelayKind::none, DelayKind::jitter, DelayKind::slow_rank});
 }
 
+// Room for the rows of any call of the case, the tails of all groups counted.
+std::int64_t enough_rows(const Case& c) {
+  const std::int64_t tails = kDeviceGroups * c.desc.num_experts * c.options[0].block_m;
+  return c.world_size() * c.desc.max_tokens * c.desc.topk + tails;
+}
+
+void draw_device_execution(Rng& rng, Case& c) {
+  LayerOptions options;
+  options.block_m = rng.pick<std::int64_t>({0, 64, 128});
+  options.block_n = rng.pick<std::int64_t>({0, 256});
+  options.max_groups = rng.pick<std::int64_t>({kDeviceGroups, kDeviceGroups, 64});
+  c.options.assign(c.world_size(), options);
+  if (options.block_m > 0 && rng.one_in(3)) {
+    const std::int64_t rows = enough_rows(c);
+    for (LayerOptions& rank : c.options) rank.max_rows = rows;
+  }
+  c.forward.groups = rng.between(1, kDeviceGroups);
+  c.forward.panel = std::min(rng.pick<std::int64_t>({0, 1, 256, 300, 512, 1000}), c.desc.hidden);
+  c.forward.chunk = rng.pick<std::int64_t>({0, 1, 3, 16, 1000});
+  if (rng.one_in(8)) {
+    c.link.kind = LinkSpec::Kind::host;
+  } else if (rng.one_in(4)) {
+    c.link.kind = LinkSpec::Kind::paced;
+    c.link.gigabytes_per_second = static_cast<double>(rng.between(2, 20));
+  }
+  c.delays = rng.pick({DelayKind::none, DelayKind::none, DelayKind::jitter, DelayKind::slow_rank});
+}
+
 }  // namespace
 
 std::string_view to_string(WeightForm form) noexcept { return name_of(kForms, form); }
@@ -114,14 +170,21 @@ std::string_view to_string(RoutingKind kind) noexcept { return name_of(kRoutings
 std::string_view to_string(TokenPattern pattern) noexcept { return name_of(kPatterns, pattern); }
 std::string_view to_string(DelayKind kind) noexcept { return name_of(kDelays, kind); }
 
-Case random_case(std::uint64_t seed, std::uint64_t index) {
+Case random_case(std::uint64_t seed, std::uint64_t index, Backend backend) {
   Rng rng(seed, index);
   Case c;
   c.seed = seed;
   c.index = index;
-  draw_sizes(rng, c);
-  draw_function(rng, c);
-  draw_execution(rng, c);
+  c.backend = backend;
+  if (backend == Backend::cuda) {
+    draw_device_sizes(rng, c);
+    draw_function(rng, c);
+    draw_device_execution(rng, c);
+  } else {
+    draw_sizes(rng, c);
+    draw_function(rng, c);
+    draw_execution(rng, c);
+  }
   c.pattern = rng.pick({TokenPattern::any, TokenPattern::any, TokenPattern::any, TokenPattern::full,
                         TokenPattern::some_empty, TokenPattern::one_rank});
   if (rng.one_in(64)) c.pattern = TokenPattern::none;
@@ -132,13 +195,19 @@ Case random_case(std::uint64_t seed, std::uint64_t index) {
   return c;
 }
 
-Case plain_case(std::int64_t world_size, std::uint64_t seed) {
+Case plain_case(std::int64_t world_size, std::uint64_t seed, Backend backend) {
   Case c;
   c.seed = seed;
+  c.backend = backend;
   c.desc = {.num_experts = 6, .topk = 2, .hidden = 32, .intermediate = 48, .max_tokens = 21};
   c.options.resize(1);
   c.options[0].block_m = 16;
   c.options[0].block_n = 16;
+  if (backend == Backend::cuda) {
+    c.desc.dtype = DType::bf16;
+    c.options[0].block_m = 64;
+    c.options[0].block_n = 256;
+  }
   set_parallel(c, {.ep = world_size, .tp = 1});
   return c;
 }
@@ -165,6 +234,10 @@ std::string describe(const Case& c) {
       c.options.at(0).block_m, c.options.at(0).block_n, fmt::join(workers, ","), c.forward.groups,
       c.forward.panel, c.forward.chunk, to_string(c.pattern), to_string(c.routing),
       to_string(c.link), to_string(c.delays));
+  if (c.backend != Backend::cpu) {
+    text += fmt::format(" backend={} max_groups={} max_rows={}", to_string(c.backend),
+                        c.options.at(0).max_groups, c.options.at(0).max_rows);
+  }
   if (!d.expert_owner.empty()) text += fmt::format(" owner=[{}]", fmt::join(d.expert_owner, ","));
   return text;
 }

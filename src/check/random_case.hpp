@@ -60,6 +60,7 @@ std::string_view to_string(DelayKind kind) noexcept;
 struct Case {
   std::uint64_t seed = 0;
   std::uint64_t index = 0;
+  Backend backend = Backend::cpu;
   MoeDesc desc;
   ParallelDesc parallel;
   WeightForm form = WeightForm::fused;
@@ -78,12 +79,14 @@ struct Case {
   std::int64_t world_size() const noexcept { return parallel.world_size(); }
 };
 
-/// The same on every machine. Most cases take a few milliseconds per forward call.
-Case random_case(std::uint64_t seed, std::uint64_t index);
+/// The same on every machine. Most cases take a few milliseconds per forward call on cpu; those of
+/// cuda are larger, as far as the oracle allows.
+Case random_case(std::uint64_t seed, std::uint64_t index, Backend backend = Backend::cpu);
 
 /// A plain case for tests to change: `world_size` EP ranks, E = 6, K = 2, H = 32, I = 48, up to 21
-/// tokens per rank, f32 SwiGLU, 2 workers. Call set_parallel after it for another split.
-Case plain_case(std::int64_t world_size, std::uint64_t seed);
+/// tokens per rank, f32 SwiGLU, 2 workers. Call set_parallel after it for another split. On cuda
+/// the tile is 64 x 256 and the type bf16.
+Case plain_case(std::int64_t world_size, std::uint64_t seed, Backend backend = Backend::cpu);
 
 /// Sets ep x tp, one LayerOptions per rank (copies of the first), and rounds I up to fit tp.
 void set_parallel(Case& c, const ParallelDesc& parallel);

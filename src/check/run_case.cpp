@@ -13,18 +13,16 @@ namespace {
 
 using Truth = std::vector<std::vector<OracleResult>>;  // [call][rank]
 
-bool has(const CaseOptions& options, Schedule schedule) {
-  return std::find(options.schedules.begin(), options.schedules.end(), schedule) !=
-         options.schedules.end();
-}
+constexpr int kLaunches = 2;  // of a graph
 
 Truth make_truth(const Case& c, const CaseWeights& weights, const Calls& calls, int threads) {
   Truth truth;
   for (const std::vector<RankCall>& ranks : calls) {
     std::vector<OracleResult>& results = truth.emplace_back();
     for (const RankCall& call : ranks) {
-      results.push_back(run_oracle(c.desc, weights.oracle(), call.x_view(), call.routing_view(),
-                                   {.tp = c.parallel.tp, .threads = threads}));
+      results.push_back(run_oracle(
+          c.desc, weights.oracle(), call.x_view(), call.routing_view(),
+          {.tp = c.parallel.tp, .rounds_rows = c.backend == Backend::cuda, .threads = threads}));
     }
   }
   return truth;
@@ -32,9 +30,14 @@ Truth make_truth(const Case& c, const CaseWeights& weights, const Calls& calls, 
 
 std::vector<Run> runs_of_case(const Case& c, const CaseOptions& options) {
   std::vector<Run> runs;
+  const bool is_cuda = c.backend == Backend::cuda;
+  const std::vector<Schedule> schedules = chosen_schedules(options, c.backend);
+  const auto has = [&](Schedule schedule) {
+    return std::find(schedules.begin(), schedules.end(), schedule) != schedules.end();
+  };
   const auto stream = [&] { return static_cast<std::uint64_t>(runs.size()); };
   runs.push_back(make_run(c, Schedule::sequential, stream()));
-  if (has(options, Schedule::comet)) {
+  if (has(Schedule::comet)) {
     if (options.comet_runs > 0) {
       runs.push_back(make_run(c, Schedule::comet, stream(), c.forward));
     }
@@ -42,21 +45,45 @@ std::vector<Run> runs_of_case(const Case& c, const CaseOptions& options) {
       runs.push_back(make_run(c, Schedule::comet, stream()));
     }
   }
-  if (has(options, Schedule::pipelined)) {
-    for (const std::int64_t chunks : {1, 2, 4}) {
+  if (has(Schedule::pipelined)) {
+    for (const std::int64_t chunks : {1, 2, 4, 8}) {
+      if (chunks == 8 && !is_cuda) continue;
       ForwardOptions shared;
       shared.groups = chunks;
       runs.push_back(make_run(c, Schedule::pipelined, stream(), shared));
     }
   }
   runs.push_back(make_run(c, Schedule::sequential, stream()));
-  if (has(options, Schedule::reference)) {
+  if (is_cuda) {
+    runs.push_back(as_graph(make_run(c, Schedule::sequential, stream()), kLaunches));
+    for (const Schedule schedule : schedules) {
+      if (schedule == Schedule::sequential) continue;
+      runs.push_back(as_graph(make_run(c, schedule, stream(), c.forward), kLaunches));
+    }
+  }
+  if (has(Schedule::reference)) {
     runs.push_back(make_run(c, Schedule::reference, stream()));
   }
   return runs;
 }
 
+// Calls of the layer that runs make.
+std::int64_t count_forwards(const std::vector<Run>& runs) {
+  std::int64_t count = 0;
+  for (const Run& run : runs) count += std::max(run.graph, 1);
+  return count;
+}
+
 }  // namespace
+
+std::vector<Schedule> schedules_of(Backend backend) {
+  if (backend == Backend::cuda) return {Schedule::sequential, Schedule::pipelined};
+  return {Schedule::reference, Schedule::sequential, Schedule::pipelined, Schedule::comet};
+}
+
+std::vector<Schedule> chosen_schedules(const CaseOptions& options, Backend backend) {
+  return options.schedules.empty() ? schedules_of(backend) : options.schedules;
+}
 
 CaseResult guard_case(const std::function<std::string(CaseResult&)>& body) {
   CaseResult result;
@@ -77,7 +104,7 @@ CaseResult run_case(const Case& c, const CaseOptions& options) {
     calls.push_back(make_call(c));
     const std::vector<Run> runs = runs_of_case(c, options);
     const Outputs outputs = execute({c, weights, calls, runs, options.world, options.timeout});
-    result.forwards = static_cast<std::int64_t>(runs.size());
+    result.forwards = count_forwards(runs);
     const Truth truth = make_truth(c, weights, calls, options.oracle_threads);
     for (std::size_t i = 0; i < runs.size(); ++i) {
       std::string failure = judge_run(c, runs[i], calls[0], outputs[i], options.check_stats);
@@ -97,21 +124,25 @@ CaseResult run_case(const Case& c, const CaseOptions& options) {
 CaseResult run_many_calls(const Case& c, std::int64_t num_calls, const CaseOptions& options) {
   return guard_case([&](CaseResult& result) -> std::string {
     const CaseWeights weights = make_weights(c);
+    const std::vector<Schedule> schedules = chosen_schedules(options, c.backend);
     Calls calls;
     std::vector<Run> mixed, plain;
     Rng rng(c.seed, c.index + 17);
     for (std::int64_t call = 0; call < num_calls; ++call) {
       calls.push_back(make_call(c, call));
-      const auto pick = rng.between(0, static_cast<std::int64_t>(options.schedules.size()) - 1);
+      const auto pick = rng.between(0, std::ssize(schedules) - 1);
       const auto stream = static_cast<std::uint64_t>(call);
-      mixed.push_back(make_run(c, options.schedules.at(pick), stream));
+      mixed.push_back(make_run(c, schedules.at(pick), stream));
+      if (c.backend == Backend::cuda && call > 0 && rng.one_in(3)) {
+        mixed.back() = as_graph(mixed.back(), kLaunches);
+      }
       plain.push_back(make_run(c, Schedule::sequential, stream));
       mixed.back().call = plain.back().call = call;
       mixed.back().label = fmt::format("call {} by {}", call, mixed.back().label);
     }
     const Outputs outputs = execute({c, weights, calls, mixed, options.world, options.timeout});
     const Outputs fresh = execute({c, weights, calls, plain, options.world, options.timeout});
-    result.forwards = 2 * num_calls;
+    result.forwards = count_forwards(mixed) + count_forwards(plain);
     const Truth truth = make_truth(c, weights, calls, options.oracle_threads);
     for (std::int64_t call = 0; call < num_calls; ++call) {
       const Run& run = mixed[call];

@@ -14,15 +14,20 @@
 namespace comet {
 
 struct CaseOptions {
-  /// Schedules to run. sequential always runs: the others are compared with it.
-  std::vector<Schedule> schedules = {Schedule::reference, Schedule::sequential, Schedule::pipelined,
-                                     Schedule::comet};
+  /// Schedules to run; empty: all that the case's backend has. sequential always runs: the others
+  /// are compared with it.
+  std::vector<Schedule> schedules = {};
   int comet_runs = 3;  ///< Runs by comet, the first with the case's own options.
   int oracle_threads = 1;
   bool check_stats = true;  ///< Compare rows and bytes with what routing and placement imply.
   WorldRunner world = run_local_world;
   std::chrono::milliseconds timeout{20000};  ///< Of every wait, so that a deadlock is a failure.
 };
+
+/// The schedules that layers on `backend` have.
+std::vector<Schedule> schedules_of(Backend backend);
+/// Those that `options` asks for, of a case on `backend`.
+std::vector<Schedule> chosen_schedules(const CaseOptions& options, Backend backend);
 
 /// `failure` names run, rank, token, column, got, expected and bound; empty if all is well.
 struct CaseResult {
@@ -34,7 +39,8 @@ struct CaseResult {
 };
 
 /// sequential, comet several times, pipelined with 1, 2 and 4 chunks, sequential again, reference;
-/// all on the same tokens. Never throws for what the engine does.
+/// all on the same tokens. On cuda also pipelined with 8 chunks, and each schedule as a graph.
+/// Never throws for what the engine does.
 CaseResult run_case(const Case& c, const CaseOptions& options);
 
 /// `calls` calls of one layer with other tokens, routing, schedule and options each time; then the

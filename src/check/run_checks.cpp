@@ -19,6 +19,17 @@ void add(CheckSummary& summary, const Case& c, const CaseResult& result, const s
   }
 }
 
+void check_backend(const CheckOptions& options) {
+  const std::vector<Schedule> possible = schedules_of(options.backend);
+  for (const Schedule schedule : options.run.schedules) {
+    check(std::find(possible.begin(), possible.end(), schedule) != possible.end(),
+          ErrorCode::unsupported, "[check] schedule {}: {} does not have it in this version",
+          to_string(schedule), to_string(options.backend));
+  }
+  if (options.backend == Backend::cpu) return;
+  options.run.world(1, {.backend = options.backend, .timeout = options.run.timeout}, [](World&) {});
+}
+
 }  // namespace
 
 CheckSummary run_checks(const CheckOptions& options, const CheckProgress& progress) {
@@ -27,9 +38,12 @@ CheckSummary run_checks(const CheckOptions& options, const CheckProgress& progre
         ErrorCode::invalid_argument,
         "[check] cases, calls, fault_every, max_failures: {}, {}, {}, {}, at least 0, 0, 0, 1",
         options.cases, options.calls, options.fault_every, options.max_failures);
+  check_backend(options);
+  const std::span<const Fault> faults = faults_of(options.backend);
   CheckSummary summary;
   for (std::int64_t i = 0; i < options.cases && !summary.stopped; ++i) {
-    const Case c = random_case(options.seed, options.first_index + static_cast<std::uint64_t>(i));
+    const Case c = random_case(options.seed, options.first_index + static_cast<std::uint64_t>(i),
+                               options.backend);
     add(summary, c,
         options.calls > 0 ? run_many_calls(c, options.calls, options.run)
                           : run_case(c, options.run),
@@ -38,7 +52,7 @@ CheckSummary run_checks(const CheckOptions& options, const CheckProgress& progre
     // By the index, so that one case alone meets the same fault again.
     const auto every = static_cast<std::uint64_t>(options.fault_every);
     if (every > 0 && c.index % every == 0 && c.desc.max_tokens >= 1) {
-      const Fault fault = kFaults[c.index / every % std::size(kFaults)];
+      const Fault fault = faults[c.index / every % faults.size()];
       add(summary, c, run_fault(c, fault, options.run), "fault: ");
       ++summary.faults;
     }

@@ -12,6 +12,7 @@
 namespace comet {
 
 struct CheckOptions {
+  Backend backend = Backend::cpu;
   std::int64_t cases = 100;  ///< Indices first_index to first_index + cases - 1.
   std::uint64_t seed = 1;
   std::uint64_t first_index = 0;
@@ -41,6 +42,7 @@ struct CheckSummary {
 /// Called after every case; returns false to stop.
 using CheckProgress = std::function<bool(const CheckSummary& so_far)>;
 
+/// Throws Error(unsupported) if nothing can run on the backend at all, or not a schedule asked for.
 CheckSummary run_checks(const CheckOptions& options, const CheckProgress& progress = {});
 
 }  // namespace comet

@@ -10,7 +10,7 @@
 namespace comet {
 namespace {
 
-constexpr NameTable<Fault, 12> kFaultNames{{{Fault::too_many_tokens, "too_many_tokens"},
+constexpr NameTable<Fault, 13> kFaultNames{{{Fault::too_many_tokens, "too_many_tokens"},
                                             {Fault::id_is_num_experts, "id_is_num_experts"},
                                             {Fault::id_negative, "id_negative"},
                                             {Fault::id_65535, "id_65535"},
@@ -21,7 +21,8 @@ constexpr NameTable<Fault, 12> kFaultNames{{{Fault::too_many_tokens, "too_many_t
                                             {Fault::null_y, "null_y"},
                                             {Fault::wrong_columns, "wrong_columns"},
                                             {Fault::wrong_dtype, "wrong_dtype"},
-                                            {Fault::two_ranks, "two_ranks"}}};
+                                            {Fault::two_ranks, "two_ranks"},
+                                            {Fault::device_tokens, "device_tokens"}}};
 
 bool is_token_fault(Fault fault) {
   return fault == Fault::too_many_tokens || fault == Fault::two_ranks;
@@ -60,6 +61,9 @@ std::string judge_fault(const Run& run, const std::vector<RankCall>& ranks,
   const RunError& own = *outputs[faulty].error;
   for (std::size_t rank = 0; rank < outputs.size(); ++rank) {
     const RunOutput& output = outputs[rank];
+    if (!output.difference.empty()) {
+      return fmt::format("{}: rank {}: {}", run.label, rank, output.difference);
+    }
     if (!output.error.has_value()) {
       return fmt::format("{}: rank {} threw nothing, rank {} threw: {}", run.label, rank, faulty,
                          own.sentence);
@@ -87,6 +91,11 @@ std::string judge_fault(const Run& run, const std::vector<RankCall>& ranks,
 
 std::string_view to_string(Fault fault) noexcept { return name_of(kFaultNames, fault); }
 
+std::span<const Fault> faults_of(Backend backend) noexcept {
+  const std::span<const Fault> all(kFaults);
+  return backend == Backend::cuda ? all : all.first(all.size() - 1);
+}
+
 CaseResult run_fault(const Case& c, Fault fault, const CaseOptions& options) {
   return guard_case([&](CaseResult& result) -> std::string {
     const CaseWeights weights = make_weights(c);
@@ -96,20 +105,28 @@ CaseResult run_fault(const Case& c, Fault fault, const CaseOptions& options) {
     calls.push_back(make_call(c));
     calls.push_back(make_faulty_call(c, fault, faulty, rng));
     std::vector<Run> runs;
-    const auto add = [&](Schedule schedule, std::int64_t call) {
+    const auto add = [&](Schedule schedule, std::int64_t call, bool is_graph) {
       Run& run = runs.emplace_back(make_run(c, schedule, static_cast<std::uint64_t>(runs.size())));
+      if (is_graph) run = as_graph(run, 2);
       run.call = call;
       run.label = fmt::format("{} call by {}", call == 0 ? "good" : to_string(fault), run.label);
       if (call == 0) return;
+      if (fault == Fault::device_tokens) {
+        for (const RankCall& rank : calls[1]) run.device_tokens.push_back(rank.tokens);
+        ++run.device_tokens[faulty];
+      }
       run.spoil = [fault, faulty](int rank, ConstMatrixView& x, RoutingView& routing,
                                   MatrixView& y) {
         if (rank == faulty) spoil_views(fault, x, routing, y);
       };
     };
-    add(Schedule::sequential, 0);
-    for (const Schedule schedule : options.schedules) {
-      add(schedule, 1);
-      add(schedule, 0);
+    add(Schedule::sequential, 0, false);
+    for (const Schedule schedule : chosen_schedules(options, c.backend)) {
+      for (const bool is_graph : {false, true}) {
+        if (is_graph && c.backend == Backend::cpu) continue;
+        add(schedule, 1, is_graph);
+        add(schedule, 0, is_graph);
+      }
     }
     const Outputs outputs = execute({c, weights, calls, runs, options.world, options.timeout});
     result.forwards = static_cast<std::int64_t>(runs.size());

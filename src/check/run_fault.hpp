@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "check/random_case.hpp"
@@ -24,15 +25,20 @@ enum class Fault : std::uint8_t {
   wrong_columns,  ///< x has other columns than H.
   wrong_dtype,    ///< x has the other dtype.
   two_ranks,      ///< Two ranks have too many tokens: still one sentence.
+  device_tokens,  ///< cuda: T in device memory is more than the host said.
 };
 constexpr Fault kFaults[] = {Fault::too_many_tokens, Fault::id_is_num_experts, Fault::id_negative,
                              Fault::id_65535,        Fault::id_wraps,          Fault::null_x,
                              Fault::null_ids,        Fault::null_weights,      Fault::null_y,
-                             Fault::wrong_columns,   Fault::wrong_dtype,       Fault::two_ranks};
+                             Fault::wrong_columns,   Fault::wrong_dtype,       Fault::two_ranks,
+                             Fault::device_tokens};
+/// Those that calls on `backend` can have.
+std::span<const Fault> faults_of(Backend backend) noexcept;
 std::string_view to_string(Fault fault) noexcept;
 
 /// A good call, then by every schedule the faulty one and a good one: every rank must throw the
-/// same sentence and get NaN, and all good calls must give the same bits. Needs max_tokens >= 1.
+/// same sentence and get NaN, and all good calls must give the same bits. On cuda each is also
+/// launched as a graph. Needs max_tokens >= 1.
 CaseResult run_fault(const Case& c, Fault fault, const CaseOptions& options);
 
 }  // namespace comet

@@ -65,6 +65,9 @@ std::string judge_clean(const Place& place, const RankCall& call, const RunOutpu
     return fmt::format("{}: rank {} threw {}: {}", place.label, place.rank,
                        to_string(output.error->code), output.error->sentence);
   }
+  if (!output.difference.empty()) {
+    return fmt::format("{}: rank {}: {}", place.label, place.rank, output.difference);
+  }
   for (std::int64_t token = 0; token < call.tokens; ++token) {
     const std::byte* begin = address(call, output.y, token, call.hidden);
     const std::byte* end = address(call, output.y, token + 1, 0);

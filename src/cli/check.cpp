@@ -58,9 +58,10 @@ void add_check(CLI::App& app, Context& context) {
   flags->index_option->default_str("")->excludes(random);
   flags->schedules_option =
       command
-          ->add_option("--schedules", flags->schedules,
-                       "Of reference, sequential, pipelined, comet, separated by commas; all by "
-                       "default, and sequential always runs")
+          ->add_option(
+              "--schedules", flags->schedules,
+              "Of reference, sequential, pipelined, comet, separated by commas; by default "
+              "all that the backend has, and sequential always runs")
           ->type_name("LIST");
   add_integer(*command,
               {"--calls", "Calls of one layer per case; 0: one by every schedule", 0, 1'000'000},
@@ -69,8 +70,12 @@ void add_check(CLI::App& app, Context& context) {
               flags->options.max_failures);
   add_parsed(*command, "--world", flags->world_ranks, parse_world, "local",
              "Where ranks live; how many is drawn for each case");
+  add_parsed(*command, "--backend", flags->options.backend, parse_backend, "cpu|cuda",
+             "What runs the layers: threads, or Hopper GPUs")
+      ->default_str(std::string(to_string(flags->options.backend)));
   command->footer(examples("  comet check --random 200\n"
                            "  comet check --random 50 --seed 7 --schedules comet --calls 20\n"
+                           "  comet check --random 50 --backend cuda\n"
                            "  comet check --seed 1 --index 17      run case 17 of seed 1 again\n") +
                   "\nA failed case is printed with the command that runs it again. Exit code 1 if "
                   "any failed.\n");

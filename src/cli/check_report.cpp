@@ -15,7 +15,9 @@ std::string ranks_text(const CheckOptions& options, std::int64_t cases) {
   std::int64_t most = 0;
   for (std::int64_t i = 0; i < cases; ++i) {
     const std::int64_t ranks =
-        random_case(options.seed, options.first_index + static_cast<std::uint64_t>(i)).world_size();
+        random_case(options.seed, options.first_index + static_cast<std::uint64_t>(i),
+                    options.backend)
+            .world_size();
     fewest = i == 0 ? ranks : std::min(fewest, ranks);
     most = std::max(most, ranks);
   }
@@ -25,6 +27,9 @@ std::string ranks_text(const CheckOptions& options, std::int64_t cases) {
 std::string replay_command(const CheckOptions& options, const std::string& schedules,
                            std::uint64_t index) {
   std::string command = fmt::format("comet check --seed {} --index {}", options.seed, index);
+  if (options.backend != Backend::cpu) {
+    command += fmt::format(" --backend {}", to_string(options.backend));
+  }
   if (!schedules.empty()) command += " --schedules " + schedules;
   if (options.calls > 0) command += fmt::format(" --calls {}", options.calls);
   return command;
@@ -60,10 +65,13 @@ std::string check_text(const CheckOptions& options, const std::string& schedules
     verdict =
         fmt::format("{} FAILED{}", failed, summary.cases < options.cases ? ", stopped early" : "");
   }
+  const std::string backend =
+      options.backend == Backend::cpu ? "" : fmt::format(" on {}", to_string(options.backend));
   text += fmt::format(
-      "check: {}, world local, {}, seed {}: {} ({} forward calls, {} with injected faults, largest "
+      "check: {}, world local{}, {}, seed {}: {} ({} forward calls, {} with injected faults, "
+      "largest "
       "error {:.3f} of its bound)\n",
-      what, ranks_text(options, summary.cases), options.seed, verdict, summary.forwards,
+      what, backend, ranks_text(options, summary.cases), options.seed, verdict, summary.forwards,
       summary.faults, summary.worst_ratio);
   return text;
 }

@@ -122,6 +122,66 @@ TEST(RandomCase, EveryCornerOccurs) {
             500);
 }
 
+// ---------------------------------------------------------------- cuda
+
+template <typename Get>
+auto device_values_of(const Get& get) {
+  std::set<decltype(get(Case{}))> values;
+  for (std::uint64_t i = 0; i < kCases; ++i) values.insert(get(random_case(7, i, Backend::cuda)));
+  return values;
+}
+
+TEST(RandomDeviceCase, AllAreValidAndPossible) {
+  for (std::uint64_t i = 0; i < kCases; ++i) {
+    const Case c = random_case(7, i, Backend::cuda);
+    ASSERT_NO_THROW(validate(c.desc, c.parallel)) << describe(c);
+    ASSERT_EQ(static_cast<std::int64_t>(c.options.size()), c.world_size());
+    ASSERT_TRUE(c.desc.dtype == DType::bf16 || c.desc.dtype == DType::f16) << describe(c);
+    ASSERT_GE(c.options[0].max_groups, 8);  // what run_case asks for
+    ASSERT_GE(c.options[0].max_groups, c.forward.groups);
+    ASSERT_NE(describe(c).find(" backend=cuda "), std::string::npos);
+  }
+}
+
+TEST(RandomDeviceCase, EveryChoiceOccurs) {
+  EXPECT_EQ(device_values_of([](const Case& c) { return c.world_size(); }),
+            (std::set<std::int64_t>{1, 2, 3, 4, 5, 6, 8}));
+  EXPECT_EQ(device_values_of([](const Case& c) {
+              return std::pair(c.options[0].block_m, c.options[0].block_n);
+            }),
+            (std::set<std::pair<std::int64_t, std::int64_t>>{
+                {0, 0}, {0, 256}, {64, 0}, {64, 256}, {128, 0}, {128, 256}}));
+  EXPECT_EQ(device_values_of([](const Case& c) { return c.link.kind; }).size(), 3U);
+  EXPECT_EQ(device_values_of([](const Case& c) { return c.desc.dtype; }).size(), 2U);
+  EXPECT_EQ(device_values_of([](const Case& c) { return c.options[0].max_rows > 0; }).size(), 2U);
+  EXPECT_EQ(device_values_of([](const Case& c) { return c.forward.groups; }).size(), 8U);
+  EXPECT_EQ(device_values_of([](const Case& c) { return c.routing; }).size(), 9U);
+  EXPECT_EQ(device_values_of([](const Case& c) { return c.pattern; }).size(), 5U);
+  // Several panels, and experts with several row tiles.
+  EXPECT_GE(*device_values_of([](const Case& c) { return c.desc.hidden; }).rbegin(), 1024);
+  EXPECT_GE(*device_values_of([](const Case& c) { return c.desc.intermediate; }).rbegin(), 1024);
+  EXPECT_GE(*device_values_of([](const Case& c) {
+               return c.world_size() * c.desc.max_tokens * c.desc.topk / c.desc.num_experts;
+             }).rbegin(),
+            256);
+}
+
+// What TMA asks of weights: whole 16 bytes between rows and experts.
+TEST(RandomDeviceCase, WeightsHaveStridesOfWholeEights) {
+  for (const auto form : {WeightForm::fused, WeightForm::listed, WeightForm::separate}) {
+    Case c = plain_case(4, 3, Backend::cuda);
+    set_parallel(c, {.ep = 2, .tp = 2});
+    c.form = form;
+    const CaseWeights weights = make_weights(c);
+    const MoeWeights& view = weights.ranks[1].view;
+    for (const ExpertMatrices& matrices : {view.gate, view.up, view.down}) {
+      EXPECT_EQ(matrices.row_stride % 8, 0) << to_string(form);
+      EXPECT_EQ(matrices.expert_stride % 8, 0) << to_string(form);
+      EXPECT_EQ(matrices.offset % 8, 0) << to_string(form);
+    }
+  }
+}
+
 std::vector<std::int64_t> ids_of(const RankCall& call, std::int64_t topk) {
   std::vector<std::int64_t> ids(call.tokens * topk);
   for (std::size_t i = 0; i < ids.size(); ++i) {

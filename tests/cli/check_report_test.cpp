@@ -27,6 +27,19 @@ TEST(CheckReport, FailureNamesTheCommandThatRunsItAgain) {
   EXPECT_NE(text.find(", seed 7: 1 FAILED, stopped early ("), std::string::npos) << text;
 }
 
+TEST(CheckReport, NamesABackendThatIsNotTheDefault) {
+  CheckOptions options;
+  options.backend = Backend::cuda;
+  options.cases = 3;
+  CheckSummary summary;
+  summary.cases = 3;
+  summary.failures.push_back({.index = 2, .case_line = "E=4", .sentence = "differs"});
+  const std::string text = check_text(options, "", summary);
+  EXPECT_NE(text.find("again: comet check --seed 1 --index 2 --backend cuda\n"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("check: 3 cases, world local on cuda, ranks "), std::string::npos) << text;
+}
+
 TEST(CheckReport, NoFailure) {
   CheckOptions options;
   options.cases = 3;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/run_comet.hpp"
+#include "comm/device_ranks.hpp"
 
 namespace comet::cli {
 namespace {
@@ -39,6 +40,24 @@ TEST(Check, FewerSchedulesAreFewerCalls) {
   const int some = forwards(line_of({"check", "--random", "2", "--schedules", "comet"}));
   EXPECT_LT(some, all);
   EXPECT_GT(some, 0);
+}
+
+TEST(Check, ABackendThatIsNotThereIsOneClearError) {
+  if (!list_gpus().empty()) GTEST_SKIP() << "this machine has a GPU";
+  const Outcome outcome = run_comet({"check", "--random", "3", "--backend", "cuda"});
+  EXPECT_EQ(outcome.code, 2) << outcome.out;
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_NE(outcome.err.find("[cuda] "), std::string::npos) << outcome.err;
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+}
+
+TEST(Check, AScheduleThatTheBackendLacksIsOneClearError) {
+  const Outcome outcome =
+      run_comet({"check", "--random", "3", "--backend", "cuda", "--schedules", "reference"});
+  EXPECT_EQ(outcome.code, 2) << outcome.out;
+  EXPECT_NE(outcome.err.find("[check] schedule reference: cuda does not have it"),
+            std::string::npos)
+      << outcome.err;
 }
 
 TEST(Check, ManyCallsOfOneLayer) {

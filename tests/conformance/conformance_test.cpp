@@ -109,7 +109,7 @@ TEST_P(Conformance, ManyCallsOfRandomCases) {
 // ---------------------------------------------------------------- faults
 
 TEST_P(Conformance, FaultsReachAllRanksAndLeaveTheWorldGood) {
-  for (const Fault fault : kFaults) {
+  for (const Fault fault : faults_of(Backend::cpu)) {
     for (const IdType id_type : {IdType::i32, IdType::i64}) {
       Case c = plain_case(4, seed());
       set_parallel(c, {.ep = 2, .tp = 2});
@@ -123,7 +123,7 @@ TEST_P(Conformance, FaultsReachAllRanksAndLeaveTheWorldGood) {
 }
 
 TEST_P(Conformance, FaultsInAWorldOfOne) {
-  for (const Fault fault : kFaults) {
+  for (const Fault fault : faults_of(Backend::cpu)) {
     const CaseResult result = run_fault(plain_case(1, seed()), fault, options());
     EXPECT_TRUE(result.passed()) << to_string(fault) << ": " << result.failure;
   }

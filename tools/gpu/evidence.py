@@ -18,6 +18,9 @@ from pathlib import Path
 
 TESTED = (
     "src/backend/cuda/**/*",
+    "src/comm/**/*",
+    "src/layer/**/*",
+    "src/check/**/*",
     "src/plan/*.hpp",
     "src/plan/plan.cpp",
     "src/layout/**/*",

@@ -9,6 +9,7 @@ cd "$(dirname "$0")/../.."
 build="${1:-build/cuda}"
 folder="${2:-build/gpu-suite}"
 limit_bytes=50000000
+large_bytes=5000000 # of a library: packed, run_suite.sh unpacks it
 
 die() {
   echo "pack_suite: $*" >&2
@@ -43,7 +44,11 @@ while read -r name _ path _; do
   name="${name##*/}"
   [[ ! "$name" =~ $of_the_machine ]] || continue
   [[ -f "$path" ]] || die "the library $name is not found on this machine"
-  cp -L "$path" "$folder/lib/$name"
+  if [[ "$(stat -L -c %s "$path")" -gt "$large_bytes" ]]; then
+    gzip -n -9 -c "$path" >"$folder/lib/$name.gz"
+  else
+    cp -L "$path" "$folder/lib/$name"
+  fi
 done < <(for binary in "${binaries[@]}"; do ldd "$binary"; done | sort -u)
 
 commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"

@@ -38,6 +38,8 @@ class DeviceBuffer {
   void copy_from(const T* from) {
     if (count_ == 0) return;
     check_cuda(cudaMemcpy(data_, from, bytes(), cudaMemcpyHostToDevice), "copying to the device");
+    // From pageable memory it returns once it has read it; non-blocking streams don't wait for it.
+    check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "copying to the device");
   }
   void copy_to(T* to) const {
     if (count_ == 0) return;
