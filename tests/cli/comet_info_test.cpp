@@ -15,9 +15,10 @@ TEST(Info, NamesBuildMachineEnvironmentAndModels) {
   const Outcome outcome = run_comet({"info"});
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.err, "");
-  for (const char* words : {"comet " COMET_VERSION_STRING "\n", "cores", "GiB available", "oneDNN",
-                            "local      built", "mpi        not built", "nvshmem    not built",
-                            "cuda       not built  build with 'make cuda'", "COMET_TIMEOUT_MS=30000"}) {
+  for (const char* words :
+       {"comet " COMET_VERSION_STRING "\n", "cores", "GiB available", "oneDNN", "local      built",
+        "mpi        not built", "nvshmem    not built",
+        "cuda       not built  build with 'make cuda'", "COMET_TIMEOUT_MS=30000"}) {
     EXPECT_NE(outcome.out.find(words), std::string::npos) << words << "\n" << outcome.out;
   }
   for (const ModelPreset& preset : model_presets()) {
