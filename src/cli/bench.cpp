@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/check.hpp"
 #include "cli/bench_demo.hpp"
 #include "cli/bench_flags.hpp"
 #include "cli/bench_progress.hpp"
@@ -28,6 +29,8 @@ namespace {
 
 struct BenchCommand {
   bool demo = false;
+  bool no_graphs = false;
+  std::string suite = "bench";
   BenchFlags flags;
   std::int64_t rounds = 5;
   std::int64_t warmup = 1;
@@ -47,8 +50,14 @@ std::string command_line() {
 }
 
 std::vector<PlannedBench> planned_benches(const BenchCommand& command) {
-  if (command.demo) return demo_benches(command.flags.seed);
+  if (command.demo) {
+    check(command.flags.backend == Backend::cpu, ErrorCode::invalid_argument,
+          "[flags] --demo runs on cpu; on {} give --model", to_string(command.flags.backend));
+    return demo_benches(command.flags.seed);
+  }
   PlannedBench planned = plan_bench(command.flags);
+  planned.bench.suite = command.suite;
+  planned.bench.graphs = !command.no_graphs;
   planned.bench.rounds = static_cast<int>(command.rounds);
   planned.bench.warmup = static_cast<int>(command.warmup);
   return {planned};
@@ -96,13 +105,24 @@ void add_bench(CLI::App& app, Context& context) {
   command->add_flag("--demo", chosen->demo,
                     "Three models in small on 4 ranks with an emulated link, in under a minute");
   add_case_flags(*command, chosen->flags);
+  add_backend(*command, chosen->flags.backend);
+  CLI::Option* const dtype = command->get_option("--dtype");
+  dtype->default_str("f32, bf16 on cuda");
   add_schedule_flags(*command, chosen->flags);
   add_integer(*command, {"--rounds", "Timed calls of each schedule, interleaved", 1, 1'000'000},
               chosen->rounds)
       ->group(kSchedulesGroup);
-  add_integer(*command, {"--warmup", "Untimed calls of each schedule before", 0, 1'000'000},
+  add_integer(*command,
+              {"--warmup", "Untimed calls of each schedule before; cuda: at least 3", 0, 1'000'000},
               chosen->warmup)
       ->group(kSchedulesGroup);
+  command
+      ->add_flag("--no-graphs", chosen->no_graphs,
+                 "cuda: launch every call anew in place of replaying it from a CUDA graph")
+      ->group(kSchedulesGroup);
+  command->add_option("--suite", chosen->suite, "What rows of --json say that they belong to")
+      ->type_name("NAME")
+      ->capture_default_str();
   command
       ->add_option("--json", chosen->json,
                    "Add one JSON object a line per schedule to this file; docs/benchmarks.md has "
@@ -114,9 +134,13 @@ void add_bench(CLI::App& app, Context& context) {
       "  comet bench --demo\n"
       "  comet bench --model qwen2-moe --scale demo --world local:4 --link paced:auto:0.6\n"
       "  comet bench --experts 8 --topk 2 --hidden 512 --intermediate 1024 --tokens 2048 \\\n"
-      "      --ep 2 --link paced:0.5 --json out.jsonl\n"));
-  command->callback(
-      [chosen, &context] { context.command = [chosen] { return run_bench_command(*chosen); }; });
+      "      --ep 2 --link paced:0.5 --json out.jsonl\n"
+      "  comet bench --model mixtral --tokens 8192 --world local:8 --backend cuda --link "
+      "paced:20\n"));
+  command->callback([chosen, dtype, &context] {
+    chosen->flags.is_dtype_given = dtype->count() > 0;
+    context.command = [chosen] { return run_bench_command(*chosen); };
+  });
 }
 
 }  // namespace comet::cli

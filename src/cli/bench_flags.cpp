@@ -5,6 +5,7 @@
 
 #include "base/check.hpp"
 #include "cli/flags.hpp"
+#include "layer/backends.hpp"
 
 namespace comet::cli {
 namespace {
@@ -67,7 +68,7 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
   };
   add_parsed(app, "--schedules", flags.schedules, parse_schedules, "NAMES",
              "Names with commas between: sequential, pipelined, comet, reference")
-      ->default_str("sequential,pipelined,comet")
+      ->default_str("all but reference")
       ->group(group);
   add_auto("--groups", 1, flags.groups, "Groups of tokens of comet");
   add_auto("--n-c-dispatch", 0, flags.n_c_dispatch,
@@ -77,7 +78,8 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
                        std::int64_t& value) {
     add_integer(app, {name, help, low, high}, value)->group(group);
   };
-  add("--workers", "Threads of each rank; 0: cores / ranks, at least 1", 0, 1024, flags.workers);
+  add("--workers", "Threads of each rank on cpu; 0: cores / ranks, at least 1", 0, 1024,
+      flags.workers);
   add("--panel", "Columns of a panel; 0 chooses", 0, 1 << 20, flags.panel);
   add("--block-m", "Rows of a tile; 0 chooses", 0, 1024, flags.block_m);
   add("--block-n", "Columns of a tile; 0 chooses", 0, 65536, flags.block_n);
@@ -88,6 +90,8 @@ PlannedBench plan_bench(const BenchFlags& flags) {
   BenchCase& bench = planned.bench;
   bench.model = flags.shape.model.empty() ? "custom" : flags.shape.model;
   bench.desc = resolve_shape(flags.shape);
+  bench.backend = flags.backend;
+  if (bench.backend == Backend::cuda && !flags.is_dtype_given) bench.desc.dtype = DType::bf16;
   bench.parallel = resolve_world(flags.world);
   bench.tokens = flags.tokens > 0 ? flags.tokens : kDefaultTokens;
   planned.divisors = scale_for(flags.scale, bench.desc, bench.tokens);
@@ -96,7 +100,9 @@ PlannedBench plan_bench(const BenchFlags& flags) {
   bench.routing = parse_synthetic_routing(flags.routing);
   bench.routing_text = flags.routing;
   bench.link = flags.link;
+  const auto tiled = tiled_schedules(bench.backend);
   bench.schedules = flags.schedules;
+  if (bench.schedules.empty()) bench.schedules.assign(tiled.begin(), tiled.end());
   bench.groups = flags.groups == kAuto ? 0 : flags.groups;
   bench.n_c_dispatch = static_cast<int>(flags.n_c_dispatch);
   bench.n_c_combine = static_cast<int>(flags.n_c_combine);

@@ -20,8 +20,10 @@ struct BenchFlags {
 
   ShapeFlags shape;
   WorldFlags world;
+  Backend backend = Backend::cpu;
   LinkSpec link;
-  std::vector<Schedule> schedules = {Schedule::sequential, Schedule::pipelined, Schedule::comet};
+  bool is_dtype_given = false;      ///< If not, layers on cuda, which have no f32, get bf16.
+  std::vector<Schedule> schedules;  ///< Empty: all tiled ones of the backend.
   std::string routing = "uniform";
   Scale scale;
   std::int64_t tokens = 0;  ///< 0: as the scale says.

@@ -22,14 +22,33 @@ std::string shape_text(const BenchCase& bench, const Divisors& divisors) {
                      bench.routing_text);
 }
 
+std::string devices_text(const BenchRow& row) {
+  return row.num_devices == 1 ? "one " + row.device
+                              : fmt::format("{} x {}", row.num_devices, row.device);
+}
+
 std::string world_text(const BenchCase& bench, const BenchRow& row) {
+  if (bench.backend == Backend::cuda) {
+    const std::int64_t ranks = bench.parallel.world_size();
+    return fmt::format("{} rank{} on {} ({} multiprocessors{}), ep {}, tp {}, tile {}x{}", ranks,
+                       ranks == 1 ? "" : "s", devices_text(row), row.workers,
+                       ranks == 1 ? "" : " each", bench.parallel.ep, bench.parallel.tp, row.block_m,
+                       row.block_n);
+  }
   return fmt::format("{} in-process ranks (ep {}, tp {}) x {} worker{}, tile {}x{}",
                      bench.parallel.world_size(), bench.parallel.ep, bench.parallel.tp, row.workers,
                      row.workers == 1 ? "" : "s", row.block_m, row.block_n);
 }
 
-std::string link_text(const BenchRow& row) {
-  if (row.link.kind != LinkSpec::Kind::paced) return "native link (memory)";
+std::string link_text(const BenchCase& bench, const BenchRow& row) {
+  if (row.link.kind == LinkSpec::Kind::host) {
+    return "host link: pinned host memory over PCIe, crossed twice";
+  }
+  if (row.link.kind == LinkSpec::Kind::native) {
+    if (bench.backend == Backend::cpu) return "native link (memory)";
+    return row.num_devices > 1 ? "native link (device memory and what joins the GPUs)"
+                               : "native link (device memory)";
+  }
   std::string text = fmt::format("EMULATED link of {:.4g} GB/s per rank and direction",
                                  row.link.gigabytes_per_second);
   if (row.link.auto_ratio > 0) {
@@ -46,6 +65,14 @@ std::string bounds_text(const BenchRow& row) {
     text += fmt::format(", best without groups {}", milliseconds(*row.t_stage_bound_us));
   }
   return text + fmt::format(", {:.2f} MB over links\n", static_cast<double>(row.bytes_link) * 1e-6);
+}
+
+std::string calls_text(const BenchRow& row) {
+  const char* const how = row.is_graph ? "calls replayed from CUDA graphs" : "calls launched anew";
+  return fmt::format("{}, {}, times by the device's clock", how,
+                     row.input_copies > 1
+                         ? fmt::format("{} copies of the inputs rotated past L2", row.input_copies)
+                         : std::string("inputs larger than L2"));
 }
 
 std::string check_text(const BenchRow& row) {
@@ -77,7 +104,10 @@ std::string schedule_text(const BenchRow& row) {
 
 std::vector<std::string> case_lines(const BenchCase& bench, const Divisors& divisors,
                                     const BenchRow& row) {
-  return {shape_text(bench, divisors), world_text(bench, row), link_text(row)};
+  std::vector<std::string> lines = {shape_text(bench, divisors), world_text(bench, row),
+                                    link_text(bench, row)};
+  if (bench.backend == Backend::cuda) lines.push_back(calls_text(row));
+  return lines;
 }
 
 std::string bench_text(const BenchCase& bench, const Divisors& divisors,

@@ -68,6 +68,17 @@ nlohmann::ordered_json parts_json(const std::vector<BuildPart>& parts) {
   return json;
 }
 
+nlohmann::ordered_json gpus_json() {
+  auto json = nlohmann::ordered_json::array();
+  for (const GpuPart& gpu : describe_gpus()) {
+    json.push_back({{"name", gpu.name},
+                    {"multiprocessors", gpu.multiprocessors},
+                    {"memory_bytes", gpu.memory_bytes},
+                    {"usable", gpu.is_usable}});
+  }
+  return json;
+}
+
 std::string info_json() {
   const Machine machine = describe_machine();
   nlohmann::ordered_json json;
@@ -76,7 +87,8 @@ std::string info_json() {
                      {"features", machine.features},
                      {"cores", machine.cores},
                      {"memory_bytes", machine.memory_bytes},
-                     {"available_bytes", machine.available_bytes}};
+                     {"available_bytes", machine.available_bytes},
+                     {"gpus", gpus_json()}};
   json["backends"] = parts_json(describe_backends());
   json["worlds"] = parts_json(describe_worlds());
   json["environment"] = nlohmann::ordered_json::array();

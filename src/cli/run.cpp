@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -16,9 +17,12 @@
 #include "cli/shared_flags.hpp"
 #include "comet/version.hpp"
 #include "io/safetensors.hpp"
+#include "layer/backends.hpp"
 
 namespace comet::cli {
 namespace {
+
+constexpr std::int64_t kMostGroups = 1024;  // that memory is reserved for; a layer refuses more
 
 struct RunFlags {
   std::string checkpoint;
@@ -27,8 +31,9 @@ struct RunFlags {
   std::int64_t layer = 0;
   WorldFlags world;
   DType dtype = DType::f32;
+  Backend backend = Backend::cpu;
   LinkSpec link;
-  Schedule schedule = Schedule::comet;
+  std::optional<Schedule> schedule;  ///< None: the fastest of the backend.
   std::int64_t groups = 1;
   std::int64_t workers = 0;
   std::uint64_t seed = 1;
@@ -50,7 +55,8 @@ void write_y(const RunFlags& flags, const RunSummary& summary, const Tokens& y) 
       {"model_type", std::string(to_string(summary.block.model_type))},
       {"layer", std::to_string(flags.layer)},
       {"tokens", flags.tokens},
-      {"schedule", std::string(to_string(flags.schedule))},
+      {"backend", std::string(to_string(summary.backend))},
+      {"schedule", std::string(to_string(summary.schedule))},
       {"ep", std::to_string(summary.parallel.ep)},
       {"tp", std::to_string(summary.parallel.tp)}};
   write_safetensors(flags.out, {&tensor, 1}, metadata);
@@ -61,22 +67,29 @@ int run_run(const RunFlags& flags) {
   check(flags.link.kind == LinkSpec::Kind::native || flags.link.auto_ratio == 0,
         ErrorCode::invalid_argument,
         "[link] {}: one call measures no rate; give it as paced:<GB/s>", to_string(flags.link));
+  check(flags.backend == Backend::cpu || !flags.check || flags.dtype != DType::f16,
+        ErrorCode::unsupported,
+        "[run] --check in f16: the reference runs on cpu, whose layers run in f32 or bf16");
+  require_backend(flags.backend);
   MoeBlock block = load_moe_block(flags.checkpoint, flags.layer, flags.dtype);
   const Tokens x = load_tokens(flags.tokens, block.desc.hidden, flags.dtype, flags.seed);
+  const Schedule schedule = flags.schedule.value_or(tiled_schedules(flags.backend).back());
   LayerOptions layer;
+  layer.max_groups = std::clamp<std::int64_t>(flags.groups, layer.max_groups, kMostGroups);
   layer.num_workers = choose_workers(flags.workers, parallel.world_size());
-  const LayerResult result =
-      run_layer({.block = block,
-                 .x = x,
-                 .parallel = parallel,
-                 .link = flags.link,
-                 .layer = layer,
-                 .forward = {.schedule = flags.schedule, .groups = flags.groups},
-                 .is_checked = flags.check});
+  const LayerResult result = run_layer({.block = block,
+                                        .x = x,
+                                        .parallel = parallel,
+                                        .backend = flags.backend,
+                                        .link = flags.link,
+                                        .layer = layer,
+                                        .forward = {.schedule = schedule, .groups = flags.groups},
+                                        .is_checked = flags.check});
   const RunSummary summary{.block = block,
                            .parallel = parallel,
+                           .backend = flags.backend,
                            .link = flags.link,
-                           .schedule = flags.schedule,
+                           .schedule = schedule,
                            .groups = flags.groups,
                            .workers = layer.num_workers,
                            .result = result,
@@ -88,18 +101,22 @@ int run_run(const RunFlags& flags) {
 
 void add_execution(CLI::App& app, RunFlags& flags) {
   const std::string group = "Execution";
-  add_parsed(app, "--schedule", flags.schedule, parse_schedule, "NAME",
-             "Order of the stages: reference, sequential, pipelined or comet")
-      ->default_str(std::string(to_string(flags.schedule)))
+  add_parsed(
+      app, "--schedule", flags.schedule, parse_schedule, "NAME",
+      "Order of the stages: reference, sequential, pipelined or comet; without it the last of "
+      "these that the backend has")
       ->group(group);
   add_integer(app, {"--groups", "Groups of tokens (comet) or chunks (pipelined)", 1, 1 << 20},
               flags.groups)
       ->group(group);
-  add_integer(app, {"--workers", "Threads of each rank; 0: cores / ranks, at least 1", 0, 1024},
+  add_integer(app,
+              {"--workers", "Threads of each rank on cpu; 0: cores / ranks, at least 1", 0, 1024},
               flags.workers)
       ->group(group);
-  app.add_flag("--check", flags.check,
-               "Also run the reference schedule and compare: exit code 1 if they differ too much")
+  app.add_flag(
+         "--check", flags.check,
+         "Also run the reference schedule, on cpu, and compare: exit code 1 if they differ too "
+         "much")
       ->group(group);
 }
 
@@ -126,6 +143,7 @@ void add_run(CLI::App& app, Context& context) {
       ->type_name("FILE");
   add_dtype(*command, flags->dtype);
   add_world(*command, flags->world);
+  add_backend(*command, flags->backend);
   add_link(*command, flags->link);
   add_execution(*command, *flags);
   command->footer(examples(

@@ -7,6 +7,7 @@
 
 #include "cli/tokens.hpp"
 #include "comet/layer.hpp"
+#include "layer/device_calls.hpp"
 #include "models/hf_block.hpp"
 
 namespace comet::cli {
@@ -15,19 +16,22 @@ struct LayerRun {
   MoeBlock& block;  ///< Its max_tokens is set from the tokens.
   const Tokens& x;
   ParallelDesc parallel;
+  Backend backend = Backend::cpu;
   LinkSpec link;
   LayerOptions layer;
   ForwardOptions forward;
-  bool is_checked = false;  ///< Run Schedule::reference too.
+  bool is_checked = false;  ///< Run Schedule::reference too, on cpu whatever the backend.
 };
 
 struct LayerResult {
   Tokens y;
   std::optional<Tokens> reference;  ///< If is_checked.
   std::vector<CallStats> stats;     ///< [W] of the wished schedule.
+  RankDeviceInfo device = {};       ///< Of rank 0; nothing on cpu.
 };
 
-/// Each rank routes its share of the tokens, runs the layer and adds the shared expert.
+/// Each rank routes its share of the tokens, runs the layer and adds the shared expert. Router and
+/// shared expert are the host's on any backend.
 LayerResult run_layer(const LayerRun& run);
 
 }  // namespace comet::cli

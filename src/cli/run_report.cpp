@@ -53,10 +53,13 @@ std::string run_text(const RunSummary& summary) {
                   to_string(summary.block.model_type), summary.block.layer, desc.num_experts,
                   desc.topk, desc.hidden, desc.intermediate, to_string(desc.dtype),
                   summary.block.shared ? ", and a shared expert" : "");
-  text += fmt::format("world     local:{}, ep {} x tp {}, link {}\n", ranks, summary.parallel.ep,
+  const bool on_gpus = summary.backend == Backend::cuda;
+  text += fmt::format("world     local:{}{}{}, ep {} x tp {}, link {}\n", ranks,
+                      on_gpus ? " on " : "", result.device.name, summary.parallel.ep,
                       summary.parallel.tp, to_string(summary.link));
-  text += fmt::format("schedule  {}, groups {}, workers per rank {}\n", to_string(summary.schedule),
-                      summary.groups, summary.workers);
+  text += fmt::format("schedule  {}, groups {}, {} per rank {}\n", to_string(summary.schedule),
+                      summary.groups, on_gpus ? "multiprocessors" : "workers",
+                      on_gpus ? result.device.multiprocessors : summary.workers);
   text += fmt::format("tokens    {}; per rank {}\n", result.y.rows, per_rank(tokens));
   text += fmt::format("rows      per rank {}\n", per_rank(rows));
   text +=

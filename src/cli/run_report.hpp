@@ -11,6 +11,7 @@ namespace comet::cli {
 struct RunSummary {
   const MoeBlock& block;
   ParallelDesc parallel;
+  Backend backend = Backend::cpu;
   LinkSpec link;
   Schedule schedule = Schedule::comet;
   std::int64_t groups = 1;

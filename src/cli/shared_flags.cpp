@@ -116,9 +116,17 @@ std::int64_t parse_world(std::string_view text) {
   return ranks;
 }
 
+void add_backend(CLI::App& app, Backend& backend) {
+  add_parsed(app, "--backend", backend, parse_backend, "cpu|cuda",
+             "What computes: threads, or Hopper GPUs, which ranks may share")
+      ->default_str(std::string(to_string(backend)))
+      ->group("World");
+}
+
 void add_link(CLI::App& app, LinkSpec& link) {
   add_parsed(app, "--link", link, parse_link, "LINK",
-             "What joins ranks: native, or paced:<GB/s> to emulate a slower link")
+             "What joins ranks: native, paced:<GB/s> to emulate a slower link, or host (cuda: "
+             "through pinned host memory, over PCIe)")
       ->default_str(to_string(link))
       ->group("World");
 }

@@ -44,6 +44,9 @@ ParallelDesc resolve_world(const WorldFlags& flags);
 /// Error(unsupported) for worlds that are not built.
 std::int64_t parse_world(std::string_view text);
 
+/// --backend.
+void add_backend(CLI::App& app, Backend& backend);
+
 /// --link.
 void add_link(CLI::App& app, LinkSpec& link);
 

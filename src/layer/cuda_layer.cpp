@@ -2,12 +2,14 @@
 // A layer on GPUs: what only a host can check, then everything is queued on the caller's stream.
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "backend/cuda/layer_engine.hpp"
 #include "base/check.hpp"
 #include "layer/agree.hpp"
+#include "layer/backends.hpp"
 #include "layer/call_options.hpp"
 #include "layer/layer_parts.hpp"
 #include "layer/publish.hpp"
@@ -98,7 +100,8 @@ std::optional<InputFault> CudaMoeLayer::find_fault(const ConstMatrixView& x,
     return InputFault{code, fmt::format("[forward] rank {}: {}", dims_.rank, what)};
   };
   if (auto found = find_option_fault(dims_, options)) return found;
-  if (options.schedule != Schedule::sequential && options.schedule != Schedule::pipelined) {
+  const std::span<const Schedule> runs = tiled_schedules(Backend::cuda);
+  if (std::find(runs.begin(), runs.end(), options.schedule) == runs.end()) {
     return fault(ErrorCode::unsupported,
                  fmt::format("schedule {} is not in this version on cuda: sequential or pipelined",
                              to_string(options.schedule)));
@@ -140,8 +143,7 @@ CallStats CudaMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rou
       .config = config,
       .is_pipelined = options.schedule == Schedule::pipelined,
       .reserved = reserved_for(options),
-      .config_hash =
-          config_hash(desc_, parallel_, dims_, config, options_.max_rows, layer_id_),
+      .config_hash = config_hash(desc_, parallel_, dims_, config, options_.max_rows, layer_id_),
       .peers = workspace_->peers(),
       .layout = workspace_->layout(),
       .stream = options.stream != nullptr ? options.stream : world_.stream()};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // MoeLayer::create: what all ranks must agree on, and which class runs the layer.
-#include "backend/cuda/layer_engine.hpp"
 #include "base/check.hpp"
 #include "comet/layer.hpp"
 #include "layer/agree.hpp"
+#include "layer/backends.hpp"
 #include "layer/call_options.hpp"
 #include "layer/layer_parts.hpp"
 #include "layer/workspace.hpp"
@@ -64,16 +64,12 @@ std::unique_ptr<MoeLayer> MoeLayer::create(const MoeDesc& desc, const ParallelDe
       [&] {
         validate(desc, parallel);
         comet::check(parallel.world_size() == world.size(), ErrorCode::invalid_argument,
-              "[layer] ep x tp = {} x {} is not the world's {} ranks", parallel.ep, parallel.tp,
-              world.size());
+                     "[layer] ep x tp = {} x {} is not the world's {} ranks", parallel.ep,
+                     parallel.tp, world.size());
         dims = make_layer_dims(desc, parallel, world.rank());
         dims.block_m = options.block_m;
         dims.block_n = options.block_n;
-        if (world.backend() == Backend::cuda) {
-          cuda::choose_device_tile(dims);
-        } else {
-          choose_tile(dims);
-        }
+        choose_layer_tile(world.backend(), dims);
         check_layer(desc, dims, weights, options, world);
       },
       config_hash(desc, parallel, {.block_m = options.block_m, .block_n = options.block_n},

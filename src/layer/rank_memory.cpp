@@ -3,13 +3,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "base/check.hpp"
 #include "comm/world_view.hpp"
 
 namespace comet {
 
-RankMemory::RankMemory(World& world) : device_(world.view().device) {
+RankMemory::RankMemory(World& world) : world_(world), device_(world.view().device) {
   if (device_ != nullptr) device_->make_current();
 }
 
@@ -18,6 +19,26 @@ const void* RankMemory::place(const void* from, std::int64_t bytes) {
   std::byte* const to = device_->allocate(bytes);
   device_->upload(to, from, bytes);
   placed_.push_back({static_cast<const std::byte*>(from), bytes, to});
+  return to;
+}
+
+const void* RankMemory::place_shared(const void* from, std::int64_t bytes) {
+  if (is_host() || from == nullptr) return from;
+  const auto gather = [&](const auto& mine) {
+    std::vector<std::decay_t<decltype(mine)>> all(static_cast<std::size_t>(world_.size()));
+    world_.all_gather(&mine, all.data(), sizeof(mine));
+    return all;
+  };
+  const std::vector<int> devices = gather(device_->device());
+  const auto first = static_cast<std::size_t>(
+      std::find(devices.begin(), devices.end(), device_->device()) - devices.begin());
+  const bool is_first = first == static_cast<std::size_t>(world_.rank());
+  const void* const mine = is_first ? place(from, bytes) : nullptr;
+  const void* const to = gather(mine)[first];
+  if (!is_first) {
+    placed_.push_back(
+        {static_cast<const std::byte*>(from), bytes, static_cast<const std::byte*>(to)});
+  }
   return to;
 }
 

@@ -22,6 +22,9 @@ class RankMemory {
 
   /// Where layers find the `bytes` bytes at `from`: there itself, or at a copy made now.
   const void* place(const void* from, std::int64_t bytes);
+  /// Collective, with the same arguments on all ranks: as place, but with one copy for all ranks of
+  /// a GPU.
+  const void* place_shared(const void* from, std::int64_t bytes);
   /// Zeroed memory that layers may write; on cpu it belongs to this object.
   void* reserve(std::int64_t bytes);
   /// Copies to and from memory of reserve() or place(); waits for the copy.
@@ -41,6 +44,7 @@ class RankMemory {
   const void* find(const void* from) const;
   ExpertMatrices locate(const ExpertMatrices& matrices, std::int64_t num_local);
 
+  World& world_;
   class DeviceRank* device_;
   std::vector<Placed> placed_;
   std::vector<std::vector<const void*>> lists_;

@@ -25,14 +25,17 @@ struct BenchCase {
   SyntheticRouting routing;
   std::string routing_text = "uniform";
   LinkSpec link;
+  Backend backend = Backend::cpu;
+  /// cuda: replay calls from graphs, so that no schedule pays for its launches.
+  bool graphs = true;
   std::vector<Schedule> schedules = {Schedule::sequential, Schedule::pipelined, Schedule::comet};
   std::int64_t groups = 0;  ///< Of comet; 0 chooses.
   int n_c_dispatch = -1;    ///< Of comet and pipelined; -1 chooses.
   int n_c_combine = -1;     ///< See n_c_dispatch; pipelined reserves n_c_dispatch for both stages.
   std::vector<std::int64_t> chunk_degrees = {1, 2, 4, 8};  ///< Of pipelined; the best is shown.
   int rounds = 5;
-  int warmup = 1;   ///< Calls per schedule before the rounds.
-  int workers = 0;  ///< Threads per rank; 0 chooses.
+  int warmup = 1;   ///< Calls per schedule before the rounds; cuda: at least 3.
+  int workers = 0;  ///< cpu: threads per rank; 0 chooses.
   std::uint64_t seed = 1;
   std::int64_t block_m = 0;  ///< Tile; 0 chooses as the layer does.
   std::int64_t block_n = 0;  ///< See block_m.
@@ -42,7 +45,7 @@ struct BenchCase {
   double check_seconds = 1;  ///< About how long the oracle may take; fewer tokens if too many.
   /// Rounds beyond the third are left out once the case has taken so long; 0 is no limit.
   double soft_limit_seconds = 0;
-  bool record = false;  ///< Keep the events of each schedule's median round.
+  bool record = false;  ///< Keep the events of each schedule's median round; cpu only.
 };
 
 /// A timed call as the workers of all ranks recorded it.
@@ -63,7 +66,11 @@ struct BenchRow {
   std::int64_t block_m = 0;
   std::int64_t block_n = 0;
   std::int64_t panel = 0;
-  int workers = 0;
+  int workers = 0;        ///< Threads of a rank; on cuda its multiprocessors.
+  std::string device;     ///< The GPU's name; empty on cpu.
+  int num_devices = 0;    ///< GPUs that the ranks share; 0 on cpu.
+  bool is_graph = false;  ///< Timed calls were replayed from graphs.
+  int input_copies = 1;   ///< Of x, ids, weights and y, rotated from call to call.
   int rounds = 0;
   double t_layer_us = 0;
   double t_layer_spread_us = 0;  ///< Largest minus smallest round.

@@ -22,6 +22,14 @@ constexpr std::size_t kGroupsToTry = 3;
 constexpr int kFewestRounds = 3;
 constexpr std::size_t kMostRecorded = 9;  // rounds whose events are kept until the median is known
 constexpr std::int64_t kGroupCounts[] = {1, 2, 3, 4, 6, 8};
+constexpr int kFewestWarmupsOnCuda = 3;
+
+// For which memory is reserved where that has to be known.
+std::int64_t most_groups(const BenchCase& bench) {
+  const std::int64_t degree =
+      *std::max_element(bench.chunk_degrees.begin(), bench.chunk_degrees.end());
+  return std::max({std::int64_t{8}, degree, bench.groups});
+}
 
 }  // namespace
 
@@ -30,11 +38,16 @@ BenchRank::BenchRank(BenchShared& shared, World& world)
       bench_(shared.bench),
       world_(world),
       rank_(world.rank()),
-      layer_(MoeLayer::create(
-          shared.data.desc(), shared.bench.parallel, shared.data.weights_of(world.rank()), world,
-          {.block_m = shared.block_m, .block_n = shared.block_n, .num_workers = shared.workers})),
-      y_(shared.data.tokens_of(world.rank()) * shared.data.desc().hidden *
-         size_of(shared.data.desc().dtype)),
+      device_(describe_device(world)),
+      workers_(device_.device < 0 ? shared.workers : device_.multiprocessors),
+      inputs_(shared.data, world, device_.l2_bytes),
+      layer_(MoeLayer::create(shared.data.desc(), shared.bench.parallel, inputs_.weights(), world,
+                              {.block_m = shared.block_m,
+                               .block_n = shared.block_n,
+                               .num_workers = shared.workers,
+                               .max_groups = most_groups(shared.bench)})),
+      calls_(world, *layer_, inputs_, shared.bench.graphs),
+      num_devices_(num_devices()),
       link_(world.link()),
       started_ns_(trace_now_ns()) {}
 
@@ -69,13 +82,9 @@ void BenchRank::run() {
 void BenchRank::establish_truth() {
   step_done("first call");
   const ForwardOptions options{.schedule = Schedule::sequential, .panel = shared_.panel};
-  const MoeDesc& desc = shared_.data.desc();
-  const std::int64_t tokens = shared_.data.tokens_of(rank_);
-  auto& expected = shared_.expected[rank_];
-  expected.resize(y_.size());
-  const CallStats stats =
-      layer_->forward(shared_.data.x_of(rank_), shared_.data.routing_of(rank_),
-                      {expected.data(), tokens, desc.hidden, desc.hidden, desc.dtype}, options);
+  const CallStats stats = calls_.make_plain(options);
+  const std::span<const std::byte> y = calls_.y();
+  shared_.expected[rank_].assign(y.begin(), y.end());
   bytes_ = gather_link_bytes(world_, stats);
 }
 
@@ -86,13 +95,16 @@ void BenchRank::check_truth() {
   if (rank_ == 0) {
     std::vector<const std::byte*> y;
     for (const auto& of_rank : shared_.expected) y.push_back(of_rank.data());
-    check_with_oracle(shared_.data, bench_.parallel.tp, sample, y);
+    check_with_oracle(shared_.data,
+                      {.tp = bench_.parallel.tp, .rounds_rows = bench_.backend == Backend::cuda},
+                      sample, y);
   }
   world_.barrier();
 }
 
 void BenchRank::set_up_link(const ForwardOptions& sequential) {
   timed_call(sequential);
+  if (device_.device >= 0) calls_.make_plain(sequential);
   rough_compute_us_ = measure_compute(*layer_, kReplays);
   if (bench_.link.kind != LinkSpec::Kind::paced || bench_.link.gigabytes_per_second > 0) return;
   link_ = calibrate_link(world_, bytes_, rough_compute_us_, bench_.link.auto_ratio);
@@ -126,7 +138,7 @@ std::vector<std::int64_t> BenchRank::groups_to_try() const {
 
 // pipelined gates by whole groups, as sequential does, so the panel that suits the one suits both.
 TuneSpace BenchRank::tune_space(Schedule schedule, std::int64_t sequential_panel) const {
-  TuneSpace space{.num_workers = shared_.workers, .panels = {shared_.panel}, .groups = {1}};
+  TuneSpace space{.num_workers = workers_, .panels = {shared_.panel}, .groups = {1}};
   if (schedule == Schedule::comet) space.groups = groups_to_try();
   if (schedule == Schedule::pipelined) space.panels = {sequential_panel};
   const std::int64_t hidden = shared_.data.desc().hidden;
@@ -138,7 +150,9 @@ TuneSpace BenchRank::tune_space(Schedule schedule, std::int64_t sequential_panel
 
 ForwardOptions BenchRank::tune(const TuneSpace& space, Schedule schedule) {
   const std::vector<ForwardOptions> candidates = tune_candidates(bench_, schedule, space);
-  for (int i = 0; i < bench_.warmup; ++i) timed_call(candidates.front());
+  const int warmup =
+      device_.device < 0 ? bench_.warmup : std::max(bench_.warmup, kFewestWarmupsOnCuda);
+  for (int i = 0; i < warmup; ++i) timed_call(candidates.front());
   if (candidates.size() == 1) return candidates.front();
   step_done("tuning");
   struct Trial {
@@ -159,22 +173,31 @@ ForwardOptions BenchRank::tune(const TuneSpace& space, Schedule schedule) {
   return candidates[std::min_element(trials.begin(), trials.end(), by_time)->index];
 }
 
+// One call, and sequential's computation alone beside its own.
+void BenchRank::measure_round(Contender& contender, bool record) {
+  const CallTimes times =
+      timed_call(contender.options, record ? &contender.calls.emplace_back() : nullptr);
+  contender.layer_us.push_back(times.layer_us);
+  contender.plan_us.push_back(times.plan_us);
+  contender.publish_us.push_back(times.publish_us);
+  if (contender.schedule == Schedule::sequential) {
+    if (device_.device >= 0) calls_.make_plain(contender.options);
+    compute_us_.push_back(layer_->replay_compute());
+  }
+  step_done("timing");
+}
+
 void BenchRank::run_rounds(std::vector<Contender>& contenders) {
+  // A graph's first replay may be slower than those after it.
+  for (const Contender& contender : contenders) {
+    for (std::size_t i = 1; i < inputs_.num_copies(); ++i) timed_call(contender.options);
+  }
   for (int round = 0; round < bench_.rounds; ++round) {
     if (round >= kFewestRounds && out_of_time()) return;
     // Every schedule takes every place in a round, so that none profits from what ran before it.
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       Contender& contender = contenders[(i + static_cast<std::size_t>(round)) % contenders.size()];
-      const bool record = bench_.record && contender.calls.size() < kMostRecorded;
-      const CallTimes times =
-          timed_call(contender.options, record ? &contender.calls.emplace_back() : nullptr);
-      contender.layer_us.push_back(times.layer_us);
-      contender.plan_us.push_back(times.plan_us);
-      contender.publish_us.push_back(times.publish_us);
-      if (contender.schedule == Schedule::sequential) {
-        compute_us_.push_back(layer_->replay_compute());
-      }
-      step_done("timing");
+      measure_round(contender, bench_.record && contender.calls.size() < kMostRecorded);
     }
   }
 }
@@ -207,14 +230,11 @@ RecordedCall BenchRank::recorded_call(std::size_t contender) const {
 }
 
 BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, RecordedCall* recorded) {
-  const MoeDesc& desc = shared_.data.desc();
-  const std::int64_t tokens = shared_.data.tokens_of(rank_);
   if (recorded != nullptr) options.trace = &recorded->events;
+  calls_.prepare(options);
   world_.barrier();
   const std::int64_t begin_ns = trace_now_ns();
-  const CallStats stats =
-      layer_->forward(shared_.data.x_of(rank_), shared_.data.routing_of(rank_),
-                      {y_.data(), tokens, desc.hidden, desc.hidden, desc.dtype}, options);
+  const CallStats stats = calls_.make(options);
   if (recorded != nullptr) {
     recorded->begin_ns = begin_ns;
     recorded->end_ns = trace_now_ns();
@@ -223,8 +243,12 @@ BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, RecordedCall*
     CallTimes times;
     bool equal = true;
   };
+  const std::span<const std::byte> y = calls_.y();
+  const std::vector<std::byte>& expected = shared_.expected[rank_];
+  const bool is_equal = y.size() == expected.size() &&
+                        (y.empty() || std::memcmp(y.data(), expected.data(), y.size()) == 0);
   const Report mine{{stats.t_layer_us, stats.t_plan_us, stats.t_publish_us},
-                    options.schedule == Schedule::reference || y_ == shared_.expected[rank_]};
+                    options.schedule == Schedule::reference || is_equal};
   std::vector<Report> all(world_.size());
   world_.all_gather(&mine, all.data(), sizeof(Report));
   CallTimes times;
@@ -249,7 +273,11 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   row.block_m = shared_.block_m;
   row.block_n = shared_.block_n;
   row.panel = contender.options.panel;
-  row.workers = shared_.workers;
+  row.workers = workers_;
+  row.device = device_.name;
+  row.num_devices = num_devices_;
+  row.is_graph = device_.device >= 0 && bench_.graphs;
+  row.input_copies = static_cast<int>(inputs_.num_copies());
   row.rounds = static_cast<int>(contender.layer_us.size());
   row.t_layer_us = median(contender.layer_us);
   row.t_layer_spread_us = spread(contender.layer_us);
@@ -275,6 +303,14 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   row.checked_tokens = checked_tokens_;
   row.total_tokens = bench_.tokens;
   return row;
+}
+
+int BenchRank::num_devices() {
+  if (device_.device < 0) return 0;
+  std::vector<int> devices(static_cast<std::size_t>(world_.size()));
+  world_.all_gather(&device_.device, devices.data(), sizeof(int));
+  std::sort(devices.begin(), devices.end());
+  return static_cast<int>(std::unique(devices.begin(), devices.end()) - devices.begin());
 }
 
 void BenchRank::step_done(const char* phase) {

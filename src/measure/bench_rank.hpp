@@ -9,8 +9,11 @@
 #include <vector>
 
 #include "comet/layer.hpp"
+#include "layer/device_calls.hpp"
+#include "measure/bench_calls.hpp"
 #include "measure/bench_case.hpp"
 #include "measure/bench_data.hpp"
+#include "measure/bench_inputs.hpp"
 #include "measure/figures.hpp"
 #include "measure/oracle_check.hpp"
 #include "measure/tune_candidates.hpp"
@@ -24,8 +27,8 @@ struct BenchShared {
   const ProgressSink& progress;
   std::int64_t block_m = 0;
   std::int64_t block_n = 0;
-  std::int64_t panel = 0;  ///< Of comet.
-  int workers = 0;
+  std::int64_t panel = 0;                        ///< Of comet.
+  int workers = 0;                               ///< Threads of a rank.
   std::int64_t steps_planned = 1;                ///< For progress.
   std::vector<std::vector<std::byte>> expected;  ///< [W] y of the first sequential call.
   /// [contender][W] each rank's part of the median call, if the case asks for it.
@@ -61,11 +64,13 @@ class BenchRank {
   std::vector<std::int64_t> groups_to_try() const;
   TuneSpace tune_space(Schedule schedule, std::int64_t sequential_panel) const;
   ForwardOptions tune(const TuneSpace& space, Schedule schedule);
+  void measure_round(Contender& contender, bool record);
   void run_rounds(std::vector<Contender>& contenders);
   void hand_over(std::vector<Contender>& contenders);
   RecordedCall recorded_call(std::size_t contender) const;
   BenchRow make_row(const Contender& contender, const Contender& sequential) const;
   CallTimes timed_call(ForwardOptions options, RecordedCall* recorded = nullptr);
+  int num_devices();
   void step_done(const char* phase);
   bool out_of_time() const;
 
@@ -73,8 +78,12 @@ class BenchRank {
   const BenchCase& bench_;
   World& world_;
   const int rank_;
+  const RankDeviceInfo device_;
+  const int workers_;  // or multiprocessors
+  BenchInputs inputs_;
   std::unique_ptr<MoeLayer> layer_;
-  std::vector<std::byte> y_;
+  BenchCalls calls_;  // before the layer goes, its graphs go
+  int num_devices_ = 0;
   LinkBytes bytes_;
   LinkSpec link_;
   double rough_compute_us_ = 0;     // before the rounds, for the link and the choice of groups

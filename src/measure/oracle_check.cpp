@@ -41,7 +41,7 @@ TokenSample choose_sample(const BenchData& data, int world, double seconds) {
   return sample;
 }
 
-void check_with_oracle(const BenchData& data, std::int64_t tp, const TokenSample& sample,
+void check_with_oracle(const BenchData& data, OracleOptions engine, const TokenSample& sample,
                        std::span<const std::byte* const> y) {
   const MoeDesc& desc = data.desc();
   const std::int64_t hidden = desc.hidden, topk = desc.topk;
@@ -60,9 +60,10 @@ void check_with_oracle(const BenchData& data, std::int64_t tp, const TokenSample
       weights[i * topk + k] = routing.weights[token * topk + k];
     }
   }
+  engine.threads = num_threads();
   const OracleResult truth =
       run_oracle(desc, data.whole_weights(), {x.data(), count, hidden, hidden, desc.dtype},
-                 {ids.data(), weights.data(), count}, {.tp = tp, .threads = num_threads()});
+                 {ids.data(), weights.data(), count}, engine);
   for (std::int64_t i = 0; i < count; ++i) {
     const auto [rank, token] = sample.entries[i];
     for (std::int64_t column = 0; column < hidden; ++column) {

@@ -69,9 +69,10 @@ RowOrigin make_origin(std::string command) {
 std::string row_json(const BenchCase& bench, const BenchRow& row, const RowOrigin& origin) {
   ordered_json object;
   add_case(bench, object);
-  object["backend"] = "cpu";
-  object["device"] = origin.device;
-  object["sms"] = nullptr;  // multiprocessors of a rank, on GPUs
+  const bool on_gpus = bench.backend == Backend::cuda;
+  object["backend"] = to_string(bench.backend);
+  object["device"] = on_gpus ? row.device : origin.device;
+  object["sms"] = on_gpus ? ordered_json(row.workers) : ordered_json(nullptr);
   object["link"] = to_string(bench.link);
   object["routing"] = bench.routing_text;
   object["schedule"] = to_string(row.schedule);
@@ -79,7 +80,7 @@ std::string row_json(const BenchCase& bench, const BenchRow& row, const RowOrigi
   object["n_c_dispatch"] = row.n_c_dispatch;
   object["n_c_combine"] = row.n_c_combine;
   object["chunks"] = row.chunks;
-  object["graph"] = false;
+  object["graph"] = row.is_graph;
   add_figures(row, object);
   object["dtype"] = to_string(bench.desc.dtype);
   object["link_gbs"] = row.link.gigabytes_per_second > 0
@@ -87,7 +88,8 @@ std::string row_json(const BenchCase& bench, const BenchRow& row, const RowOrigi
                            : ordered_json(nullptr);
   object["tile"] = fmt::format("{}x{}", row.block_m, row.block_n);
   object["panel"] = row.panel;
-  object["placement"] = fmt::format("{} workers per rank", row.workers);
+  object["placement"] = on_gpus ? fmt::format("{} multiprocessors per rank", row.workers)
+                                : fmt::format("{} workers per rank", row.workers);
   object["command"] = origin.command;
   object["commit"] = build_commit();
   object["evidence"] = build_evidence();

@@ -4,6 +4,7 @@
 
 #include "base/check.hpp"
 #include "base/int_math.hpp"
+#include "layer/backends.hpp"
 #include "layout/layer_dims.hpp"
 #include "measure/bench_case.hpp"
 #include "measure/bench_rank.hpp"
@@ -24,6 +25,10 @@ void check_case(const BenchCase& bench) {
   check(!bench.schedules.empty() && !bench.chunk_degrees.empty(), ErrorCode::invalid_argument,
         "[bench] {} schedules and {} chunk degrees: at least one each", bench.schedules.size(),
         bench.chunk_degrees.size());
+  check(!bench.record || bench.backend == Backend::cpu, ErrorCode::unsupported,
+        "[bench] timelines of calls are not in this version on {}: record them on cpu",
+        to_string(bench.backend));
+  require_backend(bench.backend);
 }
 
 // Steps that BenchRank reports, at most; finalists and warm-up calls are not reported.
@@ -32,7 +37,8 @@ std::int64_t count_steps(const BenchCase& bench) {
   std::int64_t steps = 2 + 3;  // the first call, the check, sequential's panels
   for (const Schedule schedule : bench.schedules) {
     steps += bench.rounds;
-    if (schedule == Schedule::pipelined) steps += 1 + 2 * degrees;
+    const int splits = bench.backend == Backend::cuda ? 4 : 2;
+    if (schedule == Schedule::pipelined) steps += 1 + splits * degrees;
     if (schedule == Schedule::comet) steps += 1 + (bench.groups > 0 ? 2 : 6);
   }
   return steps;
@@ -48,7 +54,7 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
   LayerDims dims = make_layer_dims(data.desc(), bench.parallel, 0);
   dims.block_m = bench.block_m;
   dims.block_n = bench.block_n;
-  choose_tile(dims);
+  choose_layer_tile(bench.backend, dims);
   const std::int64_t wished_panel =
       bench.panel > 0 ? std::min(bench.panel, dims.hidden) : ceil_div(dims.hidden, 8);
   BenchShared shared{
@@ -65,7 +71,7 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
       .rows = {}};
   const bool is_auto =
       bench.link.kind == LinkSpec::Kind::paced && bench.link.gigabytes_per_second == 0;
-  run_local_world(world, {.link = is_auto ? LinkSpec{} : bench.link},
+  run_local_world(world, {.link = is_auto ? LinkSpec{} : bench.link, .backend = bench.backend},
                   [&](World& ranks) { BenchRank(shared, ranks).run(); });
   return shared.rows;
 }

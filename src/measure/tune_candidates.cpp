@@ -5,7 +5,14 @@
 
 namespace comet {
 
-std::vector<int> worker_splits(int num_workers) {
+std::vector<int> worker_splits(Backend backend, int num_workers) {
+  if (backend == Backend::cuda) {
+    std::vector<int> splits = {1};
+    for (const int split : {2, 4, 8}) {
+      if (2 * split < num_workers) splits.push_back(split);
+    }
+    return splits;
+  }
   std::vector<int> splits = {0};
   if (num_workers > 1) splits.push_back(1);
   if (num_workers / 2 > 1) splits.push_back(num_workers / 2);
@@ -19,8 +26,9 @@ std::vector<ForwardOptions> tune_candidates(const BenchCase& bench, Schedule sch
   const std::vector<std::int64_t> one = {1};
   const auto& parts = is_pipelined ? bench.chunk_degrees : is_grouped ? space.groups : one;
   const bool split_given = bench.n_c_dispatch >= 0 && bench.n_c_combine >= 0;
-  const std::vector<int> splits =
-      is_grouped && !split_given ? worker_splits(space.num_workers) : std::vector<int>{0};
+  const std::vector<int> splits = is_grouped && !split_given
+                                      ? worker_splits(bench.backend, space.num_workers)
+                                      : std::vector<int>{0};
   std::vector<ForwardOptions> candidates;
   for (const std::int64_t panel : space.panels) {
     for (const std::int64_t groups : parts) {
@@ -34,10 +42,14 @@ std::vector<ForwardOptions> tune_candidates(const BenchCase& bench, Schedule sch
         if (is_grouped && bench.n_c_dispatch >= 0) options.n_c_dispatch = bench.n_c_dispatch;
         if (is_grouped && bench.n_c_combine >= 0) options.n_c_combine = bench.n_c_combine;
         if (is_pipelined) {  // reserved for both stages, and one worker computes
-          options.n_c_dispatch = std::min(options.n_c_dispatch, space.num_workers - 1);
+          const int fewest = bench.backend == Backend::cuda ? 1 : 0;  // copies need some there
+          options.n_c_dispatch =
+              std::max(fewest, std::min(options.n_c_dispatch, space.num_workers - 1));
           options.n_c_combine = options.n_c_dispatch;
         }
         candidates.push_back(options);
+        // On cuda what is reserved matters between chunks only.
+        if (is_pipelined && groups == 1 && bench.backend == Backend::cuda) break;
       }
     }
   }

@@ -15,9 +15,10 @@ TEST(Info, NamesBuildMachineEnvironmentAndModels) {
   const Outcome outcome = run_comet({"info"});
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.err, "");
-  for (const char* words : {"comet " COMET_VERSION_STRING "\n", "cores", "GiB available", "oneDNN",
-                            "local      built", "mpi        not built", "nvshmem    not built",
-                            "cuda       not built", "COMET_TIMEOUT_MS=30000"}) {
+  for (const char* words :
+       {"comet " COMET_VERSION_STRING "\n", "cores", "GiB available", "oneDNN", "local      built",
+        "mpi        not built", "nvshmem    not built",
+        "cuda       not built  build with 'make cuda'", "COMET_TIMEOUT_MS=30000"}) {
     EXPECT_NE(outcome.out.find(words), std::string::npos) << words << "\n" << outcome.out;
   }
   for (const ModelPreset& preset : model_presets()) {
@@ -32,6 +33,7 @@ TEST(Info, JsonHasTheSame) {
   EXPECT_EQ(json.at("version"), COMET_VERSION_STRING);
   EXPECT_GE(json.at("machine").at("cores"), 1);
   EXPECT_GT(json.at("machine").at("memory_bytes"), 0);
+  EXPECT_EQ(json.at("machine").at("gpus"), nlohmann::json::array());  // this build sees none
   EXPECT_EQ(json.at("backends").at(0).at("name"), "cpu");
   EXPECT_EQ(json.at("backends").at(0).at("built"), true);
   EXPECT_EQ(json.at("worlds").at(0).at("name"), "local");

@@ -41,6 +41,23 @@ TEST(RunReport, NanFails) {
   EXPECT_FALSE(is_run_good(result_of({std::numeric_limits<float>::quiet_NaN(), 2}, {1, 2})));
 }
 
+TEST(RunReport, NamesTheGpuAndTheRanksPartOfIt) {
+  LayerResult result = result_of({1, 2}, {1, 2});
+  result.device = {.device = 0, .name = "NVIDIA H100", .multiprocessors = 16};
+  MoeBlock block;
+  block.desc = {.num_experts = 8, .topk = 2, .hidden = 2, .intermediate = 8};
+  const std::string text = run_text({.block = block,
+                                     .parallel = {},
+                                     .backend = Backend::cuda,
+                                     .link = {},
+                                     .schedule = Schedule::pipelined,
+                                     .result = result,
+                                     .out = ""});
+  EXPECT_NE(text.find("local:1 on NVIDIA H100, ep 1 x tp 1"), std::string::npos) << text;
+  EXPECT_NE(text.find("pipelined, groups 1, multiprocessors per rank 16\n"), std::string::npos)
+      << text;
+}
+
 TEST(RunReport, NothingToCompareIsGood) {
   LayerResult result = result_of({1, 2}, {5, 6});
   result.reference.reset();

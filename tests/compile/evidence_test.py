@@ -15,11 +15,13 @@ from unittest import mock
 
 KERNEL = "src/backend/cuda/kernels/grouped_gemm.cu"
 SCRIPT = "bench/cuda/gemm_rates.py"
+LAYER_SCRIPT = "bench/cuda/layer_rates.py"
 GOOD_TREE = {
     KERNEL: 'const char* link = "a//b";  // why\n#define TWO 2\nint n = 1\'000;\n',
     "src/base/check.hpp": "#pragma once\n",
     "tests/cuda/a_test.cpp": "int main() {}\n",
     SCRIPT: 'def rate(x):\n    """Doc."""\n    return f"#{x}"  # why\n',
+    LAYER_SCRIPT: "TOKENS = (8192,)\n",
 }
 
 
@@ -65,7 +67,7 @@ class HashTest(TreeTest):
                 self.expect(SCRIPT, old, new, set())
 
     def test_code_counts(self):
-        everything = {"tests", "sanitizer", "gemm"}
+        everything = {"tests", "sanitizer", "gemm", "layer"}
         for old, new in (
             ("a//b", "a//c"),
             ("a//b", "a  //b"),
@@ -78,7 +80,8 @@ class HashTest(TreeTest):
         for old, new in (("#{", "# {"), ("return", "yield"), ("    return", "return")):
             with self.subTest(new=new):
                 self.expect(SCRIPT, old, new, {"gemm"})
-        self.expect("src/base/check.hpp", "once", "twice", {"tests", "sanitizer"})
+        self.expect("src/base/check.hpp", "once", "twice", {"tests", "sanitizer", "layer"})
+        self.expect(LAYER_SCRIPT, "8192", "4096", {"layer"})
 
     def test_names_count(self):
         before = self.hashes()
@@ -126,7 +129,7 @@ class CheckTest(TreeTest):
         return [self.row(suite) for suite in evidence.SUITES] + [{"suite": "bench", "run": 1}]
 
     def test_good_rows_pass(self):
-        self.expect(self.good(), 0, "tests: ok", "sanitizer: ok", "gemm: ok")
+        self.expect(self.good(), 0, "tests: ok", "sanitizer: ok", "gemm: ok", "layer: ok")
 
     def test_no_rows(self):
         self.expect(self.good()[1:], 1, "tests: no rows", "gemm: ok")
@@ -157,7 +160,7 @@ class CheckTest(TreeTest):
             json.dumps(self.row("gemm", result="good")): 'has the result "good"',
         }.items():
             with self.subTest(text=text):
-                where = "bench/results/gpu.jsonl:5: the line "
+                where = f"bench/results/gpu.jsonl:{len(self.good()) + 1}: the line "
                 self.expect(self.good() + [damaged], 1, where + text)
 
 

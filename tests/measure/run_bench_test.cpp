@@ -111,6 +111,39 @@ TEST(RunBench, RefusesCasesThatMeasureNothing) {
   EXPECT_THROW(run_bench(bench), Error);
 }
 
+TEST(RunBench, OfGpusWithoutAnySaysSoBeforeItMakesData) {
+  BenchCase bench = small_bench();
+  bench.backend = Backend::cuda;
+  bench.desc.dtype = DType::bf16;
+  std::vector<BenchProgress> seen;
+  try {
+    run_bench(bench, [&](const BenchProgress& progress) { seen.push_back(progress); });
+    FAIL() << "ran on a GPU in a build without CUDA";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_NE(std::string(error.what()).find("make cuda"), std::string::npos) << error.what();
+  }
+  EXPECT_TRUE(seen.empty());
+  bench.record = true;
+  EXPECT_THROW(run_bench(bench), Error);
+}
+
+TEST(RowJson, OfGpusNamesThemAndTheirMultiprocessors) {
+  BenchCase bench = small_bench();
+  bench.backend = Backend::cuda;
+  BenchRow row;
+  row.workers = 16;
+  row.device = "NVIDIA H100";
+  row.num_devices = 1;
+  row.is_graph = true;
+  const auto object = nlohmann::json::parse(row_json(bench, row, make_origin("comet bench")));
+  EXPECT_EQ(object["backend"], "cuda");
+  EXPECT_EQ(object["device"], "NVIDIA H100");
+  EXPECT_EQ(object["sms"], 16);
+  EXPECT_EQ(object["graph"], true);
+  EXPECT_EQ(object["placement"], "16 multiprocessors per rank");
+}
+
 TEST(RowJson, HasExactlyTheKeysOfTheContract) {
   BenchCase bench = small_bench();
   bench.link = parse_link("paced:auto:0.6");

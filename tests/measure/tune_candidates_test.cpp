@@ -66,6 +66,25 @@ TEST(TuneCandidates, WhatIsGivenIsKept) {
   }
 }
 
+TEST(TuneCandidates, OnGpusPipelinedReservesMultiprocessors) {
+  BenchCase bench;
+  bench.backend = Backend::cuda;
+  std::set<std::pair<std::int64_t, int>> tried;
+  for (const auto& options : of(bench, Schedule::pipelined, 16)) {
+    EXPECT_EQ(options.n_c_combine, options.n_c_dispatch);
+    EXPECT_TRUE(tried.emplace(options.groups, options.n_c_dispatch).second) << "tried twice";
+  }
+  // 8 is half of the rank's, and one chunk overlaps nothing whatever is reserved.
+  EXPECT_EQ(tried,
+            (std::set<std::pair<std::int64_t, int>>{
+                {1, 1}, {2, 1}, {2, 2}, {2, 4}, {4, 1}, {4, 2}, {4, 4}, {8, 1}, {8, 2}, {8, 4}}));
+  EXPECT_EQ(worker_splits(Backend::cuda, 132), (std::vector<int>{1, 2, 4, 8}));
+  EXPECT_EQ(worker_splits(Backend::cuda, 8), (std::vector<int>{1, 2}));
+  EXPECT_EQ(of(bench, Schedule::sequential, 16).size(), 1U);
+  bench.n_c_dispatch = 0;
+  for (const auto& options : of(bench, Schedule::pipelined, 16)) EXPECT_EQ(options.n_c_dispatch, 1);
+}
+
 TEST(TuneCandidates, EveryPanelIsTried) {
   std::set<std::int64_t> panels;
   for (const auto& options : tune_candidates(

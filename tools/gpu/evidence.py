@@ -41,6 +41,19 @@ SUITES = {
         "src/plan/plan.hpp",
         "cmake/CometCuda.cmake",
         "bench/cuda/**/*",
+        "!bench/cuda/layer_rates.py",
+    ),
+    "layer": (
+        "src/backend/cuda/**/*",
+        "src/comm/**/*",
+        "src/layer/**/*",
+        "src/plan/*.hpp",
+        "src/plan/plan.cpp",
+        "src/layout/**/*",
+        "src/base/**/*",
+        "src/measure/**/*",
+        "include/comet/*.hpp",
+        "bench/cuda/layer_rates.py",
     ),
 }
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Packs what run_suite.sh needs on a GPU machine without a build: GPU tests, GPU benchmarks, the shared
-# libraries that such a machine lacks, and the hashes of the sources that all were built from.
+# Packs what run_suite.sh needs on a GPU machine without a build: GPU tests, GPU benchmarks, the
+# command, the shared libraries that such a machine lacks, and the hashes of the sources that all were
+# built from.
 #
 #   tools/gpu/pack_suite.sh [BUILD_DIR [FOLDER]]   default: build/cuda build/gpu-suite
 set -euo pipefail
@@ -18,7 +19,7 @@ die() {
 
 hashes="$(python3 tools/gpu/evidence.py)"
 rm -rf "$folder"
-mkdir -p "$folder"/{tests,bench,lib}
+mkdir -p "$folder"/{bin,tests,bench,lib}
 
 binaries=()
 for source in tests/cuda/*_test.cpp; do
@@ -28,6 +29,9 @@ for source in tests/cuda/*_test.cpp; do
   cp "$binary" "$folder/tests/"
   binaries+=("$binary")
 done
+[[ -x "$build/comet" ]] || die "$build/comet is not there: run 'make cuda' first"
+cp "$build/comet" "$folder/bin/"
+binaries+=("$build/comet")
 for library in "$build"/bench/cuda/*.so; do
   [[ -f "$library" ]] || continue
   cp -L "$library" "$folder/bench/"

@@ -20,7 +20,9 @@ declare -A sanitize_filter=(
 sanitizer_tools=(memcheck racecheck synccheck initcheck)
 declare -A bench_arguments=(
   [gemm_rates.py]='--library bench/libcomet_gemm.so --partitions --check'
+  [layer_rates.py]='--comet bin/comet --check'
 )
+declare -A bench_suite=([gemm_rates.py]=gemm [layer_rates.py]=layer)
 # The wanted parts share the time in these proportions.
 declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)
 total_seconds=520
@@ -160,10 +162,13 @@ run_sanitize() { # run_sanitize <end>
 # Benchmarks append rows of their own; one that ends badly adds a failed row to them.
 run_bench() { # run_bench <end>
   local left="${#benches[@]}" bench name log code count command own="$out/bench-rows.jsonl"
-  # shellcheck disable=SC2154 # from evidence.env
-  export COMET_EVIDENCE="$evidence_gemm" COMET_COMMIT="$commit" COMET_RUN="$run" COMET_ROWS="$own"
+  local suite evidence_name
+  export COMET_COMMIT="$commit" COMET_RUN="$run" COMET_ROWS="$own"
   for bench in "${benches[@]}"; do
     name="${bench##*/}"
+    suite="${bench_suite[$name]}"
+    evidence_name="evidence_$suite" # of evidence.env
+    export COMET_EVIDENCE="${!evidence_name}"
     log="$out/bench-$name.log"
     read -ra command <<<"python3 $bench ${bench_arguments[$name]:-}"
     : >"$own"
@@ -174,11 +179,11 @@ run_bench() { # run_bench <end>
     count="$(grep -c . "$own")"
     cat "$own" >>"$rows"
     if [[ "$code" -ne 0 ]]; then
-      record gemm exit "$name" failed "$count" "${command[*]}" "$(reason "$code" "$log")"
+      record "$suite" exit "$name" failed "$count" "${command[*]}" "$(reason "$code" "$log")"
     elif [[ "$count" -eq 0 ]]; then
-      record gemm exit "$name" failed 0 "${command[*]}" "wrote no row"
+      record "$suite" exit "$name" failed 0 "${command[*]}" "wrote no row"
     else
-      summary+=("$(printf '%-10s %-10s %-22s %-7s %5d' gemm rows "$name" passed "$count")")
+      summary+=("$(printf '%-10s %-10s %-22s %-7s %5d' "$suite" rows "$name" passed "$count")")
       ! grep -q '"result": *"failed"' "$own" || failures="$((failures + 1))"
     fi
   done

@@ -177,6 +177,7 @@ std::unique_ptr<DeviceRanks> make_device_ranks(int size, bool host_link,
 }
 
 std::vector<GpuInfo> list_gpus() {
+  cuda::ask_for_queues();  // a world may follow, and asking for GPUs starts CUDA
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess) return {};
   std::vector<GpuInfo> gpus;
