@@ -86,6 +86,10 @@ struct CallStats {
   double t_layer_us = 0;    ///< The whole call.
   double t_publish_us = 0;  ///< Copying x, ids and weights to the symmetric buffer.
   double t_plan_us = 0;     ///< Waiting for all headers, reading ids, planning.
+  /// cuda, sequential only: from the plan to the last row that dispatch has delivered, and from the
+  /// end of the products to the last sum.
+  double t_dispatch_us = 0;
+  double t_combine_us = 0;  ///< See t_dispatch_us.
   std::int64_t rows = 0;    ///< Token copies computed by this rank.
   std::int64_t tiles = 0;   ///< Row tiles of this rank.
   /// Payload over links to and from this rank, per stage; what a rank sends to itself counts not.

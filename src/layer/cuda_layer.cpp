@@ -74,6 +74,7 @@ std::unique_ptr<cuda::LayerEngine> CudaMoeLayer::make_engine(const LayerParts& p
                                           .world = &parts.world->view(),
                                           .ep_rank_of = owners.data(),
                                           .local_of = local.data(),
+                                          .peers = parts.workspace->peers(),
                                           .max_rows = parts.options.max_rows,
                                           .max_groups = parts.options.max_groups});
       },

@@ -78,6 +78,8 @@ struct BenchRow {
   double t_compute_us = 0;
   double t_plan_us = 0;
   double t_publish_us = 0;
+  std::optional<double> t_dispatch_us;  ///< See CallStats; sequential on cuda only.
+  std::optional<double> t_combine_us;   ///< See t_dispatch_us.
   std::optional<double> t_link_us;  ///< Known on paced links only.
   std::optional<double> t_stage_bound_us;
   std::optional<double> hidden_share;

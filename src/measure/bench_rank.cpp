@@ -180,6 +180,8 @@ void BenchRank::measure_round(Contender& contender, bool record) {
   contender.layer_us.push_back(times.layer_us);
   contender.plan_us.push_back(times.plan_us);
   contender.publish_us.push_back(times.publish_us);
+  contender.dispatch_us.push_back(times.dispatch_us);
+  contender.combine_us.push_back(times.combine_us);
   if (contender.schedule == Schedule::sequential) {
     if (device_.device >= 0) calls_.make_plain(contender.options);
     compute_us_.push_back(layer_->replay_compute());
@@ -247,7 +249,8 @@ BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, RecordedCall*
   const std::vector<std::byte>& expected = shared_.expected[rank_];
   const bool is_equal = y.size() == expected.size() &&
                         (y.empty() || std::memcmp(y.data(), expected.data(), y.size()) == 0);
-  const Report mine{{stats.t_layer_us, stats.t_plan_us, stats.t_publish_us},
+  const Report mine{{stats.t_layer_us, stats.t_plan_us, stats.t_publish_us, stats.t_dispatch_us,
+                     stats.t_combine_us},
                     options.schedule == Schedule::reference || is_equal};
   std::vector<Report> all(world_.size());
   world_.all_gather(&mine, all.data(), sizeof(Report));
@@ -259,6 +262,8 @@ BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, RecordedCall*
     times.layer_us = std::max(times.layer_us, all[rank].times.layer_us);
     times.plan_us = std::max(times.plan_us, all[rank].times.plan_us);
     times.publish_us = std::max(times.publish_us, all[rank].times.publish_us);
+    times.dispatch_us = std::max(times.dispatch_us, all[rank].times.dispatch_us);
+    times.combine_us = std::max(times.combine_us, all[rank].times.combine_us);
   }
   return times;
 }
@@ -285,6 +290,10 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   row.t_compute_us = median(compute_us_);
   row.t_plan_us = median(contender.plan_us);
   row.t_publish_us = median(contender.publish_us);
+  if (world_.backend() == Backend::cuda && contender.schedule == Schedule::sequential) {
+    row.t_dispatch_us = median(contender.dispatch_us);
+    row.t_combine_us = median(contender.combine_us);
+  }
   row.efficiency = efficiency(row.t_layer_us, row.t_compute_us, 0);
   if (link_.gigabytes_per_second > 0) {
     const StagePair link = paced_link_time(bytes_, link_.gigabytes_per_second);

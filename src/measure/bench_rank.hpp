@@ -49,12 +49,15 @@ class BenchRank {
     double layer_us = 0;
     double plan_us = 0;
     double publish_us = 0;
+    double dispatch_us = 0;
+    double combine_us = 0;
   };
   /// A schedule with its options and its rounds.
   struct Contender {
     Schedule schedule = Schedule::sequential;
     ForwardOptions options = {};
     std::vector<double> layer_us = {}, plan_us = {}, publish_us = {};
+    std::vector<double> dispatch_us = {}, combine_us = {};
     std::vector<RecordedCall> calls = {};  // this rank's part of the first rounds
   };
 

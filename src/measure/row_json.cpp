@@ -50,6 +50,9 @@ void add_figures(const BenchRow& row, ordered_json& object) {
   object["t_compute_us"] = row.t_compute_us;
   object["t_link_us"] = or_null(row.t_link_us);
   object["t_plan_us"] = row.t_plan_us;
+  object["t_publish_us"] = row.t_publish_us;
+  object["t_dispatch_us"] = or_null(row.t_dispatch_us);
+  object["t_combine_us"] = or_null(row.t_combine_us);
   object["t_stage_bound_us"] = or_null(row.t_stage_bound_us);
   object["bytes_link"] = row.bytes_link;
   object["hidden_share"] = or_null(row.hidden_share);

@@ -25,6 +25,7 @@ struct LayerEngineParams {
   WorldView* world = nullptr;
   const std::int32_t* ep_rank_of = nullptr;  ///< [E], host memory, copied.
   const std::int32_t* local_of = nullptr;    ///< [E], host memory, copied.
+  std::byte* const* peers = nullptr;         ///< [world] workspaces as they are now.
   std::int64_t max_rows = 0;                 ///< See LayerOptions.
   std::int64_t max_groups = 1;
 };

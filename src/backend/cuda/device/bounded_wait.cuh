@@ -47,17 +47,20 @@ __device__ __forceinline__ void report_expiry(const DeviceWorld& world, const Wa
 __device__ __forceinline__ bool wait_for_epoch(const DeviceWorld& world, const std::uint32_t* slot,
                                       const WaitFor& wait) {
   constexpr int kSpinsPerLook = 64;  // the failure word lies behind PCIe
+  // Many that look often at a few words of L2 slow the products of ranks that are still computing.
+  constexpr unsigned kNap = 256;  // ns
   constexpr unsigned long long kWorthTelling = 1'000'000;  // ns
   if (is_epoch_reached(load_acquire_system(slot), wait.epoch)) return true;
   const unsigned long long begin = global_timer();
   bool has_told = false;
   for (;;) {
     for (int i = 0; i < kSpinsPerLook; ++i) {
-      if (is_epoch_reached(load_acquire_system(slot), wait.epoch)) {
+      if (is_epoch_reached(load_relaxed_system(slot), wait.epoch)) {
+        load_acquire_system(slot);
         if (has_told) tell_progress(world, wait.epoch, wait.stage, -1);
         return true;
       }
-      __nanosleep(32);
+      __nanosleep(kNap);
     }
     if (has_world_failed(world)) return false;
     const unsigned long long waited = global_timer() - begin;

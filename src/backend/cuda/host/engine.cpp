@@ -104,6 +104,7 @@ CudaEngine::CudaEngine(const LayerEngineParams& params)
   // Also waits for the clearing of all buffers.
   check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "clearing device memory");
   state_.copy_from(&state);
+  device_peers(params.peers, nullptr);
   if (dims_.num_local > 0) make_products(params);
   preload_products();
 }
@@ -138,15 +139,19 @@ void CudaEngine::preload_products() {
   params.plan = plan_.view();
   params.config.groups = 1;
   queue_plan(params, stream);
-  queue_products(0, 1, stream);
+  queue_products(plan_.view().group_tiles, 1, stream);
   check_cuda(cudaStreamSynchronize(stream), "loading a layer's kernels");
 }
 
-std::byte* const* CudaEngine::device_peers(std::byte* const* peers) {
+std::byte* const* CudaEngine::device_peers(std::byte* const* peers, cudaStream_t stream) {
   const std::vector<std::byte*> wanted(peers, peers + dims_.world);
   for (const Peers& known : peers_) {
     if (known.host == wanted) return known.device.data();
   }
+  check(stream == nullptr || !is_capturing(stream), ErrorCode::invalid_argument,
+        "[forward] rank {}: the workspace has grown since the layer's last call: run one outside of "
+        "a capture first",
+        dims_.rank);
   Peers added{wanted, DeviceBuffer<std::byte*>(dims_.world)};
   added.device.copy_from(wanted.data());
   return peers_.emplace_back(std::move(added)).device.data();
@@ -158,7 +163,7 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.dims = dims_;
   params.config = call.config;
   params.layout = call.layout;
-  params.peers = device_peers(call.peers);
+  params.peers = device_peers(call.peers, static_cast<cudaStream_t>(call.stream));
   params.plan = plan_.view();
   params.state = state_.data();
   params.tickets = tickets_.data();
@@ -208,13 +213,14 @@ void CudaEngine::queue_plan(const CallParams& params, cudaStream_t stream) {
   launch_build_plan(problem, plan_.view(), stream);
 }
 
-void CudaEngine::queue_products(std::int32_t group, int num_blocks, cudaStream_t stream) const {
+void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks,
+                                cudaStream_t stream) const {
   if (first_ == nullptr) return;
   const DevicePlanView& plan = plan_.view();
   const bool before_down = desc_.weight_position == WeightPosition::before_down;
-  first_->launch(plan.tiles, plan.group_tiles + group,
-                 before_down ? row_weights_.data() : nullptr, num_blocks, stream);
-  second_->launch(plan.tiles, plan.group_tiles + group, nullptr, num_blocks, stream);
+  first_->launch(plan.tiles, tile_range, before_down ? row_weights_.data() : nullptr, num_blocks,
+                 stream);
+  second_->launch(plan.tiles, tile_range, nullptr, num_blocks, stream);
 }
 
 void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int num_blocks,
@@ -229,6 +235,7 @@ void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int
 void CudaEngine::queue(const QueuedCall& call) {
   device_.make_current();
   const auto stream = static_cast<cudaStream_t>(call.stream);
+  has_earlier_fault_ = has_fault();  // looked at before this call can have one
   device_.begin_call(stream);
   const CallParams params = make_call_params(call);
   launch_publish(params, make_sentence(call.fault), kPublishBlocksPerSm * multiprocessors_, stream);
@@ -248,13 +255,12 @@ void CudaEngine::queue(const QueuedCall& call) {
     queue_sequential(params, stream);
   }
   launch_end_call(params, multiprocessors_, stream);
-  last_groups_ = call.config.groups;
   device_.end_call(stream);
 }
 
 void CudaEngine::queue_sequential(const CallParams& params, cudaStream_t stream) {
   launch_dispatch(params, 0, multiprocessors_, stream);
-  queue_products(0, multiprocessors_, stream);
+  queue_products(params.plan.group_tiles, multiprocessors_, stream);
   queue_combine(params, 0, multiprocessors_, stream);
 }
 
@@ -276,7 +282,7 @@ void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStr
   for (std::int32_t group = 0; group < groups; ++group) {
     launch_dispatch(params, group, group == 0 ? multiprocessors_ : reserved, copies);
     order(copies, stream);
-    queue_products(group, computing, stream);
+    queue_products(params.plan.group_tiles + group, computing, stream);
     computed.push_back(device_.event(next_event++));
     check_cuda(cudaEventRecord(computed.back(), stream), "recording an event");
   }
@@ -302,6 +308,8 @@ CallStats CudaEngine::finish() {
   stats.t_layer_us = microseconds(report.begin_ns, report.end_ns);
   stats.t_publish_us = microseconds(report.begin_ns, report.published_ns);
   stats.t_plan_us = microseconds(report.published_ns, report.planned_ns);
+  stats.t_dispatch_us = microseconds(report.planned_ns, report.dispatched_ns);
+  stats.t_combine_us = microseconds(report.computed_ns, report.end_ns);
   stats.rows = report.num_rows;
   stats.tiles = report.num_tiles;
   stats.dispatch_bytes_in = stats.combine_bytes_out = report.tokens_in * dims_.row_bytes();
@@ -310,13 +318,17 @@ CallStats CudaEngine::finish() {
   return stats;
 }
 
+// Whether a call that is done has a fault that nobody asked for. Its last kernel writes it, so a
+// call that may still be running has none yet.
+bool CudaEngine::has_fault() {
+  if (std::atomic_ref(report_->fault.kind).load() == CallFaultKind::none) return false;
+  const cudaStream_t stream = device_.last_stream();
+  return stream != nullptr && !is_capturing(stream) && cudaStreamQuery(stream) == cudaSuccess;
+}
+
 void CudaEngine::rethrow_earlier() {
   if (std::atomic_ref(*device_.world().failed).load() != 0) rethrow_failure();
-  if (std::atomic_ref(report_->fault.kind).load() == CallFaultKind::none) return;
-  // Written by the last kernel of a call that may still be running, hence not to be read yet.
-  const cudaStream_t stream = device_.last_stream();
-  if (is_capturing(stream) || cudaStreamQuery(stream) == cudaErrorNotReady) return;
-  rethrow_fault();
+  if (has_earlier_fault_) rethrow_fault();
 }
 
 // The first rank whose wait expired wrote why before it told the others; any host may report it.
@@ -369,9 +381,7 @@ double CudaEngine::replay_compute() {
   const cudaStream_t stream = device_.partition().stream();
   device_.queue_start_line();
   launch_stamp(stamps_, stream);
-  for (std::int32_t group = 0; group < last_groups_; ++group) {
-    queue_products(group, multiprocessors_, stream);
-  }
+  queue_products(state_.data()->all_tiles, multiprocessors_, stream);
   launch_stamp(stamps_ + 1, stream);
   check_cuda(cudaStreamSynchronize(stream), "computing");
   return microseconds(stamps_[0], stamps_[1]);

@@ -29,13 +29,14 @@ class CudaEngine final : public LayerEngine {
   void make_products(const LayerEngineParams& params);
   void preload_products();
   CallParams make_call_params(const QueuedCall& call);
-  std::byte* const* device_peers(std::byte* const* peers);
+  std::byte* const* device_peers(std::byte* const* peers, cudaStream_t stream);
   void queue_plan(const CallParams& params, cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);
-  void queue_products(std::int32_t group, int num_blocks, cudaStream_t stream) const;
+  void queue_products(const std::int32_t* tile_range, int num_blocks, cudaStream_t stream) const;
   void queue_combine(const CallParams& params, std::int32_t group, int num_blocks,
                      cudaStream_t stream) const;
+  bool has_fault();
   void rethrow_failure();
   void rethrow_fault();
 
@@ -73,7 +74,7 @@ class CudaEngine final : public LayerEngine {
   };
   std::vector<Peers> peers_;
   std::int64_t ids_stride_ = 0;
-  std::int32_t last_groups_ = 0;
+  bool has_earlier_fault_ = false;  // as the last call was queued
 };
 
 }  // namespace comet::cuda

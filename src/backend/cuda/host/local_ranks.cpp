@@ -7,6 +7,7 @@
 
 #include "backend/cuda/host/cuda_error.hpp"
 #include "backend/cuda/host/rank_device.hpp"
+#include "backend/cuda/kernels/call_kernels.hpp"
 #include "base/check.hpp"
 #include "comm/device_ranks.hpp"
 
@@ -87,6 +88,7 @@ class LocalRanks final : public DeviceRanks {
             std::move(partitions[static_cast<std::size_t>(rank - first)]), world));
       }
     }
+    check_residency();
   }
 
   DeviceRank& rank(int rank) override { return *ranks_[static_cast<std::size_t>(rank)]; }
@@ -130,6 +132,32 @@ class LocalRanks final : public DeviceRanks {
   std::uint32_t* failed_word() noexcept override { return shared_.failed; }
 
  private:
+  // Whether kernels on all streams of all ranks run at once, as they must when they wait for each
+  // other: each leaves only once all have been reached.
+  void check_residency() {
+    constexpr std::uint64_t kLimitNs = 1'000'000'000;
+    *shared_.failed = 0;
+    std::uint32_t* const missed = shared_.failed + 1;
+    *missed = 0;
+    for (const auto& rank : ranks_) {
+      rank->make_current();
+      DeviceWorld world = rank->world();
+      world.size = 2 * shared_.size;
+      world.timeout_ns = kLimitNs;
+      launch_start_line(world, missed, rank->partition().stream());
+      launch_start_line(world, missed, rank->partition().copy_stream());
+    }
+    for (const auto& rank : ranks_) {
+      const std::string trouble = rank->drain();
+      check(trouble.empty(), ErrorCode::internal, "[cuda] first kernels of rank {}: {}",
+            rank->world().rank, trouble);
+    }
+    check(*missed == 0, ErrorCode::unsupported,
+          "[cuda] kernels of {} ranks do not all run at once: set CUDA_DEVICE_MAX_CONNECTIONS=32 "
+          "before CUDA starts, and let no debugger or profiler serialise kernels",
+          shared_.size);
+  }
+
   void make_shared_words(int size, int device, std::chrono::milliseconds timeout) {
     shared_device_ = device;
     check_cuda(cudaSetDevice(device), "choosing a device");

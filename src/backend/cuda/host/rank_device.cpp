@@ -124,7 +124,7 @@ std::string RankDevice::drain() {
   return {};
 }
 
-void RankDevice::queue_start_line() { launch_start_line(world_, partition_->stream()); }
+void RankDevice::queue_start_line() { launch_start_line(world_, nullptr, partition_->stream()); }
 
 std::unique_ptr<DeviceGraph> RankDevice::capture(const std::function<void()>& body) {
   const cudaStream_t stream = partition_->stream();

@@ -38,7 +38,8 @@ struct CallReport {
   std::uint32_t epoch;
   std::int32_t num_rows, num_tiles, tokens_in, tokens_out;
   std::int64_t metadata_bytes_in;
-  unsigned long long begin_ns, published_ns, planned_ns, end_ns;  ///< Global timer.
+  unsigned long long begin_ns, published_ns, planned_ns;  ///< Global timer.
+  unsigned long long dispatched_ns, computed_ns, end_ns;
   // The first fault since the host has cleared it.
   CallFault fault;
   std::uint32_t fault_epoch;
@@ -60,7 +61,8 @@ struct CallState {
   std::uint32_t abandoned;    ///< 1 once a wait has failed: what is left of the call leaves.
   CallFault fault;
   std::int64_t metadata_bytes_in;
-  unsigned long long begin_ns, published_ns, planned_ns;
+  unsigned long long begin_ns, published_ns, planned_ns, dispatched_ns, computed_ns;
+  std::int32_t all_tiles[2];  ///< {0, tiles} of the call that ended last, for its replay.
 };
 inline constexpr std::uint32_t kNoBadIndex = 0xffffffffU;
 
@@ -148,8 +150,9 @@ void launch_combine_f16(const CallParams& params, std::int32_t group, int num_bl
 /// Reports the call, or fills y with NaN if it was skipped or abandoned.
 void launch_end_call(const CallParams& params, int num_blocks, cudaStream_t stream);
 
-/// Leaves when all ranks' kernels have been reached, or the world fails.
-void launch_start_line(const DeviceWorld& world, cudaStream_t stream);
+/// Leaves when world.size such kernels have been reached, or the world fails or its time is over;
+/// then it sets `*missed`, unless that is null.
+void launch_start_line(const DeviceWorld& world, std::uint32_t* missed, cudaStream_t stream);
 
 /// Writes the global timer to `*stamp`, which may be pinned host memory.
 void launch_stamp(unsigned long long* stamp, cudaStream_t stream);

@@ -166,20 +166,21 @@ __device__ void push_all(const CallParams& p, std::int32_t group, PendingSignals
   if (threadIdx.x == 0) signals.send_all(epoch);
 }
 
-// Waits for the partials of all sources of an own block. All threads; false if the wait failed.
+// Waits for the partials of all sources of an own block. All threads; false if the wait failed. One
+// thread looks at one slot at a time, since all must be there anyway.
 __device__ inline bool wait_for_partials(const CallParams& p, const Item& item) {
   bool is_there = true;
-  const std::int32_t end = p.plan.block_sources_begin[item.block + 1];
-  for (std::int32_t i = p.plan.block_sources_begin[item.block] +
-                        static_cast<std::int32_t>(threadIdx.x);
-       i < end && is_there; i += kThreads) {
-    const std::int32_t source = p.plan.block_sources[i];
-    is_there = wait_for_epoch(p.world, combine_slot_at(p, p.world.rank, source, item, item.block),
-                              {.stage = Stage::gemm_combine,
-                               .epoch = p.state->epoch,
-                               .source = source,
-                               .panel = item.panel,
-                               .block = item.block});
+  if (threadIdx.x == 0) {
+    const std::int32_t end = p.plan.block_sources_begin[item.block + 1];
+    for (std::int32_t i = p.plan.block_sources_begin[item.block]; i < end && is_there; ++i) {
+      const std::int32_t source = p.plan.block_sources[i];
+      is_there = wait_for_epoch(p.world, combine_slot_at(p, p.world.rank, source, item, item.block),
+                                {.stage = Stage::gemm_combine,
+                                 .epoch = p.state->epoch,
+                                 .source = source,
+                                 .panel = item.panel,
+                                 .block = item.block});
+    }
   }
   return __syncthreads_and(is_there) != 0;
 }
@@ -216,7 +217,10 @@ __global__ void __launch_bounds__(kThreads)
   if (p.state->abandoned != 0) return;
   if (threadIdx.x == 0) {
     signals.clear();
-    if (blockIdx.x == 0) tell_progress(p.world, p.state->epoch, Stage::gemm_combine, -1);
+    if (blockIdx.x == 0) {
+      p.state->computed_ns = global_timer();
+      tell_progress(p.world, p.state->epoch, Stage::gemm_combine, -1);
+    }
   }
   push_all<T>(p, group, signals);
   sum_all<T>(p, group);

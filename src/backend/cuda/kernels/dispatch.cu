@@ -103,7 +103,9 @@ __global__ void __launch_bounds__(kThreads)
     }
     __syncthreads();  // before thread 0 writes the next piece
   }
-  if (threadIdx.x == 0) sleep_until(delivered);
+  if (threadIdx.x != 0) return;
+  sleep_until(delivered);
+  atomicMax(&state.dispatched_ns, global_timer());
 }
 
 }  // namespace

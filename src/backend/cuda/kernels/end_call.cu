@@ -37,6 +37,8 @@ __device__ void report_call(const CallParams& p) {
   report.begin_ns = state.begin_ns;
   report.published_ns = state.published_ns;
   report.planned_ns = state.planned_ns;
+  report.dispatched_ns = state.dispatched_ns;
+  report.computed_ns = state.computed_ns;
   report.end_ns = global_timer();
   if (state.fault.kind == CallFaultKind::none || report.fault.kind != CallFaultKind::none) return;
   report.fault_epoch = state.epoch;
@@ -50,21 +52,25 @@ __device__ void report_call(const CallParams& p) {
 }
 
 __global__ void __launch_bounds__(kThreads) end_call_kernel(const __grid_constant__ CallParams p) {
-  const CallState& state = *p.state;
+  CallState& state = *p.state;
   if (state.abandoned != 0 || state.fault.kind != CallFaultKind::none) fill_with_nan(p);
   if (blockIdx.x != 0 || threadIdx.x != 0) return;
   report_call(p);
+  state.all_tiles[1] = p.plan.counters->num_tiles;
   if (state.abandoned == 0) tell_progress(p.world, state.epoch, Stage::idle, -1);
   *p.world.busy = 0;
 }
 
-__global__ void start_line_kernel(const __grid_constant__ DeviceWorld world) {
+__global__ void start_line_kernel(const __grid_constant__ DeviceWorld world,
+                                  std::uint32_t* missed) {
   const auto size = static_cast<std::uint32_t>(world.size);
   const std::uint32_t before = atomicAdd_system(world.start_line, 1U);
   const std::uint32_t all = before - before % size + size;
   const unsigned long long begin = global_timer();
   while (!is_epoch_reached(load_acquire_system(world.start_line), all)) {
-    if (has_world_failed(world) || global_timer() - begin >= world.timeout_ns) return;
+    if (!has_world_failed(world) && global_timer() - begin < world.timeout_ns) continue;
+    if (missed != nullptr) *missed = 1;
+    return;
   }
 }
 
@@ -77,8 +83,8 @@ void launch_end_call(const CallParams& params, int num_blocks, cudaStream_t stre
   check_cuda(cudaGetLastError(), "launching the end of a call");
 }
 
-void launch_start_line(const DeviceWorld& world, cudaStream_t stream) {
-  start_line_kernel<<<1, 1, 0, stream>>>(world);
+void launch_start_line(const DeviceWorld& world, std::uint32_t* missed, cudaStream_t stream) {
+  start_line_kernel<<<1, 1, 0, stream>>>(world, missed);
   check_cuda(cudaGetLastError(), "launching a start line");
 }
 

@@ -63,19 +63,25 @@ struct GemmItem {
   std::int32_t column;
 };
 
-/// Item `index` of num_tiles x (wide_columns and maybe a narrow one), tiles counted from 0. Sixteen
-/// row tiles go through all wide columns before the next sixteen, so that their rows and the
-/// columns' weights stay in L2. The narrow column of all tiles comes last: its items are short and
-/// fill up what the others left.
+/// Row tiles of a band for a grid of `num_blocks`: what runs at once is about a square of items, and
+/// a rank on a part of a GPU keeps its band's rows in a part of L2.
+COMET_HOST_DEVICE constexpr std::int32_t tiles_of_band(std::int32_t num_blocks) {
+  return num_blocks <= 32 ? 4 : num_blocks <= 64 ? 8 : 16;
+}
+
+/// Item `index` of num_tiles x (wide_columns and maybe a narrow one), tiles counted from 0.
+/// `band_tiles` row tiles go through all wide columns before the next so many, so that their rows
+/// and the columns' weights stay in L2. The narrow column of all tiles comes last: its items are
+/// short and fill up what the others left.
 COMET_HOST_DEVICE constexpr GemmItem gemm_item(std::int32_t index, std::int32_t num_tiles,
-                                               std::int32_t wide_columns) {
+                                               std::int32_t wide_columns,
+                                               std::int32_t band_tiles) {
   const std::int32_t wide_items = num_tiles * wide_columns;
   if (index >= wide_items) return {index - wide_items, wide_columns};
-  constexpr std::int32_t kTilesOfBand = 16;
-  const std::int32_t items_of_band = kTilesOfBand * wide_columns;
+  const std::int32_t items_of_band = band_tiles * wide_columns;
   const std::int32_t band = index / items_of_band;
-  const std::int32_t first = band * kTilesOfBand;
-  const std::int32_t height = num_tiles - first < kTilesOfBand ? num_tiles - first : kTilesOfBand;
+  const std::int32_t first = band * band_tiles;
+  const std::int32_t height = num_tiles - first < band_tiles ? num_tiles - first : band_tiles;
   const std::int32_t rest = index - band * items_of_band;
   return {first + rest % height, rest / height};
 }

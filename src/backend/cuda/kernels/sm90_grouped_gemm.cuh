@@ -81,8 +81,9 @@ __device__ __forceinline__ void for_each_item(const GroupedGemmParams& params, V
   const std::int32_t last = params.n - (columns - 1) * V::kColumnsOut;
   const bool narrow_last = !V::kGated && last <= kNarrow && columns >= kColumnsForNarrowLast;
   const std::int32_t wide = narrow_last ? columns - 1 : columns;
+  const std::int32_t band_tiles = tiles_of_band(static_cast<std::int32_t>(gridDim.x));
   for (std::int32_t i = blockIdx.x; i < num_tiles * columns; i += gridDim.x) {
-    GemmItem item = gemm_item(i, num_tiles, wide);
+    GemmItem item = gemm_item(i, num_tiles, wide, band_tiles);
     item.tile += first_tile;
     visit(item);
   }
