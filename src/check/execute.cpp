@@ -83,6 +83,7 @@ class RankBody {
     }
     if (run.spoil) run.spoil(rank_, arguments.x, arguments.routing, arguments.y);
     data_.begin(output.y);
+    if (params_.lockstep) world_.barrier();
     output.error = error_of([&] {
       layer.forward(arguments.x, arguments.routing, arguments.y, run.options.at(rank_));
       output.stats = layer.check();
@@ -115,6 +116,7 @@ class RankBody {
     RunOutput output;
     output.y.assign(data_.room(run.call) * row_bytes, kCanary);
     data_.begin(output.y);
+    if (params_.lockstep) world_.barrier();
     output.error = error_of([&] {
       graphs_.back()->launch();
       output.stats = layer.check();

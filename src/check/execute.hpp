@@ -61,6 +61,7 @@ struct ExecuteParams {
   const std::vector<Run>& runs;
   WorldRunner world = run_local_world;
   std::chrono::milliseconds timeout{20000};
+  bool lockstep = false;  ///< See CaseOptions.
 };
 
 /// [run][rank]. Errors of a single forward call are kept in its output and the next run goes on;

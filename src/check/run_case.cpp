@@ -103,7 +103,8 @@ CaseResult run_case(const Case& c, const CaseOptions& options) {
     Calls calls;
     calls.push_back(make_call(c));
     const std::vector<Run> runs = runs_of_case(c, options);
-    const Outputs outputs = execute({c, weights, calls, runs, options.world, options.timeout});
+    const Outputs outputs =
+        execute({c, weights, calls, runs, options.world, options.timeout, options.lockstep});
     result.forwards = count_forwards(runs);
     const Truth truth = make_truth(c, weights, calls, options.oracle_threads);
     for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -140,8 +141,10 @@ CaseResult run_many_calls(const Case& c, std::int64_t num_calls, const CaseOptio
       mixed.back().call = plain.back().call = call;
       mixed.back().label = fmt::format("call {} by {}", call, mixed.back().label);
     }
-    const Outputs outputs = execute({c, weights, calls, mixed, options.world, options.timeout});
-    const Outputs fresh = execute({c, weights, calls, plain, options.world, options.timeout});
+    const Outputs outputs =
+        execute({c, weights, calls, mixed, options.world, options.timeout, options.lockstep});
+    const Outputs fresh =
+        execute({c, weights, calls, plain, options.world, options.timeout, options.lockstep});
     result.forwards = count_forwards(mixed) + count_forwards(plain);
     const Truth truth = make_truth(c, weights, calls, options.oracle_threads);
     for (std::int64_t call = 0; call < num_calls; ++call) {

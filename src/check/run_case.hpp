@@ -22,6 +22,8 @@ struct CaseOptions {
   bool check_stats = true;  ///< Compare rows and bytes with what routing and placement imply.
   WorldRunner world = run_local_world;
   std::chrono::milliseconds timeout{20000};  ///< Of every wait, so that a deadlock is a failure.
+  /// Ranks meet before each call. For tools that hold up a host's calls while any kernel runs.
+  bool lockstep = false;
 };
 
 /// The schedules that layers on `backend` have.

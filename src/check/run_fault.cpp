@@ -128,7 +128,8 @@ CaseResult run_fault(const Case& c, Fault fault, const CaseOptions& options) {
         add(schedule, 0, is_graph);
       }
     }
-    const Outputs outputs = execute({c, weights, calls, runs, options.world, options.timeout});
+    const Outputs outputs =
+        execute({c, weights, calls, runs, options.world, options.timeout, options.lockstep});
     result.forwards = static_cast<std::int64_t>(runs.size());
     for (std::size_t i = 0; i < runs.size(); ++i) {
       std::string failure;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layers on a GPU that 1 to 8 ranks share: against the oracle, against each other bit for bit, as
 // graphs, and against the CPU. COMET_CONFORMANCE_CASES sets the number of random cases per world
-// size (default 40), COMET_CONFORMANCE_SEED their seed. Tests named Small are for
+// size (default 40), COMET_CONFORMANCE_SEED their seed; COMET_LOCKSTEP=1 lets
+// ranks meet before each call, as compute-sanitizer needs. Tests named Small are for
 // compute-sanitizer.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -44,6 +45,7 @@ int oracle_threads() {
 CaseOptions options() {
   CaseOptions result;
   result.oracle_threads = oracle_threads();
+  result.lockstep = number_from("COMET_LOCKSTEP", 0) != 0;
   return result;
 }
 
