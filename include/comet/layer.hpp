@@ -71,8 +71,8 @@ struct ForwardOptions {
   /// that; -1 chooses, 0 has every worker do both.
   int n_c_dispatch = -1;
   int n_c_combine = -1;  ///< See n_c_dispatch.
-  /// cuda: the cudaStream_t that the call is queued on; null is World::stream(). Where ranks share a
-  /// GPU it must be of the rank's own multiprocessors.
+  /// cuda: the cudaStream_t that the call is queued on; null is World::stream(). Where ranks share
+  /// a GPU it must be of the rank's own multiprocessors.
   void* stream = nullptr;
   /// Events of this rank's call are appended here; null (the default) costs nothing measurable.
   Trace* trace = nullptr;

@@ -33,8 +33,9 @@ struct DeviceWorld {
   std::int32_t rank = 0;
   std::int32_t size = 1;
   std::uint64_t timeout_ns = 0;
-  /// [3] of this rank, device memory: calls begun, 1 while one runs, unused.
+  /// [1] of this rank, device memory: calls begun.
   std::uint32_t* epoch = nullptr;
+  /// [1] of this rank, device memory: 1 while a call runs.
   std::uint32_t* busy = nullptr;
   /// [1] of the world, device memory: nanoseconds that a byte takes on the link; 0: not paced.
   const float* ns_per_byte = nullptr;

@@ -58,7 +58,8 @@ LinkSpec parse_link(std::string_view text) {
     if (const auto link = parse_paced(text.substr(kPaced.size()))) return *link;
   }
   fail(ErrorCode::invalid_argument,
-       "[link] unknown link '{}': native, host, paced:<GB/s> or paced:auto[:<ratio>], numbers from {} "
+       "[link] unknown link '{}': native, host, paced:<GB/s> or paced:auto[:<ratio>], numbers from "
+       "{} "
        "to {}",
        text, kSmallest, kLargest);
 }

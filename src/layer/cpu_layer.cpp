@@ -202,8 +202,8 @@ void CpuMoeLayer::check_capacity(const PlanProblem& problem) const {
   for (std::int64_t ep_rank = 0; ep_rank < parallel_.ep; ++ep_rank) {
     const std::int64_t needed = padded_rows(problem, dims_.num_experts, ep_rank);
     comet::check(needed <= max_rows_, ErrorCode::capacity,
-          "[plan] EP rank {} needs {} rows (whole tiles of {}), max_rows is {}", ep_rank, needed,
-          dims_.block_m, max_rows_);
+                 "[plan] EP rank {} needs {} rows (whole tiles of {}), max_rows is {}", ep_rank,
+                 needed, dims_.block_m, max_rows_);
   }
 }
 
@@ -257,7 +257,7 @@ void CpuMoeLayer::fill_with_nan(const MatrixView& y, std::int64_t tokens) const 
 
 double CpuMoeLayer::replay_compute() {
   comet::check(last_call_.has_value(), ErrorCode::invalid_argument,
-        "[replay_compute] needs a tiled forward that succeeded before it");
+               "[replay_compute] needs a tiled forward that succeeded before it");
   world_.barrier();
   const Clock::time_point start = Clock::now();
   engine_.replay_compute(*last_call_);

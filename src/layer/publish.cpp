@@ -100,8 +100,8 @@ std::optional<InputFault> find_view_fault(const LayerDims& dims, DType dtype,
   const int rank = dims.rank;
   const std::int64_t tokens = routing.tokens;
   if (tokens < 0 || tokens > dims.max_tokens) {
-    return InputFault{capacity, input_fault_sentence(
-                                    dims, rank, {InputFaultKind::too_many_tokens, tokens, 0})};
+    return InputFault{
+        capacity, input_fault_sentence(dims, rank, {InputFaultKind::too_many_tokens, tokens, 0})};
   }
   if (x.rows != tokens || y.rows != tokens) {
     return fault_of(invalid_argument,

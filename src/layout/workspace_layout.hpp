@@ -14,11 +14,11 @@ namespace comet {
 /// What a rank publishes at the start of a call, beside its ids. A fault that only this rank can
 /// see travels in place of a good T, and all ranks skip the call with its sentence.
 struct CallHeader {
-  std::uint32_t epoch;
-  std::int32_t tokens;
-  std::uint64_t config_hash;
-  std::int32_t fault;  ///< 0, or 1 + ErrorCode.
-  char sentence[256];  ///< NUL-terminated, valid if fault != 0; empty if the detail says it.
+  std::uint32_t epoch = 0;
+  std::int32_t tokens = 0;
+  std::uint64_t config_hash = 0;
+  std::int32_t fault = 0;   ///< 0, or 1 + ErrorCode.
+  char sentence[256] = {};  ///< NUL-terminated, valid if fault != 0; empty if the detail says it.
   InputFaultDetail detail;  ///< Of a fault that a device found.
 };
 

@@ -80,7 +80,7 @@ struct BenchRow {
   double t_publish_us = 0;
   std::optional<double> t_dispatch_us;  ///< See CallStats; sequential on cuda only.
   std::optional<double> t_combine_us;   ///< See t_dispatch_us.
-  std::optional<double> t_link_us;  ///< Known on paced links only.
+  std::optional<double> t_link_us;      ///< Known on paced links only.
   std::optional<double> t_stage_bound_us;
   std::optional<double> hidden_share;
   double efficiency = 0;  ///< Without a known t_link, t_compute / t_layer.

@@ -102,10 +102,10 @@ struct DeviceLayer {
   void expect_good(std::int64_t count) {
     const HostLayer::Rank& rank = host.ranks.at(world.rank());
     const std::int64_t hidden = host.desc.hidden;
-    const OracleResult truth = run_oracle(
-        host.desc, {host.gate.data(), host.up.data(), host.down.data()},
-        {rank.x.data(), count, hidden, hidden, DType::bf16},
-        {rank.ids.data(), rank.weights.data(), count}, {.tp = 1, .rounds_rows = true});
+    const OracleResult truth =
+        run_oracle(host.desc, {host.gate.data(), host.up.data(), host.down.data()},
+                   {rank.x.data(), count, hidden, hidden, DType::bf16},
+                   {rank.ids.data(), rank.weights.data(), count}, {.tp = 1, .rounds_rows = true});
     const std::vector<bf16> got = result();
     for (std::int64_t i = 0; i < count * hidden; ++i) {
       const double error = std::abs(static_cast<double>(to_float(got[i])) - truth.y[i]);
@@ -196,8 +196,7 @@ TEST(CudaLayer, SmallGraphReplaysWithAnotherNumberOfTokens) {
     for (const ForwardOptions& options :
          {ForwardOptions{.schedule = Schedule::sequential},
           ForwardOptions{.schedule = Schedule::pipelined, .groups = 4, .n_c_dispatch = 2}}) {
-      const auto graph =
-          ranks.view().device->capture([&] { layer.forward(options, tokens); });
+      const auto graph = ranks.view().device->capture([&] { layer.forward(options, tokens); });
       for (const std::int32_t count : {150, 0, 1, 77, 150}) {
         layer.memory.upload(tokens, &count, 4);
         layer.meet();
@@ -288,6 +287,40 @@ TEST(CudaLayer, SmallLinksGiveTheSameBits) {
         },
         parse_link(link));
   }
+}
+
+// Dispatch as a stage of its own moves nothing but bare transfers.
+TEST(CudaLayer, PacedTransfersKeepTheRateWithinThreePercent) {
+  COMET_NEEDS_GPU();
+  constexpr double kBytesPerUs = 50;  // 0.05 GB/s
+  const HostLayer host(4);
+  run_on(
+      4,
+      [&](World& ranks) {
+        DeviceLayer layer(host, ranks);
+        for (int call = 0; call < 3; ++call) {
+          layer.forward({.schedule = Schedule::sequential});
+          const CallStats stats = layer.layer->check();
+          struct Report {
+            double dispatch_us, bytes;
+          };
+          const std::int64_t row_bytes = host.desc.hidden * 2;
+          const std::int64_t tokens =
+              std::max(stats.dispatch_bytes_in, stats.dispatch_bytes_out) / row_bytes;
+          const Report mine{stats.t_dispatch_us,
+                            static_cast<double>(tokens * (row_bytes + host.desc.topk * 4))};
+          std::vector<Report> all(4);
+          ranks.all_gather(&mine, all.data(), sizeof(Report));
+          double slowest_us = 0;
+          double most_bytes = 0;
+          for (const Report& of_rank : all) {
+            slowest_us = std::max(slowest_us, of_rank.dispatch_us);
+            most_bytes = std::max(most_bytes, of_rank.bytes);
+          }
+          EXPECT_NEAR(slowest_us / (most_bytes / kBytesPerUs), 1.0, 0.03);
+        }
+      },
+      parse_link("paced:0.05"));
 }
 
 TEST(CudaLayer, SmallCapacityIsAnErrorOfAllRanks) {

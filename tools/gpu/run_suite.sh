@@ -13,11 +13,11 @@ exec </dev/null
 
 # What the sanitizers run of a program, being 10 to 100 times slower; all of it if it is not here.
 declare -A sanitize_filter=(
-  [conformance_test]='*Small*'
+  [cuda_conformance_test]='*Small*'
   [cuda_layer_test]='*Small*'
   # racecheck cannot track what several ranks launch at once; a rank that is its own peer runs the
   # same kernels.
-  [conformance_test/racecheck]='*SmallOneRank*'
+  [cuda_conformance_test/racecheck]='*SmallOneRank*'
   [cuda_layer_test/racecheck]='*SmallOneRank*'
   [grouped_gemm_test]='*Small*:*Refuses*'
   [plan_kernels_test]='-*TimeOf*:*RandomPlans*'

@@ -29,10 +29,10 @@ void check_equal_bytes(std::span<const Post> posts, std::string_view call) {
 }  // namespace
 
 LocalState::LocalState(int size, const LocalWorldOptions& options)
-    : devices(options.backend == Backend::cuda
-                  ? make_device_ranks(size, options.link.kind == LinkSpec::Kind::host,
-                                      options.timeout)
-                  : nullptr),
+    : devices(
+          options.backend == Backend::cuda
+              ? make_device_ranks(size, options.link.kind == LinkSpec::Kind::host, options.timeout)
+              : nullptr),
       doorbells(std::make_unique<Doorbell[]>(size)),
       link(size),
       progress(size, devices ? devices->progress_words() : nullptr),

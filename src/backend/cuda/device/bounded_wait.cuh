@@ -18,8 +18,8 @@ struct WaitFor {
   std::int32_t block = -1;
 };
 
-__device__ __forceinline__ void tell_progress(const DeviceWorld& world, std::uint32_t epoch, Stage stage,
-                                     std::int32_t waits_for) {
+__device__ __forceinline__ void tell_progress(const DeviceWorld& world, std::uint32_t epoch,
+                                              Stage stage, std::int32_t waits_for) {
   world.progress[world.rank] = pack_progress({epoch, stage, waits_for});
 }
 
@@ -29,7 +29,7 @@ __device__ __forceinline__ bool has_world_failed(const DeviceWorld& world) {
 
 /// Records that a wait expired, if no rank did before, and ends the waits of all.
 __device__ __forceinline__ void report_expiry(const DeviceWorld& world, const WaitFor& wait,
-                                     std::uint32_t seen) {
+                                              std::uint32_t seen) {
   if (atomicExch_system(world.claim, 1U) != 0) return;
   world.expiries[world.rank] = {.epoch = wait.epoch,
                                 .stage = static_cast<std::int32_t>(wait.stage),
@@ -45,10 +45,11 @@ __device__ __forceinline__ void report_expiry(const DeviceWorld& world, const Wa
 /// Returns false if the world has failed or the limit is over. One thread calls it; ranks on the
 /// other side need nothing of this one to signal, so it may spin.
 __device__ __forceinline__ bool wait_for_epoch(const DeviceWorld& world, const std::uint32_t* slot,
-                                      const WaitFor& wait) {
+                                               const WaitFor& wait) {
   constexpr int kSpinsPerLook = 64;  // the failure word lies behind PCIe
-  // Many that look often slow the products of ranks that are still computing: eight Mixtral ranks on
-  // one GPU took 14 ms a call with naps of 256 ns, and 9.4 ms with these. A short wait is seen soon.
+  // Many that look often slow the products of ranks that are still computing: eight Mixtral ranks
+  // on one GPU took 14 ms a call with naps of 256 ns, and 9.4 ms with these. A short wait is seen
+  // soon.
   constexpr unsigned kFirstNap = 64;  // ns
   constexpr unsigned kLongestNap = 4096;
   unsigned nap = kFirstNap;

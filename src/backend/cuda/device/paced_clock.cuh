@@ -11,16 +11,18 @@ namespace comet::cuda {
 /// Moves a clock to max(clock, now) + duration; returns its new value. In two steps, so that
 /// contending ranks never repeat: what another books in between only comes first.
 __device__ __forceinline__ unsigned long long advance_clock(unsigned long long* clock,
-                                                   unsigned long long now,
-                                                   unsigned long long duration) {
+                                                            unsigned long long now,
+                                                            unsigned long long duration) {
   atomicMax_system(clock, now);
   return atomicAdd_system(clock, duration) + duration;
 }
 
 /// Books `bytes` from rank `source` to rank `destination` from now on and returns when they have
 /// arrived; 0, which is past, if the link is not paced or the ranks are the same. One thread.
-__device__ __forceinline__ unsigned long long book_transfer(const DeviceWorld& world, std::int32_t source,
-                                                   std::int32_t destination, std::int64_t bytes) {
+__device__ __forceinline__ unsigned long long book_transfer(const DeviceWorld& world,
+                                                            std::int32_t source,
+                                                            std::int32_t destination,
+                                                            std::int64_t bytes) {
   const float ns_per_byte = *world.ns_per_byte;
   if (ns_per_byte <= 0 || source == destination) return 0;
   const auto duration =

@@ -32,8 +32,7 @@ PlanLimits plan_limits(const LayerEngineParams& params) {
 
 template <typename T>
 T* pinned(RankDevice& device, std::int64_t count) {
-  return reinterpret_cast<T*>(
-      device.allocate_pinned(count * static_cast<std::int64_t>(sizeof(T))));
+  return reinterpret_cast<T*>(device.allocate_pinned(count * static_cast<std::int64_t>(sizeof(T))));
 }
 
 FaultSentence make_sentence(const std::optional<HostFault>& fault) {
@@ -77,8 +76,7 @@ CudaEngine::CudaEngine(const LayerEngineParams& params)
   ep_rank_of_.copy_from(params.ep_rank_of);
   local_of_ = reserve<std::int32_t>(dims_.num_experts);
   local_of_.copy_from(params.local_of);
-  CallState state{};
-  state.bad_index = kNoBadIndex;
+  const CallState state;
   state_ = reserve<CallState>(1);
   tickets_ = reserve<Tickets>(max_groups_);
   seen_ = reserve<SeenHeader>(dims_.world);
@@ -148,10 +146,11 @@ std::byte* const* CudaEngine::device_peers(std::byte* const* peers, cudaStream_t
   for (const Peers& known : peers_) {
     if (known.host == wanted) return known.device.data();
   }
-  check(stream == nullptr || !is_capturing(stream), ErrorCode::invalid_argument,
-        "[forward] rank {}: the workspace has grown since the layer's last call: run one outside of "
-        "a capture first",
-        dims_.rank);
+  check(
+      stream == nullptr || !is_capturing(stream), ErrorCode::invalid_argument,
+      "[forward] rank {}: the workspace has grown since the layer's last call: run one outside of "
+      "a capture first",
+      dims_.rank);
   Peers added{wanted, DeviceBuffer<std::byte*>(dims_.world)};
   added.device.copy_from(wanted.data());
   return peers_.emplace_back(std::move(added)).device.data();
@@ -197,19 +196,18 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
 }
 
 void CudaEngine::queue_plan(const CallParams& params, cudaStream_t stream) {
-  const DevicePlanProblem problem{
-      .problem = {.world = dims_.world,
-                  .rank = dims_.rank,
-                  .tp = dims_.tp,
-                  .topk = dims_.topk,
-                  .num_local = dims_.num_local,
-                  .block_m = static_cast<std::int32_t>(dims_.block_m),
-                  .groups = params.config.groups,
-                  .ep_rank_of = ep_rank_of_.data(),
-                  .local_of = local_of_.data(),
-                  .tokens = tokens_.data(),
-                  .ids = id_pointers_.data()},
-      .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)};
+  const DevicePlanProblem problem{.problem = {.world = dims_.world,
+                                              .rank = dims_.rank,
+                                              .tp = dims_.tp,
+                                              .topk = dims_.topk,
+                                              .num_local = dims_.num_local,
+                                              .block_m = static_cast<std::int32_t>(dims_.block_m),
+                                              .groups = params.config.groups,
+                                              .ep_rank_of = ep_rank_of_.data(),
+                                              .local_of = local_of_.data(),
+                                              .tokens = tokens_.data(),
+                                              .ids = id_pointers_.data()},
+                                  .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)};
   launch_build_plan(problem, plan_.view(), stream);
 }
 
@@ -298,18 +296,18 @@ CallStats CudaEngine::finish() {
   device_.make_current();
   const std::string trouble = device_.drain();
   if (!trouble.empty()) {
-    world_.report_failure(ErrorCode::internal, fmt::format("[forward] rank {}: its GPU says: {}",
-                                                           world_.rank, trouble));
+    world_.report_failure(ErrorCode::internal,
+                          fmt::format("[forward] rank {}: its GPU says: {}", world_.rank, trouble));
   }
   rethrow_failure();
   rethrow_fault();
   const CallReport& report = *report_;
   CallStats stats;
-  stats.t_layer_us = microseconds(report.begin_ns, report.end_ns);
-  stats.t_publish_us = microseconds(report.begin_ns, report.published_ns);
-  stats.t_plan_us = microseconds(report.published_ns, report.planned_ns);
-  stats.t_dispatch_us = microseconds(report.planned_ns, report.dispatched_ns);
-  stats.t_combine_us = microseconds(report.computed_ns, report.end_ns);
+  stats.t_layer_us = microseconds(report.times.begin_ns, report.times.end_ns);
+  stats.t_publish_us = microseconds(report.times.begin_ns, report.times.published_ns);
+  stats.t_plan_us = microseconds(report.times.published_ns, report.times.planned_ns);
+  stats.t_dispatch_us = microseconds(report.times.planned_ns, report.times.dispatched_ns);
+  stats.t_combine_us = microseconds(report.times.computed_ns, report.times.end_ns);
   stats.rows = report.num_rows;
   stats.tiles = report.num_tiles;
   stats.dispatch_bytes_in = stats.combine_bytes_out = report.tokens_in * dims_.row_bytes();
@@ -338,16 +336,16 @@ void CudaEngine::rethrow_failure() {
     const auto reporter = static_cast<std::int32_t>(failed - 1);
     const DeviceExpiry& expiry = device_.world().expiries[reporter];
     const std::string what =
-        expiry.panel < 0 ? std::string("to enter its call")
-                         : fmt::format("'s partial sums of panel {}, tokens {} to {}", expiry.panel,
-                                       expiry.block * kTokenBlock,
-                                       (expiry.block + 1) * kTokenBlock - 1);
-    const std::string sentence = fmt::format(
-        "[{}] rank {} waited {} ms for rank {}{}{}, expected call {}, seen {}; {}",
-        to_string(static_cast<Stage>(expiry.stage)), reporter,
-        std::chrono::duration_cast<std::chrono::milliseconds>(world_.timeout).count(),
-        expiry.source, expiry.panel < 0 ? " " : "", what, expiry.expected, expiry.seen,
-        world_.progress->describe_cause(expiry.source));
+        expiry.panel < 0
+            ? std::string("to enter its call")
+            : fmt::format("'s partial sums of panel {}, tokens {} to {}", expiry.panel,
+                          expiry.block * kTokenBlock, (expiry.block + 1) * kTokenBlock - 1);
+    const std::string sentence =
+        fmt::format("[{}] rank {} waited {} ms for rank {}{}{}, expected call {}, seen {}; {}",
+                    to_string(static_cast<Stage>(expiry.stage)), reporter,
+                    std::chrono::duration_cast<std::chrono::milliseconds>(world_.timeout).count(),
+                    expiry.source, expiry.panel < 0 ? " " : "", what, expiry.expected, expiry.seen,
+                    world_.progress->describe_cause(expiry.source));
     world_.failures->report(reporter, ErrorCode::timeout, sentence);
     for (int peer = 0; peer < world_.size; ++peer) world_.doorbells[peer]->ring();
   }
@@ -365,9 +363,8 @@ void CudaEngine::rethrow_fault() {
         "[publish] ranks 0 and {} run different layers, schedules or options in call {}",
         fault.rank, report.fault_epoch);
   } else if (fault.kind == CallFaultKind::capacity) {
-    sentence =
-        fmt::format("[plan] EP rank {} needs {} rows (whole tiles of {}), max_rows is {}",
-                    fault.rank, fault.detail.a, dims_.block_m, max_rows_);
+    sentence = fmt::format("[plan] EP rank {} needs {} rows (whole tiles of {}), max_rows is {}",
+                           fault.rank, fault.detail.a, dims_.block_m, max_rows_);
   } else if (report.sentence[0] != '\0') {
     sentence = report.sentence;
   } else {
@@ -393,8 +390,8 @@ std::unique_ptr<LayerEngine> make_layer_engine(const LayerEngineParams& params) 
 
 void choose_device_tile(LayerDims& dims) {
   if (dims.block_m == 0) {
-    dims.block_m = choose_gemm_block_m(dims.world * dims.max_tokens * dims.topk /
-                                       max_of(dims.num_experts, 1));
+    dims.block_m =
+        choose_gemm_block_m(dims.world * dims.max_tokens * dims.topk / max_of(dims.num_experts, 1));
   }
   if (dims.block_n == 0) dims.block_n = kGemmBlockN;
   check((dims.block_m == 64 || dims.block_m == 128) && dims.block_n == kGemmBlockN,

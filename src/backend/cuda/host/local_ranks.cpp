@@ -29,7 +29,7 @@ std::vector<int> find_hoppers() {
   std::vector<int> devices;
   std::string others;
   for (int device = 0; device < count; ++device) {
-    cudaDeviceProp properties;
+    cudaDeviceProp properties{};
     check_cuda(cudaGetDeviceProperties(&properties, device), "reading a device's properties");
     if (properties.major == 9 && properties.minor == 0) {
       devices.push_back(device);
@@ -184,8 +184,7 @@ class LocalRanks final : public DeviceRanks {
     shared_.failed = reinterpret_cast<std::uint32_t*>(start + progress_bytes);
     shared_.expiries = reinterpret_cast<DeviceExpiry*>(start + progress_bytes + 8);
     shared_.size = size;
-    shared_.timeout_ns =
-        static_cast<std::uint64_t>(std::chrono::nanoseconds(timeout).count());
+    shared_.timeout_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(timeout).count());
   }
 
   bool host_link_;
@@ -210,7 +209,7 @@ std::vector<GpuInfo> list_gpus() {
   if (cudaGetDeviceCount(&count) != cudaSuccess) return {};
   std::vector<GpuInfo> gpus;
   for (int device = 0; device < count; ++device) {
-    cudaDeviceProp properties;
+    cudaDeviceProp properties{};
     if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) continue;
     gpus.push_back({properties.name, properties.multiProcessorCount,
                     static_cast<std::int64_t>(properties.totalGlobalMem),

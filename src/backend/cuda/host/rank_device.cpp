@@ -104,7 +104,8 @@ void RankDevice::upload(void* to, const void* from, std::int64_t bytes) {
   if (bytes == 0) return;
   check_cuda(cudaMemcpy(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault),
              "copying to the device");
-  // From pageable memory it returns once it has read it, and no stream of a rank waits for the rest.
+  // From pageable memory it returns once it has read it, and no stream of a rank waits for the
+  // rest.
   check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "copying to the device");
 }
 

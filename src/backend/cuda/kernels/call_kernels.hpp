@@ -32,18 +32,30 @@ struct CallFault {
   InputFaultDetail detail;
 };
 
+/// When a call reached what, nanoseconds of the global timer.
+struct CallTimes {
+  unsigned long long begin_ns = 0;
+  unsigned long long published_ns = 0;
+  unsigned long long planned_ns = 0;
+  unsigned long long dispatched_ns = 0;  ///< The last group's last row.
+  unsigned long long computed_ns = 0;    ///< The last group's products.
+  unsigned long long end_ns = 0;
+};
+
 /// What the device tells the host of an engine's calls, in pinned host memory.
 struct CallReport {
   // Of the call that ended last.
-  std::uint32_t epoch;
-  std::int32_t num_rows, num_tiles, tokens_in, tokens_out;
-  std::int64_t metadata_bytes_in;
-  unsigned long long begin_ns, published_ns, planned_ns;  ///< Global timer.
-  unsigned long long dispatched_ns, computed_ns, end_ns;
+  std::uint32_t epoch = 0;
+  std::int32_t num_rows = 0;
+  std::int32_t num_tiles = 0;
+  std::int32_t tokens_in = 0;
+  std::int32_t tokens_out = 0;
+  std::int64_t metadata_bytes_in = 0;
+  CallTimes times;
   // The first fault since the host has cleared it.
   CallFault fault;
-  std::uint32_t fault_epoch;
-  char sentence[sizeof(CallHeader::sentence)];
+  std::uint32_t fault_epoch = 0;
+  char sentence[sizeof(CallHeader::sentence)] = {};
 };
 
 /// What a rank's header said, kept until all have been read.
@@ -53,18 +65,19 @@ struct SeenHeader {
   std::uint64_t config_hash;
 };
 
+inline constexpr std::uint32_t kNoBadIndex = 0xffffffffU;
+
 /// One rank's present call, in device memory.
 struct CallState {
-  std::uint32_t epoch;
-  std::uint32_t done_blocks;  ///< See is_last_block; 0 between kernels.
-  std::uint32_t bad_index;    ///< First choice with an id out of range, or kNoBadIndex.
-  std::uint32_t abandoned;    ///< 1 once a wait has failed: what is left of the call leaves.
+  std::uint32_t epoch = 0;
+  std::uint32_t done_blocks = 0;          ///< See is_last_block; 0 between kernels.
+  std::uint32_t bad_index = kNoBadIndex;  ///< First choice with an id out of range.
+  std::uint32_t abandoned = 0;  ///< 1 once a wait has failed: what is left of the call leaves.
   CallFault fault;
-  std::int64_t metadata_bytes_in;
-  unsigned long long begin_ns, published_ns, planned_ns, dispatched_ns, computed_ns;
-  std::int32_t all_tiles[2];  ///< {0, tiles} of the call that ended last, for its replay.
+  std::int64_t metadata_bytes_in = 0;
+  CallTimes times;
+  std::int32_t all_tiles[2] = {};  ///< {0, tiles} of the call that ended last, for its replay.
 };
-inline constexpr std::uint32_t kNoBadIndex = 0xffffffffU;
 
 /// Work is taken by ticket, not by block index, so that a slow block takes less. One counter each
 /// per group: pieces of dispatch, pushes, home sums.
@@ -79,15 +92,15 @@ struct CallParams {
   DeviceWorld world;
   LayerDims dims;
   RunConfig config;
-  WorkspaceLayout layout;
+  WorkspaceLayout layout = {};
   std::byte* const* peers = nullptr;  ///< [world] each rank's workspace
   DevicePlanView plan = {};
   CallState* state = nullptr;
-  Tickets* tickets = nullptr;     ///< [groups]
-  SeenHeader* seen = nullptr;     ///< [world]
-  CallReport* report = nullptr;   ///< Pinned host memory.
-  std::int32_t* tokens = nullptr; ///< [world] T of each rank; all 0 in a call that is skipped
-  std::uint16_t* ids = nullptr;   ///< [world, ids_stride] all ranks' ids, copied here once
+  Tickets* tickets = nullptr;      ///< [groups]
+  SeenHeader* seen = nullptr;      ///< [world]
+  CallReport* report = nullptr;    ///< Pinned host memory.
+  std::int32_t* tokens = nullptr;  ///< [world] T of each rank; all 0 in a call that is skipped
+  std::uint16_t* ids = nullptr;    ///< [world, ids_stride] all ranks' ids, copied here once
   std::int64_t ids_stride = 0;
   bool host_link = false;  ///< Workspaces lie in host memory.
 

@@ -49,7 +49,8 @@ __global__ void __launch_bounds__(kThreads, 1)
          e += kThreads) {
       const std::uint32_t tiles = (__ldcg(counts + e) + block_m - 1) / block_m;
       counts[e] = 0;  // for the next call
-      atomicAdd(check.totals + check.ep_rank_of[e], static_cast<unsigned long long>(tiles) * block_m);
+      atomicAdd(check.totals + check.ep_rank_of[e],
+                static_cast<unsigned long long>(tiles) * block_m);
     }
   }
   __shared__ bool is_skipped;
@@ -60,7 +61,9 @@ __global__ void __launch_bounds__(kThreads, 1)
       const auto needed = static_cast<std::int64_t>(__ldcg(check.totals + r));
       is_skipped = needed > check.max_rows;
       if (!is_skipped) continue;
-      state.fault = {CallFaultKind::capacity, 1 + static_cast<std::int32_t>(ErrorCode::capacity), r,
+      state.fault = {CallFaultKind::capacity,
+                     1 + static_cast<std::int32_t>(ErrorCode::capacity),
+                     r,
                      {InputFaultKind::none, needed, 0}};
     }
   }

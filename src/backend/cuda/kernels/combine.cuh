@@ -104,8 +104,7 @@ __device__ void sum_token(const CallParams& p, std::int32_t token, const ColumnR
   const std::int32_t begin = p.plan.token_sources_begin[token];
   const std::int32_t end = p.plan.token_sources_begin[token + 1];
   const std::int64_t at = threadIdx.x % kLanes * kRunOf16Bits;
-  const auto* combine =
-      reinterpret_cast<const T*>(p.peers[p.world.rank] + p.layout.combine);
+  const auto* combine = reinterpret_cast<const T*>(p.peers[p.world.rank] + p.layout.combine);
   auto* y = reinterpret_cast<T*>(p.y + token * p.y_stride_bytes);
   for (std::int64_t column = panel.begin; column < panel.end; column += kStrip) {
     const std::int64_t width = min_of(kStrip, p.dims.hidden - column);
@@ -113,8 +112,7 @@ __device__ void sum_token(const CallParams& p, std::int32_t token, const ColumnR
     float sum[kRunOf16Bits] = {};
     for (std::int32_t i = begin; i < end; ++i) {
       const std::int32_t source = p.plan.token_sources[i];
-      add_run<T>(sum,
-                 load_run(combine + combine_index(p.dims, column, width, source, token) + at),
+      add_run<T>(sum, load_run(combine + combine_index(p.dims, column, width, source, token) + at),
                  1.0F);
     }
     store_run_unaligned(y + column + at, round_run<T>(sum));
@@ -125,8 +123,7 @@ __device__ inline std::uint32_t* combine_slot_at(const CallParams& p, std::int32
                                                  std::int32_t source, const Item& item,
                                                  std::int32_t block) {
   return reinterpret_cast<std::uint32_t*>(p.peers[home] + p.layout.combine_slots) +
-         combine_slot(source, item.panel, block, panels_of(p),
-                      num_token_blocks(p.dims.max_tokens));
+         combine_slot(source, item.panel, block, panels_of(p), num_token_blocks(p.dims.max_tokens));
 }
 
 // Takes the next item of `count` blocks, panels outermost; false if there is none. All threads.
@@ -157,8 +154,8 @@ __device__ void push_all(const CallParams& p, std::int32_t group, PendingSignals
     }
     __syncthreads();
     if (threadIdx.x != 0) continue;
-    const std::int64_t bytes = (block.needed_end - block.needed_begin) *
-                               (panel.end - panel.begin) * p.dims.element_bytes;
+    const std::int64_t bytes =
+        (block.needed_end - block.needed_begin) * (panel.end - panel.begin) * p.dims.element_bytes;
     signals.add(combine_slot_at(p, block.source, p.world.rank, item, block.block), epoch,
                 book_transfer(p.world, p.world.rank, block.source, bytes));
     signals.send_due(epoch);
@@ -189,8 +186,7 @@ template <typename T>
 __device__ void sum_all(const CallParams& p, std::int32_t group) {
   const std::int32_t tokens = p.tokens[p.world.rank];
   const std::int64_t blocks = num_token_blocks(tokens);
-  const auto first =
-      static_cast<std::int32_t>(group_block_begin(blocks, p.config.groups, group));
+  const auto first = static_cast<std::int32_t>(group_block_begin(blocks, p.config.groups, group));
   const auto count =
       static_cast<std::int32_t>(group_block_begin(blocks, p.config.groups, group + 1)) - first;
   Item item{};
@@ -218,7 +214,7 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) {
     signals.clear();
     if (blockIdx.x == 0) {
-      p.state->computed_ns = global_timer();
+      p.state->times.computed_ns = global_timer();
       tell_progress(p.world, p.state->epoch, Stage::gemm_combine, -1);
     }
   }

@@ -4,7 +4,7 @@
 namespace comet::cuda {
 
 void launch_combine_f16(const CallParams& params, std::int32_t group, int num_blocks,
-                         cudaStream_t stream) {
+                        cudaStream_t stream) {
   combine::launch<__half>(params, group, num_blocks, stream);
 }
 

@@ -49,9 +49,9 @@ __device__ void copy_token(const CallParams& p, std::int32_t source, std::int32_
       }
     }
   }
-  const auto* weights = reinterpret_cast<const float*>(p.peers[source] +
-                                                       p.layout.weights[p.state->epoch & 1U]) +
-                        std::int64_t{needed.token} * p.dims.topk;
+  const auto* weights =
+      reinterpret_cast<const float*>(p.peers[source] + p.layout.weights[p.state->epoch & 1U]) +
+      std::int64_t{needed.token} * p.dims.topk;
   for (std::int32_t r = needed.row_begin + lane; r < row_end; r += kLanes) {
     p.row_weights[p.plan.rows[r].row] = weights[p.plan.rows[r].choice];
   }
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads)
   CallState& state = *p.state;
   if (state.abandoned != 0) return;
   if (threadIdx.x == 0 && blockIdx.x == 0) {
-    if (group == 0) state.planned_ns = global_timer();
+    if (group == 0) state.times.planned_ns = global_timer();
     tell_progress(p.world, state.epoch, Stage::dispatch_gemm, -1);
   }
   unsigned long long delivered = 0;  // when the link has all that thread 0 has booked
@@ -89,8 +89,7 @@ __global__ void __launch_bounds__(kThreads)
       if (is_work && piece.begin < piece.end) {
         const std::int64_t bytes =
             (piece.end - piece.begin) * (p.dims.row_bytes() + p.dims.weight_bytes());
-        const unsigned long long end =
-            book_transfer(p.world, piece.source, p.world.rank, bytes);
+        const unsigned long long end = book_transfer(p.world, piece.source, p.world.rank, bytes);
         delivered = end > delivered ? end : delivered;
       }
     }
@@ -105,7 +104,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   if (threadIdx.x != 0) return;
   sleep_until(delivered);
-  atomicMax(&state.dispatched_ns, global_timer());
+  atomicMax(&state.times.dispatched_ns, global_timer());
 }
 
 }  // namespace

@@ -32,20 +32,15 @@ __device__ void report_call(const CallParams& p) {
   report.num_tiles = counters.num_tiles;
   report.tokens_in = counters.tokens_in;
   report.tokens_out = counters.tokens_out;
-  report.metadata_bytes_in =
-      state.metadata_bytes_in + counters.tokens_in * p.dims.weight_bytes();
-  report.begin_ns = state.begin_ns;
-  report.published_ns = state.published_ns;
-  report.planned_ns = state.planned_ns;
-  report.dispatched_ns = state.dispatched_ns;
-  report.computed_ns = state.computed_ns;
-  report.end_ns = global_timer();
+  report.metadata_bytes_in = state.metadata_bytes_in + counters.tokens_in * p.dims.weight_bytes();
+  report.times = state.times;
+  report.times.end_ns = global_timer();
   if (state.fault.kind == CallFaultKind::none || report.fault.kind != CallFaultKind::none) return;
   report.fault_epoch = state.epoch;
   report.fault = state.fault;
   if (state.fault.kind != CallFaultKind::published) return;
-  const auto* header = reinterpret_cast<const CallHeader*>(
-      p.peers[state.fault.rank] + p.layout.header[state.epoch & 1U]);
+  const auto* header = reinterpret_cast<const CallHeader*>(p.peers[state.fault.rank] +
+                                                           p.layout.header[state.epoch & 1U]);
   for (std::size_t i = 0; i < sizeof(report.sentence); ++i) {
     report.sentence[i] = header->sentence[i];
   }

@@ -63,8 +63,8 @@ struct GemmItem {
   std::int32_t column;
 };
 
-/// Row tiles of a band for a grid of `num_blocks`: what runs at once is about a square of items, and
-/// a rank on a part of a GPU keeps its band's rows in a part of L2.
+/// Row tiles of a band for a grid of `num_blocks`: what runs at once is about a square of items,
+/// and a rank on a part of a GPU keeps its band's rows in a part of L2.
 COMET_HOST_DEVICE constexpr std::int32_t tiles_of_band(std::int32_t num_blocks) {
   return num_blocks <= 32 ? 4 : num_blocks <= 64 ? 8 : 16;
 }
@@ -74,8 +74,7 @@ COMET_HOST_DEVICE constexpr std::int32_t tiles_of_band(std::int32_t num_blocks) 
 /// and the columns' weights stay in L2. The narrow column of all tiles comes last: its items are
 /// short and fill up what the others left.
 COMET_HOST_DEVICE constexpr GemmItem gemm_item(std::int32_t index, std::int32_t num_tiles,
-                                               std::int32_t wide_columns,
-                                               std::int32_t band_tiles) {
+                                               std::int32_t wide_columns, std::int32_t band_tiles) {
   const std::int32_t wide_items = num_tiles * wide_columns;
   if (index >= wide_items) return {index - wide_items, wide_columns};
   const std::int32_t items_of_band = band_tiles * wide_columns;

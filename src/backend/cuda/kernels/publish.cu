@@ -73,8 +73,8 @@ __device__ void write_tokens(const CallParams& p, std::int32_t tokens) {
 }
 
 // What this rank publishes in place of tokens, if anything is wrong. One thread of the last block.
-__device__ void fill_header(const CallParams& p, const FaultSentence& sentence,
-                            std::int32_t tokens, bool is_overlap, CallHeader* header) {
+__device__ void fill_header(const CallParams& p, const FaultSentence& sentence, std::int32_t tokens,
+                            bool is_overlap, CallHeader* header) {
   header->tokens = 0;
   header->config_hash = p.config_hash;
   header->fault = p.host_fault;
@@ -102,11 +102,10 @@ __global__ void __launch_bounds__(kThreads)
   CallState& state = *p.state;
   const std::uint32_t epoch = *p.world.epoch + 1;  // the last block advances it
   if (grid_thread() == 0) {
-    state.begin_ns = global_timer();
+    state.times.begin_ns = global_timer();
     tell_progress(p.world, epoch, Stage::publish, -1);
   }
-  const std::int32_t tokens =
-      p.device_tokens != nullptr ? *p.device_tokens : p.max_call_tokens;
+  const std::int32_t tokens = p.device_tokens != nullptr ? *p.device_tokens : p.max_call_tokens;
   if (p.host_fault == 0 && tokens >= 0 && tokens <= p.max_call_tokens) {
     write_routing(p, epoch, tokens);
     write_tokens(p, tokens);
@@ -131,7 +130,7 @@ __global__ void __launch_bounds__(kThreads)
     const std::int32_t peer = (p.world.rank + step) % p.world.size;
     store_release_system(published_slot(p, peer, p.world.rank), epoch);
   }
-  if (threadIdx.x == 0) state.published_ns = global_timer();
+  if (threadIdx.x == 0) state.times.published_ns = global_timer();
 }
 
 // Metadata of the rank at `source`: its header, and its ids to the own copy.
@@ -174,8 +173,7 @@ __global__ void __launch_bounds__(kHeaderThreads, 1)
   __shared__ bool is_there;
   CallState& state = *p.state;
   const std::uint32_t epoch = state.epoch;
-  const std::int32_t source =
-      (p.world.rank + static_cast<std::int32_t>(blockIdx.x)) % p.world.size;
+  const std::int32_t source = (p.world.rank + static_cast<std::int32_t>(blockIdx.x)) % p.world.size;
   if (threadIdx.x == 0) {
     is_there = wait_for_epoch(p.world, published_slot(p, p.world.rank, source),
                               {.stage = Stage::publish, .epoch = epoch, .source = source});
