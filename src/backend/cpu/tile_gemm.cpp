@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // oneDNN rather than OpenBLAS: on tiles of 64 to 256 rows it measured 150-190 GFLOP/s per core
 // against 115-150 (float32, K = 1024), and it has bfloat16 with the processor's own instructions.
+// Without AVX-512 (measured, 2.6.3 on AVX2) it has no bfloat16 products, and the order in which it
+// sums a float32 row depends on the row's place in the tile unless the rows are a multiple of 12,
+// at most 192: its kernel takes 6 rows at a time and sums a rest of 1 to 3 rows otherwise. There
+// the product works on copies: inputs as float32, which is exact, and rows in such slabs. The
+// copies are O(mk + nk + mn) beside O(mnk) products.
 #include "backend/cpu/tile_gemm.hpp"
 
 #include <omp.h>
 
+#include <algorithm>
 #include <array>
 #include <dnnl.hpp>
 #include <mutex>
@@ -12,7 +18,9 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/int_math.hpp"
 #include "base/race_check.hpp"
+#include "comet/dtype.hpp"
 
 namespace comet {
 namespace {
@@ -50,13 +58,57 @@ dnnl::primitive_attr make_attributes(const std::optional<Activation>& activation
   return attributes;
 }
 
+bool has_avx512() {
+  const auto has = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return (has & wanted) == wanted;
+}
+
+// Rows of the slabs that a product of `m` rows is made of, see above.
+std::int64_t slab_rows(std::int64_t m) {
+  constexpr std::int64_t kMost = 192;
+  constexpr std::int64_t kMultiple = 12;
+  return round_up(ceil_div(m, ceil_div(m, kMost)), kMultiple);
+}
+
+// Makes `to` the [rows, columns] of `from`, whose rows are `stride` elements apart, without gaps.
+void widen_rows(const void* from, DType dtype, std::int64_t rows, std::int64_t columns,
+                std::int64_t stride, float* to) {
+  const auto widen = [&]<typename T>(const T* typed) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t c = 0; c < columns; ++c) {
+        to[r * columns + c] = to_float(typed[r * stride + c]);
+      }
+    }
+  };
+  if (dtype == DType::f32) return widen(static_cast<const float*>(from));
+  widen(static_cast<const bf16*>(from));
+}
+
 }  // namespace
 
 struct TileGemm::State {
   std::uint64_t id = 0;  // never used again, unlike an address
   TileGemmShape shape;
+  std::int64_t slab = 0;  // rows, if the product works on copies
   dnnl::memory::desc a, b, c, scratchpad;
   dnnl::matmul primitive;
+
+  void make_primitive() {
+    using Desc = dnnl::memory::desc;
+    using Dims = dnnl::memory::dims;
+    const bool copies = slab > 0;
+    const auto type = shape.dtype == DType::f32 || copies ? dnnl::memory::data_type::f32
+                                                          : dnnl::memory::data_type::bf16;
+    const std::int64_t m = copies ? slab : shape.m;
+    a = Desc({m, shape.k}, type, Dims{shape.k, 1});
+    b = Desc({shape.k, shape.n}, type, Dims{1, copies ? shape.k : shape.ldb});
+    c = Desc({m, shape.n}, dnnl::memory::data_type::f32, Dims{copies ? shape.n : shape.ldc, 1});
+    const dnnl::matmul::primitive_desc description({a, b, c}, make_attributes(shape.activation),
+                                                   cpu_engine());
+    scratchpad = description.scratchpad_desc();
+    primitive = dnnl::matmul(description);
+  }
 };
 
 namespace {
@@ -74,6 +126,7 @@ struct ProductArguments {
 struct GemmThread::State {
   dnnl::stream stream{cpu_engine()};
   std::vector<std::byte> scratchpad;
+  std::vector<float> a, b, c;              // copies
   std::vector<ProductArguments> products;  // a layer has a few
 
   ProductArguments& arguments_of(const TileGemm::State& gemm) {
@@ -91,6 +144,47 @@ struct GemmThread::State {
                   {DNNL_ARG_SCRATCHPAD, made.scratchpad.get()}}};
     return made;
   }
+
+  void execute(const TileGemm::State& gemm, const void* from_a, const void* from_b, float* to_c) {
+    if (scratchpad.size() < gemm.scratchpad.get_size())
+      scratchpad.resize(gemm.scratchpad.get_size());
+    ProductArguments& arguments = arguments_of(gemm);
+    // The library takes inputs as mutable handles but only reads them.
+    arguments.a.set_data_handle(const_cast<void*>(from_a));
+    arguments.b.set_data_handle(const_cast<void*>(from_b));
+    arguments.c.set_data_handle(to_c);
+    arguments.scratchpad.set_data_handle(scratchpad.data());
+    dnnl::error::wrap_c_api(
+        dnnl_primitive_execute(gemm.primitive.get(), stream.get(),
+                               static_cast<int>(arguments.list.size()), arguments.list.data()),
+        "could not execute a product");
+    stream.wait();
+  }
+
+  void execute_on_copies(const TileGemm::State& gemm, const void* from_a, const void* from_b,
+                         float* to_c) {
+    const TileGemmShape& shape = gemm.shape;
+    const std::int64_t slab = gemm.slab;
+    const auto fit = [](std::vector<float>& buffer, std::int64_t count) {
+      if (buffer.size() < static_cast<std::size_t>(count)) buffer.resize(count);
+    };
+    fit(a, slab * shape.k);
+    fit(b, shape.n * shape.k);
+    fit(c, slab * shape.n);
+    widen_rows(from_b, shape.dtype, shape.n, shape.k, shape.ldb, b.data());
+    for (std::int64_t first = 0; first < shape.m; first += slab) {
+      const std::int64_t rows = std::min(slab, shape.m - first);
+      const auto* row =
+          static_cast<const std::byte*>(from_a) + first * shape.k * size_of(shape.dtype);
+      widen_rows(row, shape.dtype, rows, shape.k, shape.k, a.data());
+      std::fill(a.begin() + rows * shape.k, a.begin() + slab * shape.k, 0.0F);
+      library_writes(c.data(), slab * shape.n * sizeof(float));
+      execute(gemm, a.data(), b.data(), c.data());
+      for (std::int64_t r = 0; r < rows; ++r) {
+        std::copy_n(c.data() + r * shape.n, shape.n, to_c + (first + r) * shape.ldc);
+      }
+    }
+  }
 };
 
 GemmThread::GemmThread() : state_(std::make_unique<State>()) {}
@@ -98,23 +192,14 @@ GemmThread::~GemmThread() = default;
 GemmThread::GemmThread(GemmThread&&) noexcept = default;
 
 TileGemm::TileGemm(const TileGemmShape& shape) : state_(std::make_unique<State>()) {
-  using Desc = dnnl::memory::desc;
-  using Dims = dnnl::memory::dims;
-  const auto type =
-      shape.dtype == DType::f32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
   const SingleThreadedGemm single_threaded;
   const std::lock_guard lock(library_cache_mutex());
   static std::uint64_t last_id = 0;  // under the lock
   state_->id = ++last_id;
   state_->shape = shape;
-  state_->a = Desc({shape.m, shape.k}, type, Dims{shape.k, 1});
-  state_->b = Desc({shape.k, shape.n}, type, Dims{1, shape.ldb});
-  state_->c = Desc({shape.m, shape.n}, dnnl::memory::data_type::f32, Dims{shape.ldc, 1});
+  if (!has_avx512()) state_->slab = slab_rows(shape.m);
   try {
-    const dnnl::matmul::primitive_desc description({state_->a, state_->b, state_->c},
-                                                   make_attributes(shape.activation), cpu_engine());
-    state_->scratchpad = description.scratchpad_desc();
-    state_->primitive = dnnl::matmul(description);
+    state_->make_primitive();
   } catch (const dnnl::error& error) {
     fail(ErrorCode::unsupported,
          "[gemm] oneDNN has no {} product {} x {} x {} on this processor: {}",
@@ -129,10 +214,7 @@ TileGemm::~TileGemm() {
 TileGemm::TileGemm(TileGemm&&) noexcept = default;
 
 void TileGemm::run(const void* a, const void* b, float* c, GemmThread& thread) const {
-  auto& scratchpad = thread.state_->scratchpad;
-  if (scratchpad.size() < state_->scratchpad.get_size()) {
-    scratchpad.resize(state_->scratchpad.get_size());
-  }
+  if (state_->slab > 0) return thread.state_->execute_on_copies(*state_, a, b, c);
   const TileGemmShape& shape = state_->shape;
   const std::size_t bytes = size_of(shape.dtype);
   library_reads(a, shape.m * shape.k * bytes);
@@ -142,18 +224,7 @@ void TileGemm::run(const void* a, const void* b, float* c, GemmThread& thread) c
   for (std::int64_t m = 0; m < shape.m; ++m) {
     library_writes(c + m * shape.ldc, shape.n * sizeof(float));
   }
-  ProductArguments& arguments = thread.state_->arguments_of(*state_);
-  // The library takes inputs as mutable handles but only reads them.
-  arguments.a.set_data_handle(const_cast<void*>(a));
-  arguments.b.set_data_handle(const_cast<void*>(b));
-  arguments.c.set_data_handle(c);
-  arguments.scratchpad.set_data_handle(scratchpad.data());
-  dnnl::stream& stream = thread.state_->stream;
-  dnnl::error::wrap_c_api(
-      dnnl_primitive_execute(state_->primitive.get(), stream.get(),
-                             static_cast<int>(arguments.list.size()), arguments.list.data()),
-      "could not execute a product");
-  stream.wait();
+  thread.state_->execute(*state_, a, b, c);
 }
 
 SingleThreadedGemm::SingleThreadedGemm() : saved_threads_(omp_get_max_threads()) {

@@ -36,7 +36,9 @@ class GemmThread {
   std::unique_ptr<State> state_;
 };
 
-/// Immutable after construction and callable from any number of threads at once. Throws
+/// A row's bits do not depend on its place in the tile, nor on the rows beside it. Inputs are f32
+/// or bf16; processors without AVX-512 multiply copies of them as float32, slower and equally
+/// exact. Immutable after construction and callable from any number of threads at once. Throws
 /// Error(unsupported) if the library has no such product on this processor.
 class TileGemm {
  public:
