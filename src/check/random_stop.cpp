@@ -108,9 +108,9 @@ struct Shared {
 };
 
 // One rank's part of run_stop.
-class RankBody {
+class StopBody {
  public:
-  RankBody(Shared& shared, World& world)
+  StopBody(Shared& shared, World& world)
       : shared_(shared),
         stop_(shared.stop),
         world_(world),
@@ -234,7 +234,7 @@ std::string judge_sentences(const StopPoint& point, const std::vector<std::strin
   return fmt::format("not the planted fault of rank {}: {}", point.rank, first);
 }
 
-std::string describe(const StopPoint& point) {
+std::string describe_point(const StopPoint& point) {
   if (point.kind == StopKind::stays_away) return fmt::format("rank {} stays away", point.rank);
   return fmt::format("rank {} {} before {} in {}", point.rank, to_string(point.kind),
                      to_string(point.phase),
@@ -268,7 +268,7 @@ StopCase random_stop(std::uint64_t seed, std::uint64_t index) {
 
 std::string describe(const StopCase& stop) {
   std::string text;
-  for (const StopPoint& point : stop.points) text += describe(point) + "; ";
+  for (const StopPoint& point : stop.points) text += describe_point(point) + "; ";
   return fmt::format("{}{}; {}", text, to_string(stop.schedule), describe(stop.c));
 }
 
@@ -294,7 +294,7 @@ CaseResult run_stop(const StopCase& stop, const StopOptions& options) {
     try {
       options.world(static_cast<int>(stop.c.world_size()),
                     {.link = stop.c.link, .timeout = options.timeout},
-                    [&](World& world) { RankBody(shared, world).run(); });
+                    [&](World& world) { StopBody(shared, world).run(); });
     } catch (const Error& error) {
       thrown = error.what();
     }

@@ -24,7 +24,7 @@ std::int64_t parse_or_auto(const std::string& flag, std::int64_t low, const std:
   return value;
 }
 
-std::vector<Schedule> parse_schedules(const std::string& text) {
+std::vector<Schedule> bench_schedules(const std::string& text) {
   std::vector<Schedule> schedules;
   std::istringstream stream(text);
   for (std::string name; std::getline(stream, name, ',');) {
@@ -66,7 +66,7 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
         ->default_str("auto")
         ->group(group);
   };
-  add_parsed(app, "--schedules", flags.schedules, parse_schedules, "NAMES",
+  add_parsed(app, "--schedules", flags.schedules, bench_schedules, "NAMES",
              "Names with commas between: sequential, pipelined, comet, reference")
       ->default_str("all but reference")
       ->group(group);

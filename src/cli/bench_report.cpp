@@ -75,7 +75,7 @@ std::string calls_text(const BenchRow& row) {
                          : std::string("inputs larger than L2"));
 }
 
-std::string check_text(const BenchRow& row) {
+std::string oracle_text(const BenchRow& row) {
   if (row.checked_tokens == 0)
     return "  NOT checked against the oracle; schedules agree bit for bit\n";
   return fmt::format(
@@ -114,7 +114,7 @@ std::string bench_text(const BenchCase& bench, const Divisors& divisors,
                        const std::vector<BenchRow>& rows) {
   std::string text =
       fmt::format("{}\n", fmt::join(case_lines(bench, divisors, rows.front()), "\n  "));
-  text += bounds_text(rows.front()) + check_text(rows.front());
+  text += bounds_text(rows.front()) + oracle_text(rows.front());
   text += fmt::format("  {:<11} {:>10} {:>9} {:>8} {:>7} {:>10}  {:>8}\n", "schedule", "time",
                       "spread", "speedup", "hidden", "efficiency", "plan");
   for (const BenchRow& row : rows) text += schedule_text(row);

@@ -12,8 +12,6 @@
 namespace comet {
 namespace {
 
-float to_float(double value) noexcept { return static_cast<float>(value); }
-
 template <typename From, typename To>
 void convert_run(const std::byte* in, std::int64_t count, To* out) {
   for (std::int64_t i = 0; i < count; ++i) {
@@ -23,6 +21,8 @@ void convert_run(const std::byte* in, std::int64_t count, To* out) {
       out[i] = value;  // the same bits, also of a NaN
     } else if constexpr (std::is_same_v<To, std::int64_t>) {
       out[i] = value;
+    } else if constexpr (std::is_arithmetic_v<From>) {
+      out[i] = from_float<To>(static_cast<float>(static_cast<double>(value)));
     } else {
       out[i] = from_float<To>(to_float(value));
     }

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "check/run_fault.hpp"
 #include "check/verdict.hpp"
 #include "comet/layer.hpp"
+#include "conformance/number_from.hpp"
 
 namespace comet {
 namespace {
@@ -27,11 +27,6 @@ struct Target {
 
 void PrintTo(const Target& target, std::ostream* stream) {
   *stream << target.backend << " on " << target.world;
-}
-
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
 std::uint64_t seed() { return number_from("COMET_CONFORMANCE_SEED", 1); }

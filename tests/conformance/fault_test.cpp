@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -18,6 +17,7 @@
 
 #include "check/random_stop.hpp"
 #include "comet/layer.hpp"
+#include "conformance/number_from.hpp"
 
 namespace comet {
 namespace {
@@ -37,11 +37,6 @@ constexpr TraceKind kPhases[] = {TraceKind::publish,     TraceKind::headers, Tra
                                  TraceKind::gather,      TraceKind::pull,    TraceKind::first_gemm,
                                  TraceKind::second_gemm, TraceKind::push,    TraceKind::home_sum,
                                  TraceKind::wait};
-
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 milliseconds timeout() { return milliseconds(number_from("COMET_FAULT_TIMEOUT_MS", kTimeoutMs)); }
 

@@ -197,13 +197,13 @@ TEST(Synthetic, GeneratorIsSplitMix64) {
 
 // Written down once: a change of these numbers changes every stored benchmark.
 TEST(Synthetic, DrawsAreTheSameOnEveryMachine) {
-  using Ids = std::vector<std::int32_t>;
+  using Drawn = std::vector<std::int32_t>;
   EXPECT_EQ(make_routing({.kind = Kind::uniform}, 16, 4, 3, 1).ids,
-            (Ids{9, 12, 15, 8, 7, 1, 14, 0, 4, 12, 9, 10}));
+            (Drawn{9, 12, 15, 8, 7, 1, 14, 0, 4, 12, 9, 10}));
   EXPECT_EQ(make_routing({Kind::spread, 0.02}, 16, 4, 3, 1).ids,
-            (Ids{12, 6, 7, 0, 14, 9, 15, 8, 10, 2, 11, 4}));
+            (Drawn{12, 6, 7, 0, 14, 9, 15, 8, 10, 2, 11, 4}));
   EXPECT_EQ(make_routing({Kind::zipf, 1.5}, 16, 4, 3, 1).ids,
-            (Ids{0, 5, 12, 1, 2, 0, 1, 3, 7, 0, 1, 4}));
+            (Drawn{0, 5, 12, 1, 2, 0, 1, 3, 7, 0, 1, 4}));
 }
 
 TEST(Synthetic, ParsesEveryKind) {

@@ -17,7 +17,7 @@ namespace {
 
 using enum TraceKind;
 
-TimelineSet small_set() {
+TimelineSet titled_set() {
   return {
       .title = "One layer",
       .captions = {"shapes", "EMULATED link"},
@@ -42,7 +42,7 @@ TEST(XmlReader, FindsWhatIsWrong) {
 }
 
 TEST(TimelineSvg, SaysWhatIsShown) {
-  const std::string svg = timeline_svg(small_set());
+  const std::string svg = timeline_svg(titled_set());
   expect_well_formed(svg);
   for (const char* words :
        {">One layer<", ">shapes<", ">EMULATED link<", ">sequential<", ">comet<", ">rank 0<",
@@ -90,7 +90,7 @@ TEST(TimelineSvg, NothingIsAPictureToo) {
 }
 
 TEST(TimelineSvg, AnyNameIsDrawn) {
-  TimelineSet set = small_set();
+  TimelineSet set = titled_set();
   set.title = "a \"quoted\" & <title> 'x'\n\x01 \xff";
   set.timelines[0].note = "</text>";
   const std::string svg = timeline_svg(set);
@@ -100,7 +100,7 @@ TEST(TimelineSvg, AnyNameIsDrawn) {
 }
 
 TEST(TimelineSvg, OnlyTheRanksAskedFor) {
-  TimelineSet set = small_set();
+  TimelineSet set = titled_set();
   set.ranks = {1};
   const std::string svg = timeline_svg(set);
   EXPECT_EQ(count(svg, ">rank 0<"), 0U);
@@ -128,16 +128,16 @@ TEST(TimelineSvg, StaysBelowAMegabyteOrSo) {
 }
 
 TEST(TimelineSvg, EventsThatDoNotFitAreRefused) {
-  TimelineSet set = small_set();
+  TimelineSet set = titled_set();
   set.timelines[1].num_workers = 1;
   EXPECT_THROW(timeline_svg(set), Error);
 }
 
 TEST(TimelineSvg, GoesToAFile) {
   const TempDir dir;
-  write_timeline_svg(small_set(), dir / "a.svg");
-  EXPECT_EQ(read_text_file(dir / "a.svg", 1 << 20), timeline_svg(small_set()));
-  EXPECT_THROW(write_timeline_svg(small_set(), dir / "no" / "a.svg"), Error);
+  write_timeline_svg(titled_set(), dir / "a.svg");
+  EXPECT_EQ(read_text_file(dir / "a.svg", 1 << 20), timeline_svg(titled_set()));
+  EXPECT_THROW(write_timeline_svg(titled_set(), dir / "no" / "a.svg"), Error);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ constexpr Outstanding kMostOutstandingHelper = {.pulls = 2, .pushes = 2};
 
 // Longest sleep without looking at the world's failures, whose reporter rings no doorbell if it
 // died.
-constexpr std::chrono::milliseconds kLongestSleep(50);
+constexpr std::chrono::milliseconds kLongestBlindSleep(50);
 
 // Where ranks share processors, their workers take turns of this length. Left to itself a kernel
 // lets the one that computes run on until its next tick (4 ms at 250 Hz), while the transfers of
@@ -349,8 +349,8 @@ bool CpuEngine::idle_too_long(Worker& worker) const {
 void CpuEngine::sleep(Worker& worker) {
   const TraceSpan span = begin(worker, event(worker, TraceKind::wait));
   const Clock::time_point now = Clock::now();
-  if (now - worker.moved >= kLongestSleep) tell_progress(true);
-  Clock::time_point until = std::min(now + kLongestSleep, worker.moved + world_.timeout);
+  if (now - worker.moved >= kLongestBlindSleep) tell_progress(true);
+  Clock::time_point until = std::min(now + kLongestBlindSleep, worker.moved + world_.timeout);
   for (const Transfer& transfer : worker.transfers) until = std::min(until, transfer.end);
   world_.doorbell().sleep(worker.rung, until);
 }
