@@ -28,7 +28,7 @@ GOOD_TREE = {
     "src/cli/CMakeLists.txt": "add_executable(comet_cli main.cpp)\n",
     "src/cli/main.cpp": '#include "comet/layer.hpp"\n',
     "tests/CMakeLists.txt": "foreach(folder base)\nendforeach()\n",
-    "tests/base/CMakeLists.txt": "comet_test(a_test a_test.cpp)\n",
+    "tests/base/CMakeLists.txt": "comet_tests(a_test.cpp)\n",
     "tests/base/a_test.cpp": "",
     "bench/CMakeLists.txt": "",
     "examples/CMakeLists.txt": "comet_example(01_first)\n",
@@ -109,8 +109,15 @@ class CheckersTest(unittest.TestCase):
                     (self.root / path).rmdir()
 
     def test_commented_out_is_not_registered(self):
-        self.write("tests/base/CMakeLists.txt", "# comet_test(a_test a_test.cpp)\n")
+        self.write("tests/base/CMakeLists.txt", "# comet_tests(a_test.cpp)\n")
         self.expect_fault("check_tests_registered.py", "tests/base/a_test.cpp")
+
+    def test_name_taken_twice(self):
+        self.assertEqual(self.run_tool("check_names.py", "--root", self.root)[0], 0)
+        self.write("src/base/a.hpp", "namespace comet {\nint parse(const char* text);\n}\n")
+        source = "namespace comet {\nnamespace {\n\nint parse(long x) { return 0; }\n\n}  // namespace\n}\n"
+        self.write("src/backend/cpu/b.cpp", source)
+        self.expect_fault("check_names.py", "src/backend/cpu/b.cpp: parse is also in src/base/a.hpp")
 
     def test_header_that_needs_another(self):
         self.write("include/comet/bad.hpp", "#pragma once\nstd::string leans_on_others();\n")
