@@ -20,6 +20,11 @@ comet_cxx_options(-ffp-contract=off)
 if(COMET_WERROR)
   comet_cxx_options(-Werror)
 endif()
+if(CMAKE_UNITY_BUILD)
+  # In a merged source g++ takes each .cpp for a header. Preset cpu, where the library's sources are
+  # compiled alone, has the warning for real headers.
+  comet_cxx_options($<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endif()
 if(COMET_NATIVE)
   comet_cxx_options(-march=native)
 endif()
