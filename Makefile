@@ -59,7 +59,7 @@ tsan: deps ## Build and test under ThreadSanitizer.
 fuzz: tools-deps ## Fuzz every harness, FUZZ_SECONDS=60 in all.
 	tools/fuzz.sh $(FUZZ_SECONDS)
 
-lint: tools-deps ## Format, layers, registration, clang-tidy.
+lint: tools-deps ## Format, layers, names, registration, clang-tidy.
 	tools/lint.sh
 
 format: tools-deps ## Format all C++ files in place.

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Lint: format, layers, registration, headers that compile alone, clang-tidy. Needs a configured
-# build folder (its compile commands and generated headers).
+# Lint: format, layers, names, registration, headers that compile alone, clang-tidy. Configures a folder of
+# its own (preset lint) for the compile commands and the generated headers.
 #
 #   tools/lint.sh                      everything
 #   tools/lint.sh --fix-format         format all C++ files in place, nothing else
 #   tools/lint.sh --changed <commit>   clang-tidy only on sources that differ from <commit>
 set -euo pipefail
 cd "$(dirname "$0")/.."
-build_dir="${BUILD_DIR:-build/cpu}"
+build_dir=build/lint
 jobs="$(nproc)"
 
 cpp_files() { git ls-files --cached --others --exclude-standard -- '*.hpp' '*.cpp' | existing; }
@@ -42,13 +42,24 @@ check() { # check <name> <command>...: runs it, remembers a failure, goes on.
 
 format_check() { cpp_files | xargs -r -n 20 -P "$jobs" clang-format --dry-run --Werror; }
 
+# The sources of src/ that clang-tidy is to see. Merged sources, which include the .cpp files of a
+# folder, take a quarter of the time: headers are parsed once for all. The .cpp files that no merged source
+# includes, CUDA's above all, are merged here, beside the others, whose flags clang-tidy then takes.
+# With --changed come the ones that differ, each alone.
 tidy_sources() {
   if [[ -n "$base" ]]; then
     { git diff --name-only "$base"; git ls-files --others --exclude-standard; } |
       grep -E '^src/.*\.cpp$' | sort -u | existing
-  else
-    cpp_files | grep '^src/'
-  fi | grep '\.cpp$'
+    return
+  fi
+  local merged rest
+  merged="$(sed -n 's|^ *"file": "\(.*/Unity/.*\.cxx\)".*|\1|p' "$build_dir/compile_commands.json" |
+    xargs grep -lF "#include \"$PWD/src/")"
+  rest="$build_dir/src/CMakeFiles/comet.dir/Unity/rest.cxx"
+  cpp_files | grep '^src/.*\.cpp$' |
+    grep -vxFf <(sed -n "s|^#include \"$PWD/\(.*\)\"\$|\1|p" $merged) |
+    sed "s|.*|#include \"$PWD/&\"|" >"$rest"
+  echo "$rest" "$merged"
 }
 
 # clang-tidy 14 counts suppressed findings of system headers aloud; keep only what is ours.
@@ -65,13 +76,11 @@ tidy() {
   return 1
 }
 
-if [[ ! -f "$build_dir/compile_commands.json" ]]; then
-  echo "lint: no $build_dir/compile_commands.json; run 'cmake --preset cpu' first" >&2
-  exit 1
-fi
+cmake --preset lint >/dev/null
 
 check "format" format_check
 check "layers" python3 tools/check_layers.py
+check "names" python3 tools/check_names.py
 check "registration" python3 tools/check_tests_registered.py
 check "public headers" python3 tools/check_headers.py --folder include -I "$build_dir/include"
 check "own headers" python3 tools/check_headers.py --folder src --skip-proved -I include -I "$build_dir/include"
