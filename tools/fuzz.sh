@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the fuzz harnesses and runs each for an equal share of the given seconds (default 60).
+# Builds the fuzz harnesses and runs each for an equal share of the given seconds of processor time
+# (default 60).
 # A finding is kept in build/cpu-fuzz/findings, and the last line says how to replay it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,8 +19,8 @@ done
 share=$(((seconds + ${#harnesses[@]} - 1) / ${#harnesses[@]}))
 
 mkdir -p build/cpu-fuzz/findings
-status=0
-for harness in "${harnesses[@]}"; do
+fuzz_one() { # fuzz_one <harness>
+  local harness="$1" name corpus folders seeds log runs
   name="$(basename "$harness")"
   corpus="build/cpu-fuzz/corpus/$name" # grows from run to run
   mkdir -p "$corpus"
@@ -36,7 +37,11 @@ for harness in "${harnesses[@]}"; do
   else
     grep -vE '^(#[0-9]+|"|\s*NEW_FUNC)' "$log" | tail -n 60 >&2
     echo "fuzz: $name FAILED; replay: $harness <the file in build/cpu-fuzz/findings>" >&2
-    status=1
+    return 1
   fi
-done
-exit "$status"
+}
+
+# One harness keeps one processor busy, so as many run at once as there are.
+export -f fuzz_one
+export share
+printf '%s\0' "${harnesses[@]}" | xargs -0 -P "$(nproc)" -I{} bash -c 'fuzz_one {}'
