@@ -58,7 +58,17 @@ struct ProbePoint {
   int worker = 0;                        ///< Worker 0 is the caller's thread.
 };
 
-/// Chosen per call. All but n_c_* and `probe` must be equal on all ranks (checked).
+/// Where communication of `comet` runs on a GPU.
+enum class Placement : std::uint8_t {
+  warps,   ///< On extra warps of thread blocks that compute meanwhile.
+  blocks,  ///< On thread blocks of its own, as in the paper.
+};
+
+std::string_view to_string(Placement placement) noexcept;
+/// Parses what to_string gives; throws Error(invalid_argument) on anything else.
+Placement parse_placement(std::string_view name);
+
+/// Chosen per call. All but n_c_*, `placement` and `probe` must be equal on all ranks (checked).
 struct ForwardOptions {
   Schedule schedule = Schedule::comet;  ///< Order of the stages.
   /// Groups G of tokens for comet, chunks d for pipelined; 1 to 1024. sequential ignores it.
@@ -71,6 +81,8 @@ struct ForwardOptions {
   /// that; -1 chooses, 0 has every worker do both.
   int n_c_dispatch = -1;
   int n_c_combine = -1;  ///< See n_c_dispatch.
+  /// cuda, comet only: where the n_c_* multiprocessors' communication runs.
+  Placement placement = Placement::warps;
   /// cuda: the cudaStream_t that the call is queued on; null is World::stream(). Where ranks share
   /// a GPU it must be of the rank's own multiprocessors.
   void* stream = nullptr;

@@ -196,12 +196,16 @@ Run make_run(const Case& c, Schedule schedule, std::uint64_t stream, const Forwa
   for (const LayerOptions& rank : c.options) {
     ForwardOptions options = shared;
     options.schedule = schedule;
-    // On cuda the multiprocessors that pipelined reserves, of at least 16.
+    // On cuda of multiprocessors, of which a rank has at least 16.
     const int most = c.backend == Backend::cuda ? 8 : rank.num_workers;
     options.n_c_dispatch = static_cast<int>(rng.between(-1, most));
     options.n_c_combine = static_cast<int>(rng.between(-1, most));
     options.probe = probe;
     run.label += fmt::format(" {}/{}", options.n_c_dispatch, options.n_c_combine);
+    if (c.backend == Backend::cuda && schedule == Schedule::comet) {
+      options.placement = rng.one_in(2) ? Placement::blocks : Placement::warps;
+      run.label += fmt::format(" {}", to_string(options.placement));
+    }
     run.options.push_back(options);
   }
   run.label += ")";

@@ -77,7 +77,7 @@ std::int64_t count_forwards(const std::vector<Run>& runs) {
 }  // namespace
 
 std::vector<Schedule> schedules_of(Backend backend) {
-  if (backend == Backend::cuda) return {Schedule::sequential, Schedule::pipelined};
+  if (backend == Backend::cuda) return {Schedule::sequential, Schedule::pipelined, Schedule::comet};
   return {Schedule::reference, Schedule::sequential, Schedule::pipelined, Schedule::comet};
 }
 

@@ -39,6 +39,9 @@ std::vector<Schedule> bench_schedules(const std::string& text) {
 
 void add_case_flags(CLI::App& app, BenchFlags& flags) {
   add_shape(app, flags.shape);
+  app.add_flag("--ungated", flags.is_ungated,
+               "Experts of two matrices, f(up) in place of f(gate) * up")
+      ->group(kShapeGroup);
   add_parsed(app, "--scale", flags.scale, parse_scale, "none|demo|K",
              "Smaller shapes: demo divides tokens and H more than I, so that a CPU's copies stay "
              "small beside its products; K divides all three")
@@ -74,6 +77,14 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
   add_auto("--n-c-dispatch", 0, flags.n_c_dispatch,
            "Communication workers while tokens are pulled");
   add_auto("--n-c-combine", 0, flags.n_c_combine, "Communication workers after that");
+  add_parsed(
+      app, "--placement", flags.placement,
+      [](const std::string& text) {
+        return text == "auto" ? std::optional<Placement>() : parse_placement(text);
+      },
+      "warps|blocks|auto", "cuda: whether comet communicates on extra warps or on blocks of its own")
+      ->default_str("auto")
+      ->group(group);
   const auto add = [&](const char* name, const char* help, std::int64_t low, std::int64_t high,
                        std::int64_t& value) {
     add_integer(app, {name, help, low, high}, value)->group(group);
@@ -90,6 +101,7 @@ PlannedBench plan_bench(const BenchFlags& flags) {
   BenchCase& bench = planned.bench;
   bench.model = flags.shape.model.empty() ? "custom" : flags.shape.model;
   bench.desc = resolve_shape(flags.shape);
+  if (flags.is_ungated) bench.desc.gated = false;
   bench.backend = flags.backend;
   if (bench.backend == Backend::cuda && !flags.is_dtype_given) bench.desc.dtype = DType::bf16;
   bench.parallel = resolve_world(flags.world);
@@ -106,6 +118,7 @@ PlannedBench plan_bench(const BenchFlags& flags) {
   bench.groups = flags.groups == kAuto ? 0 : flags.groups;
   bench.n_c_dispatch = static_cast<int>(flags.n_c_dispatch);
   bench.n_c_combine = static_cast<int>(flags.n_c_combine);
+  bench.placement = flags.placement;
   bench.workers = static_cast<int>(flags.workers);
   bench.panel = flags.panel;
   bench.block_m = flags.block_m;

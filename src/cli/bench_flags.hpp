@@ -19,6 +19,7 @@ struct BenchFlags {
   BenchFlags() { shape.dtype = DType::f32; }  // not every processor has products of bf16
 
   ShapeFlags shape;
+  bool is_ungated = false;
   WorldFlags world;
   Backend backend = Backend::cpu;
   LinkSpec link;
@@ -30,6 +31,7 @@ struct BenchFlags {
   std::int64_t groups = kAuto;
   std::int64_t n_c_dispatch = kAuto;
   std::int64_t n_c_combine = kAuto;
+  std::optional<Placement> placement = {};
   std::int64_t workers = 0;
   std::int64_t panel = 0;
   std::int64_t block_m = 0;

@@ -14,8 +14,9 @@ std::string scaled(const char* name, std::int64_t value, std::int64_t divisor) {
 }
 
 std::string shape_text(const BenchCase& bench, const Divisors& divisors) {
-  return fmt::format("{}: {} experts, top-{}, {}, {}, {}, {}, routing {}", bench.model,
-                     bench.desc.num_experts, bench.desc.topk,
+  return fmt::format("{}: {} experts{}, top-{}, {}, {}, {}, {}, routing {}", bench.model,
+                     bench.desc.num_experts, bench.desc.gated ? "" : " without gates",
+                     bench.desc.topk,
                      scaled("H", bench.desc.hidden, divisors.hidden),
                      scaled("I", bench.desc.intermediate, divisors.intermediate),
                      scaled("tokens", bench.tokens, divisors.tokens), to_string(bench.desc.dtype),
@@ -89,7 +90,9 @@ std::string how(const BenchRow& row) {
   if (row.schedule == Schedule::comet) text += fmt::format(", groups {}", row.groups);
   if (row.schedule == Schedule::pipelined) text += fmt::format(", chunks {}", row.chunks);
   if (row.schedule == Schedule::sequential) return text;
-  return text + fmt::format(", n_c {}/{}", row.n_c_dispatch, row.n_c_combine);
+  text += fmt::format(", n_c {}/{}", row.n_c_dispatch, row.n_c_combine);
+  if (row.device.empty() || row.schedule != Schedule::comet) return text;
+  return text + fmt::format(" {}", to_string(row.placement));
 }
 
 std::string schedule_text(const BenchRow& row) {

@@ -29,7 +29,7 @@ void replace_if_given(std::int64_t& value, std::int64_t given) {
 }  // namespace
 
 void add_shape(CLI::App& app, ShapeFlags& flags) {
-  const std::string group = "Shape of the layer";
+  const std::string group = kShapeGroup;
   app.add_option("--model", flags.model, "Take the shape of a model: " + preset_names())
       ->type_name("NAME")
       ->group(group);

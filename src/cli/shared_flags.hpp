@@ -21,6 +21,8 @@ struct ShapeFlags {
   std::int64_t intermediate = 0;
   DType dtype = DType::bf16;
 };
+/// Heading of what add_shape adds, for more of the kind.
+inline constexpr const char* kShapeGroup = "Shape of the layer";
 void add_shape(CLI::App& app, ShapeFlags& flags);
 /// The layer that the flags ask for; max_tokens is left 0. Throws Error(invalid_argument) if
 /// something is missing.

@@ -96,6 +96,9 @@ void add_trace(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand(
       "trace", "Record what every worker and link does in one call of each schedule");
   add_case_flags(*command, chosen->flags);
+  add_backend(*command, chosen->flags.backend);
+  CLI::Option* const dtype = command->get_option("--dtype");
+  dtype->default_str("f32, bf16 on cuda");
   add_schedule_flags(*command, chosen->flags);
   command->add_option("--out", chosen->out, "Write a trace for Perfetto and chrome://tracing")
       ->type_name("FILE.json");
@@ -108,9 +111,13 @@ void add_trace(CLI::App& app, Context& context) {
       "  comet trace --model qwen2-moe --scale demo --world local:4 --link paced:auto:0.6 "
       "--svg out.svg\n"
       "  comet trace --experts 8 --topk 2 --hidden 512 --intermediate 1024 --tokens 2048 \\\n"
-      "      --ep 2 --link paced:0.5 --schedules comet --groups 2 --out out.json\n"));
-  command->callback(
-      [chosen, &context] { context.command = [chosen] { return run_trace_command(*chosen); }; });
+      "      --ep 2 --link paced:0.5 --schedules comet --groups 2 --out out.json\n"
+      "  comet trace --model qwen2-moe --tokens 8192 --world local:8 --backend cuda --link "
+      "paced:20 --svg out.svg\n"));
+  command->callback([chosen, dtype, &context] {
+    chosen->flags.is_dtype_given = dtype->count() > 0;
+    context.command = [chosen] { return run_trace_command(*chosen); };
+  });
 }
 
 }  // namespace comet::cli

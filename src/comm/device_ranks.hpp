@@ -37,6 +37,11 @@ struct DeviceWorld {
   std::uint32_t* epoch = nullptr;
   /// [1] of this rank, device memory: 1 while a call runs.
   std::uint32_t* busy = nullptr;
+  /// [1] of this rank, device memory: `failed` as a thread of the rank last saw it.
+  std::uint32_t* failed_seen = nullptr;
+  /// [1] of this rank, device memory: when one of its threads may look at host memory again,
+  /// nanoseconds of the global timer.
+  unsigned long long* next_look = nullptr;
   /// [1] of the world, device memory: nanoseconds that a byte takes on the link; 0: not paced.
   const float* ns_per_byte = nullptr;
   /// [2 * size] of the world, device memory: egress and ingress of each rank are busy until then,

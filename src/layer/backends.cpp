@@ -12,7 +12,7 @@ namespace comet {
 namespace {
 
 constexpr Schedule kTiledOnCpu[] = {Schedule::sequential, Schedule::pipelined, Schedule::comet};
-constexpr Schedule kTiledOnCuda[] = {Schedule::sequential, Schedule::pipelined};
+constexpr Schedule kTiledOnCuda[] = {Schedule::sequential, Schedule::pipelined, Schedule::comet};
 
 std::string gpu_text(const GpuPart& gpu) {
   const std::string text =

@@ -14,9 +14,14 @@
 #include "layer/layer_parts.hpp"
 #include "layer/publish.hpp"
 #include "layer/workspace.hpp"
+#include "layout/token_blocks.hpp"
 
 namespace comet {
 namespace {
+
+// Of one transfer of the fused schedule: few enough that what is booked on a link ahead stays short,
+// enough to fill it.
+constexpr std::int64_t kBytesOfPull = 65536;
 
 class CudaMoeLayer final : public MoeLayer {
  public:
@@ -101,19 +106,13 @@ std::optional<InputFault> CudaMoeLayer::find_fault(const ConstMatrixView& x,
     return InputFault{code, fmt::format("[forward] rank {}: {}", dims_.rank, what)};
   };
   if (auto found = find_option_fault(dims_, options)) return found;
-  const std::span<const Schedule> runs = tiled_schedules(Backend::cuda);
-  if (std::find(runs.begin(), runs.end(), options.schedule) == runs.end()) {
-    return fault(ErrorCode::unsupported,
-                 fmt::format("schedule {} is not in this version on cuda: sequential or pipelined",
-                             to_string(options.schedule)));
+  if (options.schedule == Schedule::reference) {
+    return fault(ErrorCode::unsupported, "schedule reference runs on cpu only");
   }
-  if (options.schedule == Schedule::pipelined && options.groups > options_.max_groups) {
+  if (options.schedule != Schedule::sequential && options.groups > options_.max_groups) {
     return fault(ErrorCode::invalid_argument,
                  fmt::format("groups is {}, LayerOptions::max_groups {}", options.groups,
                              options_.max_groups));
-  }
-  if (options.trace != nullptr) {
-    return fault(ErrorCode::unsupported, "traces are not in this version on cuda");
   }
   return find_view_fault(dims_, desc_.dtype, x, routing, y);
 }
@@ -134,19 +133,26 @@ CallStats CudaMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rou
   if (view.failures->failed()) view.failures->rethrow(view.rank);
   if (options.probe) options.probe({TraceKind::publish, dims_.rank, 0});
   const std::optional<InputFault> fault = find_fault(x, routing, y, options);
-  const RunConfig config =
-      make_run_config(dims_, fault ? ForwardOptions{.schedule = options.schedule} : options);
+  ForwardOptions chosen = fault ? ForwardOptions{.schedule = options.schedule} : options;
+  if (chosen.schedule == Schedule::comet && chosen.chunk == 0) {
+    chosen.chunk = std::clamp(kBytesOfPull / dims_.row_bytes(), std::int64_t{4}, kTokenBlock / 2);
+  }
+  const RunConfig config = make_run_config(dims_, chosen);
   cuda::QueuedCall call{
       .x = x,
       .routing = routing,
       .y = y,
       .fault = std::nullopt,
       .config = config,
-      .is_pipelined = options.schedule == Schedule::pipelined,
+      .schedule = options.schedule,
       .reserved = reserved_for(options),
+      .n_c_dispatch = options.n_c_dispatch,
+      .n_c_combine = options.n_c_combine,
+      .placement = options.placement,
       .config_hash = config_hash(desc_, parallel_, dims_, config, options_.max_rows, layer_id_),
       .peers = workspace_->peers(),
       .layout = workspace_->layout(),
+      .trace = options.trace,
       .stream = options.stream != nullptr ? options.stream : world_.stream()};
   if (fault) call.fault = cuda::HostFault{fault->code, fault->sentence};
   if (!is_writable(y)) call.y.data = nullptr;

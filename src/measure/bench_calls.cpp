@@ -12,18 +12,18 @@ BenchCalls::BenchCalls(World& world, MoeLayer& layer, BenchInputs& inputs, bool 
 
 BenchCalls::Key BenchCalls::key_of(const ForwardOptions& options) const {
   return {options.schedule,     options.groups,      options.panel, options.chunk,
-          options.n_c_dispatch, options.n_c_combine, copy_};
+          options.n_c_dispatch, options.n_c_combine, options.placement, copy_};
 }
 
 void BenchCalls::prepare(const ForwardOptions& options) {
   copy_ = (copy_ + 1) % inputs_.num_copies();
-  if (!graphs_ || captured_.contains(key_of(options))) return;
+  if (!graphs_ || options.trace != nullptr || captured_.contains(key_of(options))) return;
   captured_.try_emplace(key_of(options), world_, [&] { forward(options); });
 }
 
 CallStats BenchCalls::make(const ForwardOptions& options) {
   if (!on_device_) return forward(options);
-  if (graphs_) {
+  if (graphs_ && options.trace == nullptr) {
     captured_.at(key_of(options)).launch();
   } else {
     queue_start_line(world_);

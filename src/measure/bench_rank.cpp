@@ -112,6 +112,8 @@ void BenchRank::set_up_link(const ForwardOptions& sequential) {
 
 std::vector<std::int64_t> BenchRank::groups_to_try() const {
   if (bench_.groups > 0) return {bench_.groups};
+  // There groups are of tiles and cost no padding; all are tried.
+  if (bench_.backend == Backend::cuda) return {1, 2, 4, 8};
   const MoeDesc& desc = shared_.data.desc();
   const auto slots = static_cast<double>(shared_.data.padded_rows(shared_.block_m, 1));
   std::vector<GroupCandidate> candidates;
@@ -144,6 +146,9 @@ TuneSpace BenchRank::tune_space(Schedule schedule, std::int64_t sequential_panel
   const std::int64_t hidden = shared_.data.desc().hidden;
   if (schedule == Schedule::sequential && bench_.panel == 0 && shared_.panel < hidden) {
     space.panels.push_back(hidden);
+  }
+  if (schedule == Schedule::comet && bench_.panel == 0 && bench_.backend == Backend::cuda) {
+    space.panels.push_back(2 * shared_.panel);
   }
   return space;
 }
@@ -275,6 +280,7 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   if (contender.schedule == Schedule::pipelined) row.chunks = contender.options.groups;
   row.n_c_dispatch = contender.options.n_c_dispatch;
   row.n_c_combine = contender.options.n_c_combine;
+  row.placement = contender.options.placement;
   row.block_m = shared_.block_m;
   row.block_n = shared_.block_n;
   row.panel = contender.options.panel;

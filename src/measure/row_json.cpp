@@ -36,6 +36,7 @@ void add_case(const BenchCase& bench, ordered_json& object) {
   object["tokens"] = bench.tokens;
   object["hidden"] = bench.desc.hidden;
   object["intermediate"] = bench.desc.intermediate;
+  object["gated"] = bench.desc.gated;
   object["experts"] = bench.desc.num_experts;
   object["topk"] = bench.desc.topk;
   object["ep"] = bench.parallel.ep;
@@ -82,6 +83,9 @@ std::string row_json(const BenchCase& bench, const BenchRow& row, const RowOrigi
   object["groups"] = row.groups;
   object["n_c_dispatch"] = row.n_c_dispatch;
   object["n_c_combine"] = row.n_c_combine;
+  if (!row.device.empty() && row.schedule == Schedule::comet) {
+    object["communication"] = to_string(row.placement);
+  }
   object["chunks"] = row.chunks;
   object["graph"] = row.is_graph;
   add_figures(row, object);

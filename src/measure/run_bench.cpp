@@ -25,9 +25,6 @@ void check_case(const BenchCase& bench) {
   check(!bench.schedules.empty() && !bench.chunk_degrees.empty(), ErrorCode::invalid_argument,
         "[bench] {} schedules and {} chunk degrees: at least one each", bench.schedules.size(),
         bench.chunk_degrees.size());
-  check(!bench.record || bench.backend == Backend::cpu, ErrorCode::unsupported,
-        "[bench] timelines of calls are not in this version on {}: record them on cpu",
-        to_string(bench.backend));
   require_backend(bench.backend);
 }
 

@@ -26,7 +26,8 @@ Timeline make_timeline(const BenchCase& bench, const BenchRow& row) {
   return {.name = std::string(to_string(row.schedule)),
           .note = note_of(row),
           .num_ranks = static_cast<int>(bench.parallel.world_size()),
-          .num_workers = row.workers,
+          // A multiprocessor's products and its copies are shown apart.
+          .num_workers = row.device.empty() ? row.workers : 2 * row.workers,
           .n_c_dispatch = row.n_c_dispatch,
           .n_c_combine = row.n_c_combine,
           .begin_ns = row.recorded->begin_ns,

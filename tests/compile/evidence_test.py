@@ -15,13 +15,13 @@ from unittest import mock
 
 KERNEL = "src/backend/cuda/kernels/grouped_gemm.cu"
 SCRIPT = "bench/cuda/gemm_rates.py"
-LAYER_SCRIPT = "bench/cuda/layer_rates.py"
+OVERLAP_SCRIPT = "bench/cuda/overlap_grid.py"
 GOOD_TREE = {
     KERNEL: 'const char* link = "a//b";  // why\n#define TWO 2\nint n = 1\'000;\n',
     "src/base/check.hpp": "#pragma once\n",
     "tests/cuda/a_test.cpp": "int main() {}\n",
     SCRIPT: 'def rate(x):\n    """Doc."""\n    return f"#{x}"  # why\n',
-    LAYER_SCRIPT: "TOKENS = (8192,)\n",
+    OVERLAP_SCRIPT: "TOKENS = (8192,)\n",
 }
 
 
@@ -67,7 +67,7 @@ class HashTest(TreeTest):
                 self.expect(SCRIPT, old, new, set())
 
     def test_code_counts(self):
-        everything = {"tests", "sanitizer", "gemm", "layer"}
+        everything = {"tests", "sanitizer", "gemm", "overlap"}
         for old, new in (
             ("a//b", "a//c"),
             ("a//b", "a  //b"),
@@ -80,8 +80,8 @@ class HashTest(TreeTest):
         for old, new in (("#{", "# {"), ("return", "yield"), ("    return", "return")):
             with self.subTest(new=new):
                 self.expect(SCRIPT, old, new, {"gemm"})
-        self.expect("src/base/check.hpp", "once", "twice", {"tests", "sanitizer", "layer"})
-        self.expect(LAYER_SCRIPT, "8192", "4096", {"layer"})
+        self.expect("src/base/check.hpp", "once", "twice", {"tests", "sanitizer", "overlap"})
+        self.expect(OVERLAP_SCRIPT, "8192", "4096", {"overlap"})
 
     def test_names_count(self):
         before = self.hashes()
@@ -129,7 +129,7 @@ class CheckTest(TreeTest):
         return [self.row(suite) for suite in evidence.SUITES] + [{"suite": "bench", "run": 1}]
 
     def test_good_rows_pass(self):
-        self.expect(self.good(), 0, "tests: ok", "sanitizer: ok", "gemm: ok", "layer: ok")
+        self.expect(self.good(), 0, "tests: ok", "sanitizer: ok", "gemm: ok", "overlap: ok")
 
     def test_no_rows(self):
         self.expect(self.good()[1:], 1, "tests: no rows", "gemm: ok")

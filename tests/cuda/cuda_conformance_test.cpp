@@ -112,6 +112,43 @@ TEST_P(CudaConformanceOf, RanksWithoutTokens) {
   }
 }
 
+// The fused schedule by groups, placements and counts of communicating multiprocessors.
+TEST_P(CudaConformanceOf, EveryGroupCountAndPlacement) {
+  Case c = wide_case(GetParam());
+  c.desc.max_tokens = 200;  // tiles enough for phases
+  c.pattern = TokenPattern::full;
+  for (const std::int64_t tp : {std::int64_t{1}, GetParam()}) {
+    set_parallel(c, {.ep = GetParam() / tp, .tp = tp});
+    const CaseWeights weights = make_weights(c);
+    const Calls calls{make_call(c)};
+    std::vector<comet::Run> runs{make_run(c, Schedule::sequential, 0)};
+    for (const std::int64_t groups : {1, 2, 4}) {
+      for (const auto placement : {Placement::warps, Placement::blocks}) {
+        for (const int n_c : {-1, 1, 3, 1000}) {
+          comet::Run run = make_run(c, Schedule::comet, runs.size(), {.groups = groups});
+          for (ForwardOptions& options : run.options) {
+            options.placement = placement;
+            options.n_c_dispatch = n_c;
+            options.n_c_combine = n_c;
+          }
+          run.label = fmt::format("comet G {} {} n_c {}", groups, to_string(placement), n_c);
+          runs.push_back(run);
+        }
+      }
+      runs.push_back(as_graph(runs.back(), 3));
+    }
+    const Outputs outputs = execute({c, weights, calls, runs});
+    for (std::size_t i = 1; i < runs.size(); ++i) {
+      for (const RunOutput& output : outputs[i]) {
+        ASSERT_FALSE(output.error.has_value()) << runs[i].label << ": " << output.error->sentence;
+        EXPECT_EQ(output.difference, "") << runs[i].label;
+      }
+      EXPECT_EQ(judge_equal(runs[i], calls[0], outputs[i], outputs[0], runs[0].label), "")
+          << describe(c);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Worlds, CudaConformanceOf, testing::Values(1, 2, 3, 4, 8),
                          [](const auto& test) { return fmt::format("W{}", test.param); });
 
@@ -361,7 +398,7 @@ TEST_F(CudaConformance, MaxRowsThatAreTooFewAreAnErrorOnAllRanks) {
   const Calls calls{make_call_of(c, 0, {1, 2, 3}), make_call_of(c, 1, {200, 200, 200})};
   const std::int64_t needed = rows_needed(c, calls[1]);
   ASSERT_GE(needed - c.options[0].block_m, rows_needed(c, calls[0]));
-  for (const auto schedule : {Schedule::sequential, Schedule::pipelined}) {
+  for (const Schedule schedule : schedules_of(Backend::cuda)) {
     for (const bool is_graph : {false, true}) {
       const comet::Run few = make_run(c, schedule, 0, {.groups = 1});
       comet::Run many = make_run(c, schedule, 1, {.groups = 1});
@@ -482,7 +519,7 @@ void expect_absence_is_named(std::int64_t world_size, Schedule schedule, millise
 }
 
 TEST_F(CudaConformance, ARankThatStaysAwayIsNamedAndTheWorldRecovers) {
-  for (const auto schedule : {Schedule::sequential, Schedule::pipelined}) {
+  for (const Schedule schedule : schedules_of(Backend::cuda)) {
     expect_absence_is_named(3, schedule, milliseconds(300));
   }
 }
@@ -492,19 +529,21 @@ TEST_F(CudaConformance, ASlowRankIsNoFault) {
   c.pattern = TokenPattern::full;
   const CaseWeights weights = make_weights(c);
   const Calls calls{make_call(c, 0)};
-  run_local_world(3, {.backend = Backend::cuda, .timeout = milliseconds(10'000)},
-                  [&](World& world) {
-                    RankLayer layer(c, weights, calls, world);
-                    ForwardOptions call_options{.schedule = Schedule::pipelined, .groups = 4};
-                    const Bytes expected = layer.forward(0, call_options);
-                    call_options.probe = [](const ProbePoint& at) {
-                      if (at.rank == 1) std::this_thread::sleep_for(milliseconds(100));
-                    };
-                    for (int call = 0; call < 3; ++call) {
-                      EXPECT_EQ(layer.forward(0, call_options), expected)
-                          << "call " << call << " rank " << world.rank();
-                    }
-                  });
+  for (const auto schedule : {Schedule::pipelined, Schedule::comet}) {
+    run_local_world(3, {.backend = Backend::cuda, .timeout = milliseconds(10'000)},
+                    [&](World& world) {
+                      RankLayer layer(c, weights, calls, world);
+                      ForwardOptions call_options{.schedule = schedule, .groups = 4};
+                      const Bytes expected = layer.forward(0, call_options);
+                      call_options.probe = [](const ProbePoint& at) {
+                        if (at.rank == 1) std::this_thread::sleep_for(milliseconds(100));
+                      };
+                      for (int call = 0; call < 3; ++call) {
+                        EXPECT_EQ(layer.forward(0, call_options), expected)
+                            << "call " << call << " rank " << world.rank();
+                      }
+                    });
+  }
 }
 
 // y [layer][round][rank] of two layers that take turns, the second on the first one's workspace, or
@@ -522,9 +561,8 @@ Turns take_turns(const Case (&cases)[2], bool alone) {
   }
   Turns y(2, std::vector<std::vector<Bytes>>(kRounds, std::vector<Bytes>(size)));
   const auto call = [&](RankLayer& layer, int which, int round, int rank) {
-    const ForwardOptions call_options{
-        .schedule = round % 2 == 0 ? Schedule::pipelined : Schedule::sequential,
-        .groups = 1 + round % 3};
+    constexpr Schedule kTurns[] = {Schedule::comet, Schedule::pipelined, Schedule::sequential};
+    const ForwardOptions call_options{.schedule = kTurns[round % 3], .groups = 1 + round % 4};
     y[which][round][rank] = layer.forward(round, call_options);
   };
   const LocalWorldOptions world_options{.backend = Backend::cuda};
@@ -566,8 +604,7 @@ TEST_F(CudaConformance, AWrongWeightIsSeenByBitsAndByTheOracle) {
   const CaseWeights weights = make_weights(c);
   Calls calls{make_call(c), make_call(c)};
   calls[1][1].weights[7 * c.desc.topk] += 0.5F;  // token 7
-  comet::Run right = make_run(c, Schedule::sequential, 0),
-             off = make_run(c, Schedule::pipelined, 1);
+  comet::Run right = make_run(c, Schedule::sequential, 0), off = make_run(c, Schedule::comet, 1);
   off.call = 1;
   const Outputs outputs = execute({c, weights, calls, {right, off}});
   const std::vector<OracleResult> truth = truth_of(c, weights, calls[0]);
@@ -615,6 +652,7 @@ TEST_F(CudaConformance, SmallFaults) {
 
 TEST_F(CudaConformance, SmallAbsence) {
   expect_absence_is_named(2, Schedule::pipelined, milliseconds(1000));
+  expect_absence_is_named(2, Schedule::comet, milliseconds(1000));
 }
 
 }  // namespace

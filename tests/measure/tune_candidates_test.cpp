@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -96,6 +97,30 @@ TEST(TuneCandidates, EveryPanelIsTried) {
 
 TEST(TuneCandidates, OneWorkerDoesEverything) {
   for (const auto& options : of(kPlain, Schedule::comet, 1)) EXPECT_EQ(options.n_c_dispatch, 0);
+}
+
+TEST(TuneCandidates, OnGpusCometTriesWarpsOfAllAndBlocksOfTheirOwn) {
+  BenchCase bench;
+  bench.backend = Backend::cuda;
+  const auto tried = [&](std::optional<Placement> placement) {
+    bench.placement = placement;
+    std::set<std::pair<Placement, int>> found;
+    for (const auto& options : of(bench, Schedule::comet, 16)) {
+      EXPECT_EQ(options.n_c_combine, options.n_c_dispatch);
+      found.emplace(options.placement, options.n_c_dispatch);
+    }
+    return found;
+  };
+  using Set = std::set<std::pair<Placement, int>>;
+  const Set warps{{Placement::warps, 16}};
+  const Set blocks{{Placement::blocks, 1}, {Placement::blocks, 2}, {Placement::blocks, 4}};
+  Set both = warps;
+  both.insert(blocks.begin(), blocks.end());
+  EXPECT_EQ(tried({}), both);
+  EXPECT_EQ(tried(Placement::warps), warps);
+  EXPECT_EQ(tried(Placement::blocks), blocks);
+  bench.n_c_dispatch = bench.n_c_combine = 3;
+  EXPECT_EQ(tried(Placement::blocks), (Set{{Placement::blocks, 3}}));
 }
 
 }  // namespace

@@ -41,9 +41,9 @@ SUITES = {
         "src/plan/plan.hpp",
         "cmake/CometCuda.cmake",
         "bench/cuda/**/*",
-        "!bench/cuda/layer_rates.py",
+        "!bench/cuda/overlap_grid.py",
     ),
-    "layer": (
+    "overlap": (
         "src/backend/cuda/**/*",
         "src/comm/**/*",
         "src/layer/**/*",
@@ -53,7 +53,7 @@ SUITES = {
         "src/base/**/*",
         "src/measure/**/*",
         "include/comet/*.hpp",
-        "bench/cuda/layer_rates.py",
+        "bench/cuda/overlap_grid.py",
     ),
 }
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}

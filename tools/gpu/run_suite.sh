@@ -25,9 +25,9 @@ declare -A sanitize_filter=(
 sanitizer_tools=(memcheck racecheck synccheck initcheck)
 declare -A bench_arguments=(
   [gemm_rates.py]='--library bench/libcomet_gemm.so --partitions --check'
-  [layer_rates.py]='--comet bin/comet --check'
+  [overlap_grid.py]='--comet bin/comet --check'
 )
-declare -A bench_suite=([gemm_rates.py]=gemm [layer_rates.py]=layer)
+declare -A bench_suite=([gemm_rates.py]=gemm [overlap_grid.py]=overlap)
 # The wanted parts share the time in these proportions.
 declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)
 total_seconds=520

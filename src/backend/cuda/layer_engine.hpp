@@ -43,11 +43,16 @@ struct QueuedCall {
   MatrixView y;  ///< data null if y cannot be written.
   std::optional<HostFault> fault;
   RunConfig config;
-  bool is_pipelined = false;
+  Schedule schedule = Schedule::sequential;
   int reserved = 0;  ///< Multiprocessors that pipelined reserves for copies.
+  /// Of comet, as in ForwardOptions.
+  int n_c_dispatch = -1;
+  int n_c_combine = -1;
+  Placement placement = Placement::warps;
   std::uint64_t config_hash = 0;
   std::byte* const* peers = nullptr;  ///< [world] each rank's workspace.
   WorkspaceLayout layout = {};
+  Trace* trace = nullptr;  ///< finish() appends the call's events; comet only.
   void* stream = nullptr;  ///< cudaStream_t
 };
 

@@ -25,6 +25,44 @@ __device__ __forceinline__ std::uint32_t load_relaxed_system(const std::uint32_t
   return value;
 }
 
+/// Makes visible all that threads of this GPU which released the word had seen.
+__device__ __forceinline__ std::uint32_t load_acquire_gpu(const std::uint32_t* word) {
+  std::uint32_t value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
+/// Orders nothing.
+__device__ __forceinline__ std::uint32_t load_relaxed_gpu(const std::uint32_t* word) {
+  std::uint32_t value;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
+/// Orders nothing.
+__device__ __forceinline__ unsigned long long load_relaxed_gpu(const unsigned long long* word) {
+  unsigned long long value;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(word) : "memory");
+  return value;
+}
+
+/// Releases what the thread has written or seen, also by a barrier, to who acquires the word on this
+/// GPU.
+__device__ __forceinline__ void add_release_gpu(std::uint32_t* word, std::uint32_t value) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+
+/// As add_release_gpu, and acquires what earlier adders released; returns the value before.
+__device__ __forceinline__ std::uint32_t fetch_add_acq_rel_gpu(std::uint32_t* word,
+                                                               std::uint32_t value) {
+  std::uint32_t before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(word), "r"(value)
+               : "memory");
+  return before;
+}
+
 /// Nanoseconds; ticks every 32 ns on an H100. GPUs of one host agree to about a microsecond.
 __device__ __forceinline__ unsigned long long global_timer() {
   unsigned long long now;

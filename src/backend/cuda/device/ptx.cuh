@@ -13,6 +13,11 @@ __device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+/// Waits for `threads` threads of the block at hardware barrier `id`, 0 being that of __syncthreads.
+__device__ __forceinline__ void barrier_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
 // mbarriers, named by their address in shared memory.
 
 __device__ __forceinline__ void mbarrier_init(std::uint32_t barrier, int arrivals) {
@@ -46,6 +51,19 @@ __device__ __forceinline__ void mbarrier_wait(std::uint32_t barrier, std::uint32
       : "memory");
 }
 
+/// Whether the phase of that parity is over; if so, acquires what it released. Does not wait.
+__device__ __forceinline__ bool mbarrier_test(std::uint32_t barrier, std::uint32_t parity) {
+  std::uint32_t done;
+  asm volatile(
+      "{.reg .pred done;"
+      "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;"
+      "selp.u32 %0, 1, 0, done;}"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
 /// Box at (x, y), x the contiguous axis, to shared memory; its bytes count for `barrier`. Elements
 /// outside of the tensor arrive as zeros and count too.
 __device__ __forceinline__ void tma_load_2d(std::uint32_t to, const CUtensorMap* map, int x, int y,
@@ -55,6 +73,54 @@ __device__ __forceinline__ void tma_load_2d(std::uint32_t to, const CUtensorMap*
       " [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
       "l"(map), "r"(x), "r"(y), "r"(barrier)
       : "memory");
+}
+
+/// `bytes` of global memory to shared memory by the copy engine of the multiprocessor; they count for
+/// `barrier`. All addresses and sizes are multiples of 16.
+__device__ __forceinline__ void bulk_load(std::uint32_t to, const void* from, std::uint32_t bytes,
+                                          std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+/// 16 bytes of shared memory.
+__device__ __forceinline__ uint4 load_shared(std::uint32_t from) {
+  uint4 value;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(from)
+               : "memory");
+  return value;
+}
+
+/// `bytes` of shared memory to global memory, in the thread's present bulk group.
+__device__ __forceinline__ void bulk_store(void* to, std::uint32_t from, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from),
+               "r"(bytes)
+               : "memory");
+}
+
+__device__ __forceinline__ void bulk_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+/// Returns when at most PENDING of the thread's bulk groups have not read their shared memory yet.
+template <int PENDING>
+__device__ __forceinline__ void bulk_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
+}
+
+/// Returns when all of the thread's bulk groups have been written.
+__device__ __forceinline__ void bulk_wait_all() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+/// Orders accesses of the generic proxy and of the async proxy (TMA, bulk copies) to global memory.
+__device__ __forceinline__ void fence_proxy_async_global() {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
 }
 
 /// A tensor map in global memory was written by the generic proxy: acquires it for TMA.

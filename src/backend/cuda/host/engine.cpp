@@ -2,6 +2,7 @@
 #include "backend/cuda/host/engine.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/check.hpp"
@@ -12,6 +13,8 @@ namespace {
 // Blocks that copy the tokens of a call to the workspace: enough to saturate a partition's share of
 // the memory.
 constexpr int kPublishBlocksPerSm = 4;
+
+constexpr std::int32_t kLanes = 32;  // of a warp
 
 RankDevice& device_of(const LayerEngineParams& params) {
   RankDevice& device = static_cast<RankDevice&>(*params.world->device);
@@ -28,6 +31,12 @@ PlanLimits plan_limits(const LayerEngineParams& params) {
           .num_local = dims.num_local,
           .block_m = static_cast<std::int32_t>(dims.block_m),
           .groups = static_cast<std::int32_t>(params.max_groups)};
+}
+
+std::int64_t row_slots_of(const LayerEngineParams& params, const PlanCapacity& capacity) {
+  const std::int64_t all = capacity.tiles * params.dims.block_m;
+  if (params.max_rows == 0) return all;
+  return min_of(all, round_up(params.max_rows, params.dims.block_m));
 }
 
 template <typename T>
@@ -69,9 +78,11 @@ CudaEngine::CudaEngine(const LayerEngineParams& params)
       max_groups_(params.max_groups),
       multiprocessors_(device_.multiprocessors()),
       capacity_(plan_capacity(plan_limits(params))),
-      plan_(plan_limits(params)) {
-  row_slots_ = capacity_.tiles * dims_.block_m;
-  if (max_rows_ > 0) row_slots_ = min_of(row_slots_, round_up(max_rows_, dims_.block_m));
+      row_slots_(row_slots_of(params, capacity_)),
+      plan_(plan_limits(params)),
+      order_(plan_limits(params), row_slots_, static_cast<std::int32_t>(params.max_groups),
+             ceil_div(params.dims.hidden, params.dims.panel_n)) {
+  local_bytes_ += order_.bytes();
   ep_rank_of_ = reserve<std::int32_t>(dims_.num_experts);
   ep_rank_of_.copy_from(params.ep_rank_of);
   local_of_ = reserve<std::int32_t>(dims_.num_experts);
@@ -161,6 +172,7 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.world = device_.world();
   params.dims = dims_;
   params.config = call.config;
+  if (call.schedule == Schedule::comet) params.config.groups = 1;  // it cuts tiles, not tokens
   params.layout = call.layout;
   params.peers = device_peers(call.peers, static_cast<cudaStream_t>(call.stream));
   params.plan = plan_.view();
@@ -195,20 +207,24 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   return params;
 }
 
+PlanProblem CudaEngine::plan_problem(const CallParams& params) const {
+  return {.world = dims_.world,
+          .rank = dims_.rank,
+          .tp = dims_.tp,
+          .topk = dims_.topk,
+          .num_local = dims_.num_local,
+          .block_m = static_cast<std::int32_t>(dims_.block_m),
+          .groups = params.config.groups,
+          .ep_rank_of = ep_rank_of_.data(),
+          .local_of = local_of_.data(),
+          .tokens = tokens_.data(),
+          .ids = id_pointers_.data()};
+}
+
 void CudaEngine::queue_plan(const CallParams& params, cudaStream_t stream) {
-  const DevicePlanProblem problem{.problem = {.world = dims_.world,
-                                              .rank = dims_.rank,
-                                              .tp = dims_.tp,
-                                              .topk = dims_.topk,
-                                              .num_local = dims_.num_local,
-                                              .block_m = static_cast<std::int32_t>(dims_.block_m),
-                                              .groups = params.config.groups,
-                                              .ep_rank_of = ep_rank_of_.data(),
-                                              .local_of = local_of_.data(),
-                                              .tokens = tokens_.data(),
-                                              .ids = id_pointers_.data()},
-                                  .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)};
-  launch_build_plan(problem, plan_.view(), stream);
+  launch_build_plan({.problem = plan_problem(params),
+                     .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)},
+                    plan_.view(), stream);
 }
 
 void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks,
@@ -235,7 +251,13 @@ void CudaEngine::queue(const QueuedCall& call) {
   const auto stream = static_cast<cudaStream_t>(call.stream);
   has_earlier_fault_ = has_fault();  // looked at before this call can have one
   device_.begin_call(stream);
-  const CallParams params = make_call_params(call);
+  CallParams params = make_call_params(call);
+  trace_ = call.schedule == Schedule::comet ? call.trace : nullptr;
+  if (trace_ != nullptr) {
+    if (device_trace_ == nullptr) device_trace_ = std::make_unique<DeviceTrace>();
+    device_trace_->queue_clear(stream);
+    params.trace = device_trace_->ring();
+  }
   launch_publish(params, make_sentence(call.fault), kPublishBlocksPerSm * multiprocessors_, stream);
   launch_read_headers(params, stream);
   if (max_rows_ > 0) {
@@ -247,7 +269,9 @@ void CudaEngine::queue(const QueuedCall& call) {
                           stream);
   }
   queue_plan(params, stream);
-  if (call.is_pipelined) {
+  if (call.schedule == Schedule::comet) {
+    queue_comet(params, call, stream);
+  } else if (call.schedule == Schedule::pipelined) {
     queue_pipelined(params, call.reserved, stream);
   } else {
     queue_sequential(params, stream);
@@ -292,6 +316,84 @@ void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStr
   order(copies, stream);
 }
 
+// Rows of a token that this rank needs, if routing is uniform.
+double CudaEngine::rows_per_token() const {
+  if (dims_.num_local == 0) return 1;
+  const double share = static_cast<double>(dims_.num_local) / dims_.num_experts;
+  return dims_.topk * share / (1 - std::pow(1 - share, dims_.topk));
+}
+
+// A token is pulled for one of its rows only: as many slots as have `tokens` of them.
+std::int32_t CudaEngine::choose_slots_per_pull(std::int64_t tokens) const {
+  return static_cast<std::int32_t>(std::clamp(
+      std::ceil(static_cast<double>(tokens) * rows_per_token()), 1.0, static_cast<double>(kLanes)));
+}
+
+// As many tokens as are likely to have no more entries than a warp has lanes.
+std::int32_t CudaEngine::choose_tokens_per_push() const {
+  return std::clamp(kLanes / static_cast<std::int32_t>(std::ceil(rows_per_token())), 1, 16);
+}
+
+std::int32_t CudaEngine::choose_tokens_per_home() const {
+  const double ep = static_cast<double>(dims_.world) / dims_.tp;
+  const double sources = dims_.world * (1 - std::pow(1 - 1 / ep, dims_.topk));
+  std::int32_t tokens = 16;
+  while (tokens > 1 && tokens * sources > kLanes) tokens /= 2;
+  return tokens;
+}
+
+// Experts first, or tokens first: where a token has hardly more than one local expert, an expert's
+// tiles can be completed by pulling little more than its own tokens, and weights are then read
+// least often. Else tiles are taken in the order of tokens, in runs that share weights.
+std::int32_t CudaEngine::choose_waves(std::int32_t phases) const {
+  constexpr double kFewRowsPerToken = 1.5;
+  constexpr std::int64_t kTilesOfRun = 2;
+  if (dims_.num_local <= 1 || rows_per_token() < kFewRowsPerToken) return 1;
+  const std::int64_t tiles_of_expert =
+      ceil_div(dims_.world * dims_.max_tokens * dims_.topk, dims_.num_experts * dims_.block_m);
+  return static_cast<std::int32_t>(
+      max_of(max_of(phases, ceil_div(tiles_of_expert, kTilesOfRun)), std::int64_t{2}));
+}
+
+void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
+                             cudaStream_t stream) {
+  const std::int32_t phases = call.config.groups;
+  const DevicePlanView& plan = plan_.view();
+  const std::int64_t products = desc_.gated ? 3 : 2;
+  OverlapParams overlap{
+      .call = params,
+      .first = {},
+      .second = {},
+      .order = order_.view(),
+      .choice = {.phases = phases,
+                 .waves = choose_waves(phases),
+                 .slots_per_pull = choose_slots_per_pull(params.config.chunk),
+                 .tokens_per_push = choose_tokens_per_push(),
+                 .tokens_per_home = choose_tokens_per_home(),
+                 .n_c_dispatch = call.n_c_dispatch,
+                 .n_c_combine = call.n_c_combine,
+                 .is_dedicated = call.placement == Placement::blocks},
+      .num_panels = static_cast<std::int32_t>(num_panels(dims_, params.config)),
+      .is_gated = desc_.gated};
+  if (first_ != nullptr) {
+    const bool before_down = desc_.weight_position == WeightPosition::before_down;
+    overlap.first = first_->params(plan.tiles, before_down ? row_weights_.data() : nullptr);
+    overlap.second = second_->params(plan.tiles, nullptr);
+  }
+  const OverlapCosts costs{
+      .operations_per_row = 2.0 * static_cast<double>(products * dims_.hidden * dims_.inter_local),
+      .bytes_per_token = static_cast<double>(dims_.row_bytes())};
+  launch_order_overlap(plan_problem(params), plan, order_.view(), overlap.choice, costs,
+                       overlap.num_panels, multiprocessors_, stream);
+  const bool is_half = desc_.dtype == DType::f16;
+  if (dims_.block_m == 64) {
+    (is_half ? launch_overlap_f16_m64 : launch_overlap_bf16_m64)(overlap, multiprocessors_, stream);
+  } else {
+    (is_half ? launch_overlap_f16_m128 : launch_overlap_bf16_m128)(overlap, multiprocessors_,
+                                                                  stream);
+  }
+}
+
 CallStats CudaEngine::finish() {
   device_.make_current();
   const std::string trouble = device_.drain();
@@ -301,6 +403,10 @@ CallStats CudaEngine::finish() {
   }
   rethrow_failure();
   rethrow_fault();
+  if (trace_ != nullptr) {
+    device_trace_->append_to(*trace_, dims_.rank, device_.partition().stream());
+    trace_ = nullptr;
+  }
   const CallReport& report = *report_;
   CallStats stats;
   stats.t_layer_us = microseconds(report.times.begin_ns, report.times.end_ns);

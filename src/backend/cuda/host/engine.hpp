@@ -5,9 +5,11 @@
 #include <memory>
 #include <vector>
 
+#include "backend/cuda/host/device_trace.hpp"
 #include "backend/cuda/host/rank_device.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
 #include "backend/cuda/kernels/grouped_gemm.hpp"
+#include "backend/cuda/kernels/overlap.hpp"
 #include "backend/cuda/kernels/plan_kernels.hpp"
 #include "backend/cuda/layer_engine.hpp"
 
@@ -30,9 +32,16 @@ class CudaEngine final : public LayerEngine {
   void preload_products();
   CallParams make_call_params(const QueuedCall& call);
   std::byte* const* device_peers(std::byte* const* peers, cudaStream_t stream);
+  PlanProblem plan_problem(const CallParams& params) const;
   void queue_plan(const CallParams& params, cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);
+  double rows_per_token() const;
+  std::int32_t choose_slots_per_pull(std::int64_t tokens) const;
+  std::int32_t choose_tokens_per_push() const;
+  std::int32_t choose_tokens_per_home() const;
+  std::int32_t choose_waves(std::int32_t phases) const;
+  void queue_comet(const CallParams& params, const QueuedCall& call, cudaStream_t stream);
   void queue_products(const std::int32_t* tile_range, int num_blocks, cudaStream_t stream) const;
   void queue_combine(const CallParams& params, std::int32_t group, int num_blocks,
                      cudaStream_t stream) const;
@@ -52,6 +61,7 @@ class CudaEngine final : public LayerEngine {
   PlanCapacity capacity_{};
   std::int64_t row_slots_ = 0;
   DevicePlan plan_;
+  OverlapOrder order_;
   DeviceBuffer<std::int32_t> ep_rank_of_, local_of_;
   DeviceBuffer<CallState> state_;
   DeviceBuffer<Tickets> tickets_;
@@ -66,6 +76,10 @@ class CudaEngine final : public LayerEngine {
   std::unique_ptr<GroupedGemm> first_, second_;  // null on a rank without experts
   CallReport* report_ = nullptr;                 // pinned, the world's
   unsigned long long* stamps_ = nullptr;         // [2] pinned, of replays
+
+  // Of the last call that was traced.
+  Trace* trace_ = nullptr;
+  std::unique_ptr<DeviceTrace> device_trace_;
 
   // Workspaces that a call has named: [world] pointers each, kept since a graph may use them.
   struct Peers {

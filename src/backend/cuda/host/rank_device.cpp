@@ -51,8 +51,11 @@ RankDevice::RankDevice(int device, bool is_shared, std::unique_ptr<Partition> pa
   int l2 = 0;
   check_cuda(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, device), "reading the size of L2");
   l2_bytes_ = l2;
-  world_.epoch = reinterpret_cast<std::uint32_t*>(allocate(2 * sizeof(std::uint32_t)));
+  world_.epoch = reinterpret_cast<std::uint32_t*>(
+      allocate(4 * sizeof(std::uint32_t) + sizeof(unsigned long long)));
   world_.busy = world_.epoch + 1;
+  world_.failed_seen = world_.epoch + 2;
+  world_.next_look = reinterpret_cast<unsigned long long*>(world_.epoch + 4);
   call_ended_ = make_event();
   preload_call_kernels();
 }
@@ -146,7 +149,7 @@ std::unique_ptr<DeviceGraph> RankDevice::capture(const std::function<void()>& bo
 
 void RankDevice::reset(std::uint32_t epoch) {
   make_current();
-  const std::uint32_t words[] = {epoch, 0};
+  const std::uint32_t words[] = {epoch, 0, 0};  // epoch, busy, failed_seen
   upload(world_.epoch, words, sizeof(words));
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "backend/cuda/kernels/plan_kernels.hpp"
+#include "backend/cuda/kernels/trace_ring.hpp"
 #include "comm/device_ranks.hpp"
 #include "layout/call_fault.hpp"
 #include "layout/layer_dims.hpp"
@@ -103,6 +104,7 @@ struct CallParams {
   std::uint16_t* ids = nullptr;    ///< [world, ids_stride] all ranks' ids, copied here once
   std::int64_t ids_stride = 0;
   bool host_link = false;  ///< Workspaces lie in host memory.
+  TraceRing trace;
 
   // The caller's.
   const std::byte* x = nullptr;

@@ -3,13 +3,10 @@
 // signalled by (panel, block of 64 tokens), and the home sums what all ranks have put there.
 #pragma once
 
-#include "backend/cuda/device/bounded_wait.cuh"
 #include "backend/cuda/device/element.cuh"
 #include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
-#include "backend/cuda/kernels/call_kernels.hpp"
-#include "layout/token_blocks.hpp"
-#include "plan/tile_walk.hpp"
+#include "backend/cuda/kernels/combine_parts.cuh"
 
 namespace comet::cuda {
 namespace combine {
@@ -17,6 +14,7 @@ namespace combine {
 constexpr int kThreads = 1024;
 constexpr int kLanes = 32;
 constexpr int kWarps = kThreads / kLanes;
+constexpr int kMostPending = 16;
 
 // Columns that a warp has at a time: 16 bytes a lane, and the strips of the combine buffer.
 constexpr std::int64_t kStrip = kLanes * kRunOf16Bits;
@@ -26,53 +24,6 @@ struct Item {
   std::int32_t block;  // of Plan::blocks, or own block
   std::int32_t panel;
 };
-
-// Signals whose payload the emulated link has not delivered yet. One thread of a block owns it.
-class PendingSignals {
- public:
-  __device__ void add(std::uint32_t* slot, std::uint32_t epoch, unsigned long long delivered) {
-    if (delivered == 0) return store_release_system(slot, epoch);
-    if (count_ == kMost) send_first(epoch);
-    Pending& last = pending_[(first_ + count_) % kMost];
-    last.slot = slot;
-    last.delivered = delivered;
-    ++count_;
-  }
-  // Those that are due.
-  __device__ void send_due(std::uint32_t epoch) {
-    while (count_ > 0 && pending_[first_].delivered <= global_timer()) send_first(epoch);
-  }
-  __device__ void send_all(std::uint32_t epoch) {
-    while (count_ > 0) send_first(epoch);
-  }
-  __device__ void clear() { first_ = count_ = 0; }
-
- private:
-  struct Pending {
-    std::uint32_t* slot;
-    unsigned long long delivered;
-  };
-  static constexpr int kMost = 16;
-
-  __device__ void send_first(std::uint32_t epoch) {
-    sleep_until(pending_[first_].delivered);
-    store_release_system(pending_[first_].slot, epoch);
-    first_ = (first_ + 1) % kMost;
-    --count_;
-  }
-
-  Pending pending_[kMost];
-  int first_;
-  int count_;
-};
-
-__device__ inline ColumnRange columns_of(const CallParams& p, std::int32_t panel) {
-  return column_part(p.dims.hidden, p.config.panel, panel);
-}
-
-__device__ inline std::int64_t panels_of(const CallParams& p) {
-  return num_panels(p.dims, p.config);
-}
 
 // Partial sum of needed token `index` over the panel: its rows in expert order, in float32, rounded
 // once.
@@ -119,13 +70,6 @@ __device__ void sum_token(const CallParams& p, std::int32_t token, const ColumnR
   }
 }
 
-__device__ inline std::uint32_t* combine_slot_at(const CallParams& p, std::int32_t home,
-                                                 std::int32_t source, const Item& item,
-                                                 std::int32_t block) {
-  return reinterpret_cast<std::uint32_t*>(p.peers[home] + p.layout.combine_slots) +
-         combine_slot(source, item.panel, block, panels_of(p), num_token_blocks(p.dims.max_tokens));
-}
-
 // Takes the next item of `count` blocks, panels outermost; false if there is none. All threads.
 __device__ inline bool take_item(const CallParams& p, std::uint32_t* ticket, std::int32_t count,
                                  Item* item) {
@@ -140,7 +84,7 @@ __device__ inline bool take_item(const CallParams& p, std::uint32_t* ticket, std
 }
 
 template <typename T>
-__device__ void push_all(const CallParams& p, std::int32_t group, PendingSignals& signals) {
+__device__ void push_all(const CallParams& p, std::int32_t group, PendingSignals<kMostPending>& signals) {
   const std::uint32_t epoch = p.state->epoch;
   const std::int32_t first = p.plan.group_blocks[group];
   const std::int32_t count = p.plan.group_blocks[group + 1] - first;
@@ -156,7 +100,7 @@ __device__ void push_all(const CallParams& p, std::int32_t group, PendingSignals
     if (threadIdx.x != 0) continue;
     const std::int64_t bytes =
         (block.needed_end - block.needed_begin) * (panel.end - panel.begin) * p.dims.element_bytes;
-    signals.add(combine_slot_at(p, block.source, p.world.rank, item, block.block), epoch,
+    signals.add(combine_slot_at(p, block.source, p.world.rank, item.panel, block.block), epoch,
                 book_transfer(p.world, p.world.rank, block.source, bytes));
     signals.send_due(epoch);
   }
@@ -171,7 +115,7 @@ __device__ inline bool wait_for_partials(const CallParams& p, const Item& item) 
     const std::int32_t end = p.plan.block_sources_begin[item.block + 1];
     for (std::int32_t i = p.plan.block_sources_begin[item.block]; i < end && is_there; ++i) {
       const std::int32_t source = p.plan.block_sources[i];
-      is_there = wait_for_epoch(p.world, combine_slot_at(p, p.world.rank, source, item, item.block),
+      is_there = wait_for_epoch(p.world, combine_slot_at(p, p.world.rank, source, item.panel, item.block),
                                 {.stage = Stage::gemm_combine,
                                  .epoch = p.state->epoch,
                                  .source = source,
@@ -209,7 +153,7 @@ __device__ void sum_all(const CallParams& p, std::int32_t group) {
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     combine_kernel(const __grid_constant__ CallParams p, std::int32_t group) {
-  __shared__ PendingSignals signals;
+  __shared__ PendingSignals<kMostPending> signals;
   if (p.state->abandoned != 0) return;
   if (threadIdx.x == 0) {
     signals.clear();

@@ -63,7 +63,7 @@ __global__ void start_line_kernel(const __grid_constant__ DeviceWorld world,
   const std::uint32_t all = before - before % size + size;
   const unsigned long long begin = global_timer();
   while (!is_epoch_reached(load_acquire_system(world.start_line), all)) {
-    if (!has_world_failed(world) && global_timer() - begin < world.timeout_ns) continue;
+    if (!look_out(world).has_failed && global_timer() - begin < world.timeout_ns) continue;
     if (missed != nullptr) *missed = 1;
     return;
   }

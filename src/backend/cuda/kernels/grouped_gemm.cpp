@@ -86,12 +86,17 @@ GroupedGemm::GroupedGemm(const GroupedGemmDesc& desc, const void* a, const Exper
   params_.weight_maps = weight_maps_.data();
 }
 
-void GroupedGemm::launch(const Tile* tiles, const std::int32_t* tile_range,
-                         const float* row_weights, int num_blocks, cudaStream_t stream) const {
+GroupedGemmParams GroupedGemm::params(const Tile* tiles, const float* row_weights) const {
   GroupedGemmParams params = params_;
   params.tiles = tiles;
-  params.tile_range = tile_range;
   params.row_weights = row_weights;
+  return params;
+}
+
+void GroupedGemm::launch(const Tile* tiles, const std::int32_t* tile_range,
+                         const float* row_weights, int num_blocks, cudaStream_t stream) const {
+  GroupedGemmParams params = this->params(tiles, row_weights);
+  params.tile_range = tile_range;
   launcher_(params, dtype_, num_blocks, stream);
 }
 

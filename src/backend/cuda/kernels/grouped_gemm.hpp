@@ -104,6 +104,9 @@ class GroupedGemm {
   void launch(const Tile* tiles, const std::int32_t* tile_range, const float* row_weights,
               int num_blocks, cudaStream_t stream) const;
 
+  /// What a kernel needs to compute tiles of it; without a range of tiles.
+  GroupedGemmParams params(const Tile* tiles, const float* row_weights) const;
+
  private:
   using Launcher = void (*)(const GroupedGemmParams& params, DType dtype, int num_blocks,
                             cudaStream_t stream);

@@ -10,6 +10,11 @@ void preload_dispatch_kernel();
 void preload_combine_bf16();
 void preload_combine_f16();
 void preload_end_kernels();
+void preload_order_kernels();
+void preload_overlap_bf16_m128();
+void preload_overlap_bf16_m64();
+void preload_overlap_f16_m128();
+void preload_overlap_f16_m64();
 
 void preload_call_kernels() {
   preload_publish_kernels();
@@ -18,6 +23,11 @@ void preload_call_kernels() {
   preload_combine_bf16();
   preload_combine_f16();
   preload_end_kernels();
+  preload_order_kernels();
+  preload_overlap_bf16_m128();
+  preload_overlap_bf16_m64();
+  preload_overlap_f16_m128();
+  preload_overlap_f16_m64();
 }
 
 }  // namespace comet::cuda

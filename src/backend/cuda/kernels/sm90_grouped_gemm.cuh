@@ -1,340 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
-// The grouped GEMM kernel: persistent, one block per multiprocessor. One thread loads tiles by TMA
-// into a ring of stages, two warpgroups multiply 64 rows each, or half of the columns each where a
-// tile has only 64 rows, and write them from registers.
+// The grouped GEMM kernel: persistent, one block per multiprocessor, a loading warpgroup and two that
+// multiply.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include <type_traits>
-
-#include "backend/cuda/device/ptx.cuh"
-#include "backend/cuda/device/wgmma.cuh"
-#include "backend/cuda/kernels/grouped_gemm.hpp"
+#include "backend/cuda/kernels/sm90_gemm_tile.cuh"
 
 namespace comet::cuda {
 namespace sm90 {
 
-constexpr int kBlockN = kGemmBlockN;
-constexpr int kBlockK = 64;  // 128 bytes, one swizzle row
-constexpr int kBytesB = kBlockN * kBlockK * 2;
-constexpr int kConsumerWarps = 8;
 constexpr int kThreads = 128 + kConsumerWarps * 32;
 
 // Registers of the loading warpgroup and of the multiplying ones: 65,536 in all.
 constexpr int kLoaderRegisters = 40;
 constexpr int kMathRegisters = 232;
 
-// What an instance of the kernel is made for.
-template <bool GATED, typename ELEMENT, int BLOCK_M>
-struct Variant {
-  static_assert(BLOCK_M == 64 || BLOCK_M == 128);
-  using Element = ELEMENT;
-  static constexpr bool kGated = GATED;
-  static constexpr int kBlockM = BLOCK_M;
-  static constexpr int kStages = BLOCK_M == 64 ? 5 : 4;  // 200 and 192 KB: what fits
-  static constexpr int kBytesA = BLOCK_M * kBlockK * 2;
-  static constexpr int kBytesOfStage = kBytesA + kBytesB;
-  static constexpr int kSharedBytes = kStages * kBytesOfStage + 2 * kStages * 8;
-  // Whether the math warpgroups share the rows and split the columns.
-  static constexpr bool kSplitColumns = BLOCK_M == 64;
-  // Rows of the weight tile that one of them multiplies, and the columns of c that come of them.
-  static constexpr int kWidth = kSplitColumns ? kBlockN / 2 : kBlockN;
-  static constexpr int kColumnsOfWarpgroup = GATED ? kWidth / 2 : kWidth;
-  static constexpr int kColumnsOut = GATED ? kBlockN / 2 : kBlockN;
-};
-
-template <typename V>
-struct Ring {
-  std::uint32_t stages;  // shared address of stage 0: a, then b
-  std::uint32_t full;    // [V::kStages] barriers: the bytes of a stage are there
-  std::uint32_t empty;   // [V::kStages] barriers: every consumer warp is done with it
-  int stage = 0;
-  std::uint32_t phase = 0;
-
-  __device__ __forceinline__ std::uint32_t a() const { return stages + stage * V::kBytesOfStage; }
-  __device__ __forceinline__ std::uint32_t b() const { return a() + V::kBytesA; }
-  __device__ __forceinline__ std::uint32_t full_barrier() const { return full + stage * 8; }
-  __device__ __forceinline__ std::uint32_t empty_barrier() const { return empty + stage * 8; }
-  __device__ __forceinline__ void advance() {
-    if (++stage == V::kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
-};
-
-// Widest last column tile of a plain product that is computed only in part.
-constexpr int kNarrow = 192;
-
-// The narrow column goes last where it is one of at least so many: rows are then read once more
-// from device memory, which among few columns costs more than the better balance gains.
-constexpr int kColumnsForNarrowLast = 5;
-
 // All roles walk the same items: block b takes b, b + gridDim.x, ...
 template <typename V, typename Visit>
 __device__ __forceinline__ void for_each_item(const GroupedGemmParams& params, Visit visit) {
   const std::int32_t first_tile = params.tile_range[0];
   const std::int32_t num_tiles = params.tile_range[1] - first_tile;
-  const std::int32_t columns = (params.n + V::kColumnsOut - 1) / V::kColumnsOut;
-  const std::int32_t last = params.n - (columns - 1) * V::kColumnsOut;
-  const bool narrow_last = !V::kGated && last <= kNarrow && columns >= kColumnsForNarrowLast;
-  const std::int32_t wide = narrow_last ? columns - 1 : columns;
+  const ColumnTiles columns = column_tiles<V>(params);
   const std::int32_t band_tiles = tiles_of_band(static_cast<std::int32_t>(gridDim.x));
-  for (std::int32_t i = blockIdx.x; i < num_tiles * columns; i += gridDim.x) {
-    GemmItem item = gemm_item(i, num_tiles, wide, band_tiles);
+  for (std::int32_t i = blockIdx.x; i < num_tiles * columns.count; i += gridDim.x) {
+    GemmItem item = gemm_item(i, num_tiles, columns.wide, band_tiles);
     item.tile += first_tile;
     visit(item);
   }
-}
-
-// One step of a weight tile. A gated one holds rows of gate and of up, so that what a warpgroup
-// multiplies is one operand to wgmma: gate's, then up's, half as many for each if they are two.
-template <typename V>
-__device__ __forceinline__ void load_weights(const Ring<V>& ring, const CUtensorMap* maps, int k,
-                                             int column) {
-  if constexpr (!V::kGated) {
-    tma_load_2d(ring.b(), maps, k, column, ring.full_barrier());
-  } else {
-    constexpr int kBoxes = V::kColumnsOut / V::kColumnsOfWarpgroup;
-    constexpr int kBytesOfBox = kBytesB / 2 / kBoxes;
-#pragma unroll
-    for (int box = 0; box < kBoxes; ++box) {
-      const std::uint32_t to = ring.b() + box * 2 * kBytesOfBox;
-      const int row = column + box * V::kColumnsOfWarpgroup;
-      tma_load_2d(to, maps, k, row, ring.full_barrier());
-      tma_load_2d(to + kBytesOfBox, maps + 1, k, row, ring.full_barrier());
-    }
-  }
-}
-
-template <typename V>
-__device__ __forceinline__ void load_tiles(const GroupedGemmParams& params, Ring<V> ring) {
-  const int steps = (params.k + kBlockK - 1) / kBlockK;
-  std::int32_t acquired = -1;
-  for_each_item<V>(params, [&](const GemmItem& item) {
-    const std::int32_t expert = params.tiles[item.tile].expert;
-    const CUtensorMap* maps = params.weight_maps + expert * (V::kGated ? 2 : 1);
-    if (expert != acquired) {
-      tensor_map_acquire(maps);
-      if (V::kGated) tensor_map_acquire(maps + 1);
-      acquired = expert;
-    }
-    const int row = item.tile * V::kBlockM;
-    const int column = item.column * V::kColumnsOut;
-    for (int step = 0; step < steps; ++step) {
-      mbarrier_wait(ring.empty_barrier(), ring.phase ^ 1);
-      mbarrier_expect(ring.full_barrier(), V::kBytesOfStage);
-      const int k = step * kBlockK;
-      tma_load_2d(ring.a(), &params.a_map, k, row, ring.full_barrier());
-      load_weights<V>(ring, maps, k, column);
-      ring.advance();
-    }
-  });
-}
-
-__device__ __forceinline__ float activate(Activation activation, float x) {
-  switch (activation) {
-    case Activation::silu:
-      return __fdividef(x, 1.0F + __expf(-x));
-    case Activation::gelu:
-      return 0.5F * x * (1.0F + erff(x * 0.70710678F));
-    default:
-      return fmaxf(x, 0.0F);
-  }
-}
-
-// Turns the accumulators into results in the first COLUMNS / 2 of `d`. If gated, d[j] is of gate
-// and d[j + COLUMNS / 2] of up, of the same row and column.
-template <bool GATED, int COLUMNS>
-__device__ __forceinline__ void finish(float (&d)[128], const GroupedGemmParams& params,
-                                       float weight_low, float weight_high) {
-  if (!GATED && !params.activated) return;
-#pragma unroll
-  for (int i = 0; i < COLUMNS / 2; ++i) {
-    const float f = activate(params.activation, d[i]);
-    const float weight = (i & 2) == 0 ? weight_low : weight_high;
-    d[i] = (GATED ? f * d[GATED ? i + COLUMNS / 2 : i] : f) * weight;
-  }
-}
-
-template <typename ELEMENT>
-__device__ __forceinline__ std::uint32_t pack(float low, float high) {
-  if constexpr (std::is_same_v<ELEMENT, __half>) {
-    const __half2 pair = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const std::uint32_t*>(&pair);
-  } else {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const std::uint32_t*>(&pair);
-  }
-}
-
-// Transposes 4 x 4 words within each four lanes, so that a lane which held two columns of four runs
-// of eight holds one whole run: 16 bytes to store.
-__device__ __forceinline__ void transpose_quad(std::uint32_t (&words)[4], int lane) {
-#pragma unroll
-  for (int distance = 1; distance <= 2; distance *= 2) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if ((i & distance) != 0) continue;
-      const bool upper = (lane & distance) != 0;
-      const std::uint32_t sent = upper ? words[i] : words[i + distance];
-      const std::uint32_t got = __shfl_xor_sync(0xffffffffU, sent, distance);
-      if (upper) {
-        words[i] = got;
-      } else {
-        words[i + distance] = got;
-      }
-    }
-  }
-}
-
-// Writes the warp's 16 rows; `row` is the thread's upper one within the tile, `rows` those in use.
-template <typename V, int COLUMNS>
-__device__ __forceinline__ void store(const float (&d)[128], const GroupedGemmParams& params,
-                                      int tile, int first_column, int row, int rows) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int column = first_column + (lane & 3) * 8;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int tile_row = row + half * 8;
-    auto* to = static_cast<typename V::Element*>(params.c) +
-               (static_cast<std::int64_t>(tile) * V::kBlockM + tile_row) * params.n + column;
-#pragma unroll
-    for (int run = 0; run < COLUMNS / 32; ++run) {
-      std::uint32_t words[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int at = 16 * run + 4 * i + 2 * half;
-        words[i] = pack<typename V::Element>(d[at], d[at + 1]);
-      }
-      transpose_quad(words, lane);
-      if (tile_row < rows && column + run * 32 < params.n) {
-        *reinterpret_cast<uint4*>(to + run * 32) =
-            make_uint4(words[0], words[1], words[2], words[3]);
-      }
-    }
-  }
-}
-
-// A warpgroup without rows or columns in use only hands the stages on.
-template <typename V>
-__device__ __forceinline__ void pass_stages(Ring<V>& ring, int steps, bool elected) {
-  for (int step = 0; step < steps; ++step) {
-    mbarrier_wait(ring.full_barrier(), ring.phase);
-    if (elected) mbarrier_arrive(ring.empty_barrier());
-    ring.advance();
-  }
-}
-
-template <typename V, int WIDTH>
-__device__ __forceinline__ void multiply(float (&d)[128], Ring<V>& ring, int warpgroup, int steps,
-                                         bool elected) {
-  const std::uint32_t a_offset = V::kSplitColumns ? 0 : warpgroup * (V::kBytesA / 2);
-  const std::uint32_t b_offset = V::kSplitColumns ? warpgroup * (kBytesB / 2) : 0;
-  std::uint32_t previous = 0;
-  for (int step = 0; step < steps; ++step) {
-    mbarrier_wait(ring.full_barrier(), ring.phase);
-    const std::uint64_t a = wgmma_descriptor(ring.a() + a_offset);
-    const std::uint64_t b = wgmma_descriptor(ring.b() + b_offset);
-    wgmma_fence();
-#pragma unroll
-    for (int k = 0; k < kBlockK / 16; ++k) {
-      wgmma<WIDTH, typename V::Element>(d, a + 2 * k, b + 2 * k, step > 0 || k > 0);
-    }
-    wgmma_commit();
-    wgmma_wait<1>();  // the step before is done: its stage is free
-    if (step > 0 && elected) mbarrier_arrive(previous);
-    previous = ring.empty_barrier();
-    ring.advance();
-  }
-  wgmma_wait<0>();
-  if (elected) mbarrier_arrive(previous);
-}
-
-// A consumer warpgroup's part in an item: what it is and which of its rows the thread has.
-struct Share {
-  int tile;
-  int first_column;
-  int rows;       // in use, of the tile
-  int row;        // the thread's upper one
-  int warpgroup;  // 0 or 1
-  int steps;
-};
-
-// Accumulators live and die here: were they shared by the widths, ptxas would serialise wgmma.
-template <typename V, int WIDTH>
-__device__ __forceinline__ void compute(const GroupedGemmParams& params, const Share& share,
-                                        Ring<V>& ring, bool elected) {
-  constexpr int kColumns = V::kGated ? WIDTH / 2 : WIDTH;
-  float d[128];
-  multiply<V, WIDTH>(d, ring, share.warpgroup, share.steps, elected);
-  const std::int64_t slot = static_cast<std::int64_t>(share.tile) * V::kBlockM + share.row;
-  const bool weighted = params.row_weights != nullptr;
-  const float low = weighted && share.row < share.rows ? params.row_weights[slot] : 1.0F;
-  const float high = weighted && share.row + 8 < share.rows ? params.row_weights[slot + 8] : 1.0F;
-  finish<V::kGated, kColumns>(d, params, low, high);
-  store<V, kColumns>(d, params, share.tile, share.first_column, share.row, share.rows);
-}
-
-// The last column tile is computed only as far as it has columns, which saves a product with 1600
-// columns a tenth. Not a gated one, whose halves lie apart: two narrow wgmma in one pipeline stage
-// ask for more registers than there are (ptxas C7511). The width depends on sizes alone, so results
-// do.
-template <typename V>
-__device__ __forceinline__ void compute_tiles(const GroupedGemmParams& params, Ring<V> ring,
-                                              int warpgroup) {
-  const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const bool elected = lane == 0;
-  const int steps = (params.k + kBlockK - 1) / kBlockK;
-  const int row_offset = V::kSplitColumns ? 0 : warpgroup * 64;
-  const int column_offset = V::kSplitColumns ? warpgroup * V::kColumnsOfWarpgroup : 0;
-  for_each_item<V>(params, [&](const GemmItem& item) {
-    const Share share{.tile = item.tile,
-                      .first_column = item.column * V::kColumnsOut + column_offset,
-                      .rows = params.tiles[item.tile].rows,
-                      .row = row_offset + warp * 16 + lane / 4,
-                      .warpgroup = warpgroup,
-                      .steps = steps};
-    const int columns = params.n - share.first_column;
-    if (share.rows <= row_offset || columns <= 0) return pass_stages(ring, steps, elected);
-    if constexpr (V::kGated) {
-      compute<V, V::kWidth>(params, share, ring, elected);
-    } else {
-      if constexpr (V::kWidth == 256) {
-        if (columns > kNarrow) return compute<V, 256>(params, share, ring, elected);
-        if (columns > 128) return compute<V, 192>(params, share, ring, elected);
-      }
-      if (columns > 64) return compute<V, 128>(params, share, ring, elected);
-      compute<V, 64>(params, share, ring, elected);
-    }
-  });
 }
 
 template <typename V>
 __global__ void __launch_bounds__(kThreads, 1)
     grouped_gemm_kernel(const __grid_constant__ GroupedGemmParams params) {
   extern __shared__ __align__(1024) std::uint8_t shared[];
-  Ring<V> ring;
-  ring.stages = shared_address(shared);
-  ring.full = ring.stages + V::kStages * V::kBytesOfStage;
-  ring.empty = ring.full + V::kStages * 8;
+  Ring<V::kBlockM> ring(shared_address(shared));
   if (threadIdx.x == 0) {
-    for (int i = 0; i < V::kStages; ++i) {
-      mbarrier_init(ring.full + i * 8, 1);
-      mbarrier_init(ring.empty + i * 8, kConsumerWarps);
-    }
+    ring.init();
     mbarrier_init_fence();
   }
   __syncthreads();
   if (threadIdx.x < 128) {
     give_registers<kLoaderRegisters>();
-    if (threadIdx.x == 0) load_tiles<V>(params, ring);
+    if (threadIdx.x == 0) {
+      std::int32_t acquired = -1;
+      for_each_item<V>(params, [&](const GemmItem& item) {
+        load_item<V>(params, item, ring, acquired, [] {});
+      });
+    }
   } else {
     take_registers<kMathRegisters>();
-    compute_tiles<V>(params, ring, static_cast<int>(threadIdx.x) / 128 - 1);
+    const int warpgroup = static_cast<int>(threadIdx.x) / 128 - 1;
+    for_each_item<V>(params,
+                     [&](const GemmItem& item) { compute_item<V>(params, item, ring, warpgroup); });
   }
 }
 
@@ -342,9 +58,9 @@ template <typename V>
 void launch_grouped_gemm_of(const GroupedGemmParams& params, int num_blocks, cudaStream_t stream) {
   // Set before each launch: it belongs to a device, and costs less than a microsecond.
   check_cuda(cudaFuncSetAttribute(grouped_gemm_kernel<V>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, V::kSharedBytes),
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, V::kRingBytes),
              "asking for the grouped GEMM's shared memory");
-  grouped_gemm_kernel<V><<<num_blocks, kThreads, V::kSharedBytes, stream>>>(params);
+  grouped_gemm_kernel<V><<<num_blocks, kThreads, V::kRingBytes, stream>>>(params);
   check_cuda(cudaGetLastError(), "launching the grouped GEMM");
 }
 

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/host/device_trace.hpp"
+
+#include <algorithm>
+#include <mutex>
+#include <vector>
+
+#include "backend/cuda/kernels/call_kernels.hpp"
+#include "base/trace_span.hpp"
+
+namespace comet::cuda {
+namespace {
+
+// What to add to the global timer for the clock of traces; read once, so that all ranks' events lie
+// as they lay to each other.
+std::int64_t clock_offset(cudaStream_t stream) {
+  static std::mutex mutex;
+  static std::int64_t offset = 0;
+  const std::lock_guard lock(mutex);
+  if (offset != 0) return offset;
+  DeviceBuffer<unsigned long long> stamp(1);
+  unsigned long long device_ns = 0;
+  for (int i = 0; i < 3; ++i) {  // the first one loads the kernel
+    launch_stamp(stamp.data(), stream);
+    check_cuda(cudaStreamSynchronize(stream), "reading the global timer");
+    const std::int64_t host_ns = trace_now_ns();
+    stamp.copy_to(&device_ns);
+    offset = host_ns - static_cast<std::int64_t>(device_ns);
+  }
+  return offset;
+}
+
+}  // namespace
+
+DeviceTrace::DeviceTrace() : records_(kCapacity), count_(1) {
+  ring_ = {records_.data(), count_.data(), kCapacity};
+}
+
+void DeviceTrace::queue_clear(cudaStream_t stream) const {
+  check_cuda(cudaMemsetAsync(count_.data(), 0, count_.bytes(), stream), "clearing a trace");
+}
+
+void DeviceTrace::append_to(Trace& trace, std::int32_t rank, cudaStream_t stream) const {
+  std::uint32_t count = 0;
+  count_.copy_to(&count);
+  std::vector<TraceRecord> records(kCapacity);
+  records_.copy_to(records.data());
+  records.resize(std::min(count, kCapacity));
+  const std::int64_t offset = clock_offset(stream);
+  const auto host_time = [&](unsigned long long ns) { return static_cast<std::int64_t>(ns) + offset; };
+  for (const TraceRecord& record : records) {
+    trace.push_back({.kind = record.kind,
+                     .rank = rank,
+                     .worker = record.worker,
+                     .begin_ns = host_time(record.begin_ns),
+                     .end_ns = host_time(record.end_ns),
+                     .group = -1,
+                     .tile = record.tile,
+                     .panel = record.panel,
+                     .peer = record.peer});
+  }
+}
+
+}  // namespace comet::cuda

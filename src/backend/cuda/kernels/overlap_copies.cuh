@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tokens to their rows, by single warps: own ones by loads and stores, those of other ranks by bulk
+// copies through shared memory. Tiles count the rows that have arrived.
+#pragma once
+
+#include "backend/cuda/device/paced_clock.cuh"
+#include "backend/cuda/device/bounded_wait.cuh"
+#include "backend/cuda/device/ptx.cuh"
+#include "backend/cuda/device/trace_span.cuh"
+#include "backend/cuda/kernels/overlap.hpp"
+#include "backend/cuda/kernels/overlap_sums.cuh"
+
+namespace comet::cuda::overlap {
+
+__device__ __forceinline__ int lane_id() { return static_cast<int>(threadIdx.x) % kLanes; }
+
+/// Copies and sums of a block are shown apart from its products.
+__device__ __forceinline__ std::int32_t copy_worker() {
+  return static_cast<std::int32_t>(gridDim.x + blockIdx.x);
+}
+
+/// The next ticket of a warp.
+__device__ __forceinline__ std::uint32_t take_ticket(std::uint32_t* tickets) {
+  std::uint32_t ticket = 0;
+  if (lane_id() == 0) ticket = atomicAdd(tickets, 1U);
+  return __shfl_sync(kAllLanes, ticket, 0);
+}
+
+__device__ __forceinline__ const std::byte* token_at(const CallParams& p, std::int32_t source,
+                                                     std::int32_t token) {
+  return p.peers[source] + p.layout.x + token * p.dims.row_bytes();
+}
+
+/// Routing weights of the lane's token to its rows, if it has one.
+__device__ __forceinline__ void write_row_weights(const CallParams& p, const TokenRows& token) {
+  if (token.source < 0) return;
+  const auto* weights =
+      reinterpret_cast<const float*>(p.peers[token.source] + p.layout.weights[p.state->epoch & 1U]) +
+      std::int64_t{token.token} * p.dims.topk;
+  for (std::int32_t r = 0; r < token.num_rows; ++r) {
+    const NeededRow row = p.plan.rows[token.row_begin + r];
+    p.row_weights[row.row] = weights[row.choice];
+  }
+}
+
+/// Counts the rows of the lane's token, if it has one, and releases what the warp has written before
+/// its last __syncwarp.
+template <int BLOCK_M>
+__device__ __forceinline__ void signal_rows(const OverlapParams& p, const TokenRows& token) {
+  if (token.source < 0) return;
+  for (std::int32_t r = 0; r < token.num_rows; ++r) {
+    const std::int32_t row = p.call.plan.rows[token.row_begin + r].row;
+    add_release_gpu(p.order.arrived + row / BLOCK_M, 1U);
+  }
+}
+
+/// Copies one token, the same for all lanes, to its rows by loads and stores.
+__device__ __forceinline__ void copy_token(const CallParams& p, std::int32_t source,
+                                           std::int32_t token, std::int32_t row_begin,
+                                           std::int32_t num_rows) {
+  constexpr int kUnroll = 4;
+  const std::int64_t row_bytes = p.dims.row_bytes();
+  const auto words = static_cast<std::int32_t>(row_bytes / 16);
+  const auto* from = reinterpret_cast<const uint4*>(token_at(p, source, token));
+#pragma unroll 1
+  for (std::int32_t first = lane_id(); first < words; first += kUnroll * kLanes) {
+    uint4 values[kUnroll];
+#pragma unroll
+    for (int i = 0; i < kUnroll; ++i) {
+      const std::int32_t at = first + i * kLanes;
+      if (at >= words) continue;
+      // Host memory may be cached; a rank must not be served what another has fetched.
+      values[i] = p.host_link ? __ldcv(from + at) : __ldcs(from + at);
+    }
+#pragma unroll 1
+    for (std::int32_t r = 0; r < num_rows; ++r) {
+      auto* to = reinterpret_cast<uint4*>(p.rows + p.plan.rows[row_begin + r].row * row_bytes);
+#pragma unroll
+      for (int i = 0; i < kUnroll; ++i) {
+        const std::int32_t at = first + i * kLanes;
+        if (at < words) to[at] = values[i];
+      }
+    }
+  }
+}
+
+/// Copies the lanes' tokens one after the other by loads and stores.
+__device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows& mine) {
+  unsigned left = __ballot_sync(kAllLanes, mine.source >= 0);
+  for (; left != 0; left &= left - 1) {
+    const int lane = __ffs(static_cast<int>(left)) - 1;
+    copy_token(p, __shfl_sync(kAllLanes, mine.source, lane),
+               __shfl_sync(kAllLanes, mine.token, lane),
+               __shfl_sync(kAllLanes, mine.row_begin, lane),
+               __shfl_sync(kAllLanes, mine.num_rows, lane));
+  }
+}
+
+/// Gathers own tokens by ticket: those that complete in phase 0 only, or all.
+template <int BLOCK_M>
+__device__ __forceinline__ void gather_own(const OverlapParams& p, bool first_phase_only) {
+  constexpr int kTokens = 8;  // of a unit
+  std::int32_t phase = 0;
+  std::uint32_t base = 0;
+  for (;;) {
+    const std::uint32_t ticket = take_ticket(&p.order.tickets->gather);
+    std::int32_t count = 0;
+    for (; phase < p.choice.phases; ++phase) {
+      count = p.order.num_own[phase];
+      const auto units = static_cast<std::uint32_t>((count + kTokens - 1) / kTokens);
+      if (ticket - base < units) break;
+      base += units;
+    }
+    if (phase == p.choice.phases) return;
+    const auto first = static_cast<std::int32_t>(ticket - base) * kTokens;
+    TokenRows mine{0, -1, 0, 0, 0};
+    if (lane_id() < kTokens && first + lane_id() < count) {
+      mine = p.order.own[phase * p.order.own_stride + first + lane_id()];
+    }
+    const unsigned long long begin = trace_begin(p.call.trace);
+    write_row_weights(p.call, mine);
+    copy_tokens(p.call, mine);
+    __syncwarp();
+    signal_rows<BLOCK_M>(p, mine);
+    if (lane_id() == 0) trace_end(p.call.trace, begin, TraceKind::gather, copy_worker());
+    if (first_phase_only && phase > 0) return;
+  }
+}
+
+/// A warp that pulls by bulk copies. Buffers are loaded ahead while earlier ones are stored.
+class Puller {
+ public:
+  static constexpr int kMostBuffers = 8;
+  static constexpr std::int32_t kMostBytes = 2048;  // of a copy
+
+  /// `buffers` are `bytes` of shared memory, `barriers` kMostBuffers initialised with one arrival.
+  __device__ __forceinline__ Puller(const CallParams& p, std::uint32_t buffers, std::int32_t bytes,
+                                    std::uint32_t barriers)
+      : p_(p), buffers_(buffers), barriers_(barriers) {
+    const auto row_bytes = static_cast<std::int32_t>(p.dims.row_bytes());
+    parts_ = (row_bytes + kMostBytes - 1) / kMostBytes;
+    part_bytes_ = (row_bytes / 16 + parts_ - 1) / parts_ * 16;
+    num_buffers_ = bytes / part_bytes_ < kMostBuffers ? bytes / part_bytes_ : kMostBuffers;
+  }
+
+  /// Copies the lanes' tokens to their rows; all is written when it returns, for lane 0.
+  __device__ __forceinline__ void copy(const TokenRows& mine) {
+    const unsigned tokens = __ballot_sync(kAllLanes, mine.source >= 0);
+    const int units = __popc(tokens) * parts_;
+    // Most tokens have few rows; those are kept in registers.
+    std::int32_t rows[kKept];
+#pragma unroll
+    for (int r = 0; r < kKept; ++r) {
+      rows[r] = r < mine.num_rows && mine.source >= 0 ? p_.plan.rows[mine.row_begin + r].row : 0;
+    }
+    Place loaded{tokens, 0};
+    Place stored{tokens, 0};
+    int ahead = 0;  // units loaded and not stored
+    for (int unit = 0; unit < units; ++unit) {
+      for (; ahead < num_buffers_ - 1 && unit + ahead < units; ++ahead) load(loaded, mine);
+      store(stored, mine, rows);
+      --ahead;
+      // Of the stores before, all but the last have read their buffers: one more may be loaded.
+      if (lane_id() == 0) bulk_wait_read<1>();
+    }
+    if (lane_id() == 0) {
+      bulk_wait_all();
+      fence_proxy_async_global();
+    }
+  }
+
+ private:
+  static constexpr int kKept = 4;
+  // A part of a token: of the lowest lane in `left`.
+  struct Place {
+    unsigned left;
+    int part;
+  };
+
+  __device__ __forceinline__ void advance(Place& place) const {
+    if (++place.part < parts_) return;
+    place.part = 0;
+    place.left &= place.left - 1;
+  }
+  __device__ __forceinline__ std::uint32_t bytes_of(int part) const {
+    const auto left = static_cast<std::int32_t>(p_.dims.row_bytes()) - part * part_bytes_;
+    return static_cast<std::uint32_t>(left < part_bytes_ ? left : part_bytes_);
+  }
+
+  __device__ __forceinline__ void load(Place& place, const TokenRows& mine) {
+    const int lane = __ffs(static_cast<int>(place.left)) - 1;
+    const std::int32_t source = __shfl_sync(kAllLanes, mine.source, lane);
+    const std::int32_t token = __shfl_sync(kAllLanes, mine.token, lane);
+    if (lane_id() == 0) {
+      const std::uint32_t bytes = bytes_of(place.part);
+      const std::uint32_t barrier = barriers_ + load_buffer_ * 8;
+      mbarrier_expect(barrier, bytes);
+      bulk_load(buffers_ + load_buffer_ * part_bytes_,
+                token_at(p_, source, token) + place.part * part_bytes_, bytes, barrier);
+    }
+    if (++load_buffer_ == num_buffers_) load_buffer_ = 0;
+    advance(place);
+  }
+
+  __device__ __forceinline__ void store(Place& place, const TokenRows& mine,
+                                        const std::int32_t (&rows)[kKept]) {
+    const int lane = __ffs(static_cast<int>(place.left)) - 1;
+    const std::int32_t num_rows = __shfl_sync(kAllLanes, mine.num_rows, lane);
+    const std::int32_t row_begin = __shfl_sync(kAllLanes, mine.row_begin, lane);
+    const std::uint32_t bytes = bytes_of(place.part);
+    const std::uint32_t from = buffers_ + store_buffer_ * part_bytes_;
+    if (lane_id() == 0) mbarrier_wait(barriers_ + store_buffer_ * 8, store_phase_);
+#pragma unroll
+    for (int r = 0; r < kKept; ++r) {
+      const std::int32_t row = __shfl_sync(kAllLanes, rows[r], lane);
+      if (lane_id() == 0 && r < num_rows) store_row(row, place.part, from, bytes);
+    }
+    if (lane_id() == 0) {
+      for (std::int32_t r = kKept; r < num_rows; ++r) {
+        store_row(p_.plan.rows[row_begin + r].row, place.part, from, bytes);
+      }
+      bulk_commit();
+    }
+    if (++store_buffer_ == num_buffers_) {
+      store_buffer_ = 0;
+      store_phase_ ^= 1;
+    }
+    advance(place);
+  }
+
+  __device__ __forceinline__ void store_row(std::int32_t row, int part, std::uint32_t from,
+                                            std::uint32_t bytes) const {
+    bulk_store(p_.rows + row * p_.dims.row_bytes() + part * part_bytes_, from, bytes);
+  }
+
+  const CallParams& p_;
+  std::uint32_t buffers_;
+  std::uint32_t barriers_;
+  int parts_;                // of a row
+  std::int32_t part_bytes_;  // of all parts but perhaps the last
+  int num_buffers_;
+  int load_buffer_ = 0;
+  int store_buffer_ = 0;
+  std::uint32_t store_phase_ = 0;
+};
+
+/// Records that the paced link is busy with `bytes` until `delivered`. One thread.
+__device__ __forceinline__ void trace_transfer(const CallParams& p, TraceKind kind,
+                                               unsigned long long delivered, std::int64_t bytes,
+                                               std::int32_t peer, std::int32_t panel) {
+  if (p.trace.records == nullptr || delivered == 0) return;
+  const auto duration =
+      static_cast<unsigned long long>(static_cast<double>(bytes) * *p.world.ns_per_byte);
+  trace_interval(p.trace, {delivered - duration, delivered, kind, static_cast<std::int16_t>(peer),
+                           copy_worker(), -1, panel});
+}
+
+/// When the link has delivered the lanes' tokens, booked by source; the same in all lanes.
+__device__ __forceinline__ unsigned long long book_pulls(const CallParams& p,
+                                                         const TokenRows& mine) {
+  if (*p.world.ns_per_byte <= 0) return 0;
+  const unsigned same = __match_any_sync(kAllLanes, static_cast<int>(mine.source));
+  unsigned long long delivered = 0;
+  if (mine.source >= 0 && lane_id() == __ffs(static_cast<int>(same)) - 1) {
+    const std::int64_t bytes = __popc(same) * (p.dims.row_bytes() + p.dims.weight_bytes());
+    delivered = book_transfer(p.world, mine.source, p.world.rank, bytes);
+    trace_transfer(p, TraceKind::link_pull, delivered, bytes, mine.source, -1);
+  }
+#pragma unroll
+  for (int distance = 1; distance < kLanes; distance *= 2) {
+    const unsigned long long other = __shfl_xor_sync(kAllLanes, delivered, distance);
+    delivered = other > delivered ? other : delivered;
+  }
+  return delivered;
+}
+
+__device__ __forceinline__ std::int32_t pulls_of_tile(const OverlapParams& p) {
+  const auto block_m = static_cast<std::int32_t>(p.call.dims.block_m);
+  return (block_m + p.choice.slots_per_pull - 1) / p.choice.slots_per_pull;
+}
+
+/// Whether tickets of pulls are left to take.
+__device__ __forceinline__ bool has_pulls_left(const OverlapParams& p) {
+  const std::int32_t total = p.call.plan.counters->num_tiles * pulls_of_tile(p);
+  return load_relaxed_gpu(&p.order.tickets->pull) < static_cast<std::uint32_t>(total);
+}
+
+/// Pulls tokens by ticket, in the order of the tiles that need them first. Waits for nobody but the
+/// link.
+template <int BLOCK_M>
+__device__ __forceinline__ void pull_all(const OverlapParams& p, std::uint32_t buffers,
+                                         std::int32_t buffer_bytes, std::uint32_t barriers) {
+  const CallParams& call = p.call;
+  const std::int32_t slots = p.choice.slots_per_pull;
+  const std::int32_t pulls = pulls_of_tile(p);
+  const auto total = static_cast<std::uint32_t>(call.plan.counters->num_tiles * pulls);
+  Puller puller(call, buffers, buffer_bytes, barriers);
+  fence_proxy_async_global();  // peers wrote x by ordinary stores
+  for (;;) {
+    const std::uint32_t ticket = take_ticket(&p.order.tickets->pull);
+    if (ticket >= total) return;
+    const std::int32_t tile = p.order.tile_order[ticket / pulls];
+    const std::int32_t slot = static_cast<std::int32_t>(ticket % pulls) * slots + lane_id();
+    TokenRows mine{0, -1, 0, 0, 0};
+    if (lane_id() < slots && slot < call.plan.tiles[tile].rows) {
+      mine = p.order.pulls[tile * BLOCK_M + slot];
+    }
+    if (__ballot_sync(kAllLanes, mine.source >= 0) == 0) continue;
+    const unsigned long long delivered = book_pulls(call, mine);
+    const unsigned long long begin = trace_begin(call.trace);
+    write_row_weights(call, mine);
+    if (call.host_link) {
+      copy_tokens(call, mine);
+    } else {
+      puller.copy(mine);
+    }
+    if (lane_id() == 0) trace_end(call.trace, begin, TraceKind::pull, copy_worker(), tile);
+    sleep_until(delivered);
+    __syncwarp();
+    signal_rows<BLOCK_M>(p, mine);
+  }
+}
+
+}  // namespace comet::cuda::overlap

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/kernels/overlap_order.hpp"
+
+#include <algorithm>
+
+#include "backend/cuda/host/preload.hpp"
+#include "backend/cuda/kernels/call_kernels.hpp"
+#include "base/int_math.hpp"
+#include "layout/token_blocks.hpp"
+
+namespace comet::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kBlocksPerSm = 4;
+constexpr int kLanes = 32;
+
+__device__ std::int32_t grid_thread() {
+  return static_cast<std::int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
+}
+
+__device__ std::int32_t grid_threads() {
+  return static_cast<std::int32_t>(gridDim.x * blockDim.x);
+}
+
+// First tile of wave `wave` among the `tiles` of an expert.
+__device__ std::int32_t wave_begin(std::int32_t tiles, std::int32_t waves, std::int32_t wave) {
+  return static_cast<std::int32_t>((std::int64_t{tiles} * wave + waves - 1) / waves);
+}
+
+__device__ std::int32_t tiles_of_expert(const PlanProblem& problem, const DevicePlanView& plan,
+                                        std::int32_t expert) {
+  return static_cast<std::int32_t>(ceil_div(plan.expert_rows[expert], problem.block_m));
+}
+
+// Place of a tile by (wave, expert, tile).
+__device__ std::int32_t place_of(const PlanProblem& problem, const DevicePlanView& plan,
+                                 std::int32_t waves, std::int32_t expert, std::int32_t tile) {
+  const std::int32_t own_tiles = tiles_of_expert(problem, plan, expert);
+  const auto wave = static_cast<std::int32_t>(std::int64_t{tile} * waves / own_tiles);
+  std::int32_t place = tile - wave_begin(own_tiles, waves, wave);
+  for (std::int32_t e = 0; e < problem.num_local; ++e) {
+    const std::int32_t tiles = tiles_of_expert(problem, plan, e);
+    place += wave_begin(tiles, waves, e < expert ? wave + 1 : wave);
+  }
+  return place;
+}
+
+// Copies by dedicated blocks should take as long as the products of the others do.
+__device__ std::int32_t balance_blocks(const OverlapCosts& costs, double rows, double tokens,
+                                       std::int32_t num_blocks) {
+  constexpr double kOperationsPerSecond = 5e12;  // of a multiprocessor's products
+  constexpr double kBytesPerSecond = 16e9;       // of its copies
+  const double compute = costs.operations_per_row * rows / kOperationsPerSecond;
+  const double copy = costs.bytes_per_token * tokens / kBytesPerSecond;
+  const auto wished = static_cast<std::int32_t>(ceil(num_blocks * copy / (copy + compute + 1e-12)));
+  return wished < 1 ? 1 : wished > num_blocks / 2 ? num_blocks / 2 + num_blocks % 2 : wished;
+}
+
+__device__ OverlapRoles choose_roles(const DevicePlanCounters& counters,
+                                     const OverlapChoice& choice, const OverlapCosts& costs,
+                                     std::int32_t num_blocks) {
+  OverlapRoles roles{num_blocks, num_blocks};
+  if (choice.is_dedicated) {
+    roles.pullers = balance_blocks(costs, counters.num_rows, counters.tokens_in, num_blocks);
+    roles.pushers = balance_blocks(costs, counters.num_rows,
+                                   counters.num_needed + counters.tokens_out, num_blocks);
+  }
+  const std::int32_t most = choice.is_dedicated && num_blocks > 1 ? num_blocks - 1 : num_blocks;
+  if (choice.n_c_dispatch > 0) roles.pullers = choice.n_c_dispatch < most ? choice.n_c_dispatch : most;
+  if (choice.n_c_combine > 0) roles.pushers = choice.n_c_combine < most ? choice.n_c_combine : most;
+  return roles;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    order_tiles_kernel(const PlanProblem problem, const DevicePlanView plan,
+                       const OverlapOrderView order, const OverlapChoice choice,
+                       const OverlapCosts costs, std::int32_t num_panels,
+                       std::int32_t num_blocks) {
+  const std::int32_t num_tiles = plan.counters->num_tiles;
+  for (std::int32_t tile = grid_thread(); tile < num_tiles; tile += grid_threads()) {
+    const std::int32_t expert = plan.tiles[tile].expert;
+    const std::int32_t place =
+        choice.waves == 1
+            ? tile
+            : place_of(problem, plan, choice.waves, expert, tile - plan.segment_tile[expert]);
+    order.tile_order[place] = tile;
+    order.tile_place[tile] = place;
+    order.arrived[tile] = 0;
+    order.first_done[tile] = 0;
+  }
+  for (std::int32_t i = grid_thread(); i < num_tiles * num_panels; i += grid_threads()) {
+    order.second_done[i] = 0;
+  }
+  if (grid_thread() < choice.phases) {
+    order.num_sent[grid_thread()] = 0;
+    order.num_own[grid_thread()] = 0;
+  }
+  if (grid_thread() == 0) {
+    *order.tickets = {};
+    *order.roles = choose_roles(*plan.counters, choice, costs, num_blocks);
+  }
+}
+
+// One token's rows: whose tile comes first and last.
+struct Extremes {
+  std::int32_t first_row = -1;  // row slot
+  std::int32_t first_place = INT32_MAX;
+  std::int32_t last_place = -1;
+};
+
+__device__ Extremes find_extremes(const PlanProblem& problem, const DevicePlanView& plan,
+                                  const OverlapOrderView& order, std::int32_t begin,
+                                  std::int32_t end) {
+  Extremes found;
+  for (std::int32_t r = begin; r < end; ++r) {
+    const std::int32_t row = plan.rows[r].row;
+    const std::int32_t place = order.tile_place[row / problem.block_m];
+    if (place < found.first_place) {
+      found.first_place = place;
+      found.first_row = row;
+    }
+    if (place > found.last_place) found.last_place = place;
+  }
+  return found;
+}
+
+// Adds the lane's token to the list of its phase; lanes of a warp keep their order.
+__device__ void append(std::int32_t phase, const TokenRows& token, std::int32_t* counts,
+                       TokenRows* lists, std::int64_t stride) {
+  const unsigned active = __activemask();
+  const unsigned same = __match_any_sync(active, phase);
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int leader = __ffs(static_cast<int>(same)) - 1;
+  std::int32_t first = 0;
+  if (lane == leader) first = atomicAdd(counts + phase, __popc(same));
+  first = __shfl_sync(same, first, leader);
+  lists[phase * stride + first + __popc(same & ((1U << lane) - 1U))] = token;
+}
+
+// A warp per (source, block of 64).
+__global__ void __launch_bounds__(kThreads)
+    order_tokens_kernel(const PlanProblem problem, const DevicePlanView plan,
+                        const OverlapOrderView order, const OverlapChoice choice,
+                        std::int32_t num_panels) {
+  const std::int32_t num_tiles = plan.counters->num_tiles;
+  const std::int32_t num_blocks = plan.counters->num_blocks;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  for (std::int32_t i = grid_thread() / kLanes; i < num_blocks; i += grid_threads() / kLanes) {
+    const BlockTransfer block = plan.blocks[i];
+    const bool is_own = block.source == problem.rank;
+    const std::int64_t cell = std::int64_t{block.source} * order.home_blocks + block.block;
+    if (lane == 0) order.block_needed[cell] = block.needed_end - block.needed_begin;
+    for (std::int32_t panel = lane; panel < num_panels; panel += kLanes) {
+      order.pushed[cell * num_panels + panel] = 0;
+      order.delivered[cell * num_panels + panel] = 0;
+    }
+    for (std::int32_t n = block.needed_begin + lane; n < block.needed_end; n += kLanes) {
+      const NeededToken needed = plan.needed[n];
+      const std::int32_t end = plan.needed[n + 1].row_begin;
+      const Extremes found = find_extremes(problem, plan, order, needed.row_begin, end);
+      const TokenRows token{needed.token, static_cast<std::int16_t>(block.source),
+                            static_cast<std::int16_t>(end - needed.row_begin), needed.row_begin,
+                            order.tile_order[found.last_place]};
+      for (std::int32_t r = needed.row_begin; r < end; ++r) {
+        const std::int32_t row = plan.rows[r].row;
+        TokenRows pull = token;
+        if (is_own || row != found.first_row) pull.source = -1;
+        order.pulls[row] = pull;
+      }
+      const std::int32_t phase = phase_of_place(num_tiles, choice.phases, found.last_place);
+      if (is_own) {
+        append(phase, token, order.num_own, order.own, order.own_stride);
+      } else {
+        append(phase, token, order.num_sent, order.sent, order.sent_stride);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+OverlapOrder::OverlapOrder(const PlanLimits& limits, std::int64_t row_slots, std::int32_t phases,
+                           std::int64_t max_panels) {
+  const PlanCapacity capacity = plan_capacity(limits);
+  const std::int64_t tiles = std::max<std::int64_t>(ceil_div(row_slots, limits.block_m), 1);
+  const std::int64_t cells = std::max<std::int64_t>(capacity.blocks, 1);
+  const std::int64_t needed = std::max<std::int64_t>(capacity.needed, 1);
+  const std::int64_t own = std::max<std::int64_t>(limits.max_tokens, 1);
+  tokens_ = DeviceBuffer<TokenRows>(std::max<std::int64_t>(row_slots, 1) + phases * (needed + own));
+  view_.pulls = tokens_.data();
+  view_.sent = view_.pulls + std::max<std::int64_t>(row_slots, 1);
+  view_.own = view_.sent + phases * needed;
+  view_.sent_stride = needed;
+  view_.own_stride = own;
+  view_.home_blocks = static_cast<std::int32_t>(capacity.home_blocks);
+  words_ = DeviceBuffer<std::int32_t>(4 * tiles + 2 * phases + cells + (tiles + cells) * max_panels);
+  std::int32_t* next = words_.data();
+  const auto take = [&](std::int64_t count) {
+    std::int32_t* first = next;
+    next += count;
+    return first;
+  };
+  const auto take_counters = [&](std::int64_t count) {
+    return reinterpret_cast<std::uint32_t*>(take(count));
+  };
+  view_.tile_order = take(tiles);
+  view_.tile_place = take(tiles);
+  view_.num_sent = take(phases);
+  view_.num_own = take(phases);
+  view_.block_needed = take(cells);
+  view_.arrived = take_counters(tiles);
+  view_.first_done = take_counters(tiles);
+  view_.second_done = take_counters(tiles * max_panels);
+  view_.pushed = take_counters(cells * max_panels);
+  delivered_ = DeviceBuffer<unsigned long long>(cells * max_panels);
+  view_.delivered = delivered_.data();
+  tickets_ = DeviceBuffer<OverlapTickets>(1);
+  view_.tickets = tickets_.data();
+  roles_ = DeviceBuffer<OverlapRoles>(1);
+  view_.roles = roles_.data();
+}
+
+std::int64_t OverlapOrder::bytes() const noexcept {
+  return static_cast<std::int64_t>(tokens_.bytes() + words_.bytes() + delivered_.bytes() +
+                                   tickets_.bytes() + roles_.bytes());
+}
+
+void launch_order_overlap(const PlanProblem& problem, const DevicePlanView& plan,
+                          const OverlapOrderView& order, const OverlapChoice& choice,
+                          const OverlapCosts& costs, std::int32_t num_panels, int num_blocks,
+                          cudaStream_t stream) {
+  const auto grid = static_cast<unsigned>(num_blocks * kBlocksPerSm);
+  order_tiles_kernel<<<grid, kThreads, 0, stream>>>(problem, plan, order, choice, costs, num_panels,
+                                                    num_blocks);
+  order_tokens_kernel<<<grid, kThreads, 0, stream>>>(problem, plan, order, choice, num_panels);
+  check_cuda(cudaGetLastError(), "launching the order of a call");
+}
+
+void preload_order_kernels() {
+  preload(order_tiles_kernel);
+  preload(order_tokens_kernel);
+}
+
+}  // namespace comet::cuda

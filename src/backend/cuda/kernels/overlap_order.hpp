@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order in which the fused schedule works, made on the device from a plan with one group: tiles
+// in phases, tokens as their tiles need them, partial sums as their tiles complete them. It decides
+// when something is done and never what comes out.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "backend/cuda/host/cuda_error.hpp"
+#include "backend/cuda/kernels/plan_kernels.hpp"
+#include "base/platform.hpp"
+
+namespace comet::cuda {
+
+/// A needed token with its rows [row_begin, row_begin + num_rows) of the plan's NeededRow list.
+struct TokenRows {
+  std::int32_t token;      ///< Index at its home rank.
+  std::int16_t source;     ///< Home rank; -1: nothing here.
+  std::int16_t num_rows;   ///< 1 to topk.
+  std::int32_t row_begin;
+  std::int32_t last_tile;  ///< The one of its tiles that comes last in the order.
+};
+static_assert(sizeof(TokenRows) == 16);
+
+/// Work is taken by ticket. Own tokens are those whose home is this rank.
+struct OverlapTickets {
+  std::uint32_t gather;   ///< Units of own tokens.
+  std::uint32_t pull;     ///< Chunks of row slots of tiles.
+  std::uint32_t compute;  ///< Items of both products.
+  std::uint32_t push;     ///< Units of tokens and panels.
+  std::uint32_t home;     ///< Units of own tokens and panels.
+  std::uint32_t starved;  ///< No tickets: blocks whose products wait for rows.
+};
+
+/// What is chosen for a call and indexes nothing that ranks share.
+struct OverlapChoice {
+  /// Ranges of the tile order, each of which goes through both products before the next.
+  std::int32_t phases = 1;
+  /// Waves that every expert's tiles are cut into before they are ordered by (wave, expert, tile): 1
+  /// is expert by expert, where a token has few local experts; many follow the order of tokens.
+  std::int32_t waves = 1;
+  /// What a ticket covers: row slots of a tile, at most 32; tokens of other or own ranks, at most 32;
+  /// own tokens, a divisor of a block's.
+  std::int32_t slots_per_pull = 1;
+  std::int32_t tokens_per_push = 1;
+  std::int32_t tokens_per_home = 1;
+  /// Multiprocessors that pull, and that push and sum; -1 chooses by the call's counts.
+  std::int32_t n_c_dispatch = -1;
+  std::int32_t n_c_combine = -1;
+  /// They do nothing else meanwhile.
+  bool is_dedicated = false;
+};
+
+/// What a call's multiprocessors do besides products, in device memory: a graph replays with others.
+struct OverlapRoles {
+  std::int32_t pullers;  ///< Blocks [0, pullers) pull.
+  std::int32_t pushers;  ///< Blocks [0, pushers) push and sum.
+};
+
+/// Raw device pointers.
+struct OverlapOrderView {
+  std::int32_t* tile_order;     ///< [tiles] place -> tile
+  std::int32_t* tile_place;     ///< [tiles] tile -> place
+  TokenRows* pulls;             ///< [row slots] the token that is pulled for this row slot first
+  TokenRows* sent;              ///< [phases, needed] tokens of other ranks, by the phase that
+                                ///< completes them
+  TokenRows* own;               ///< [phases, max_tokens] own tokens likewise
+  std::int32_t* num_sent;       ///< [phases]
+  std::int32_t* num_own;        ///< [phases]
+  std::int32_t* block_needed;   ///< [world, home blocks] tokens needed of each block
+  std::uint32_t* arrived;       ///< [tiles] rows that are there
+  std::uint32_t* first_done;    ///< [tiles] column tiles of the first product that are done
+  std::uint32_t* second_done;   ///< [tiles, panels] those of the second
+  std::uint32_t* pushed;        ///< [world, home blocks, panels] tokens whose partials are put
+  unsigned long long* delivered;  ///< [world, home blocks, panels] when the paced link has brought
+                                  ///< them all, ns
+  OverlapTickets* tickets;
+  OverlapRoles* roles;
+  std::int64_t sent_stride;     ///< Of `sent`.
+  std::int64_t own_stride;      ///< Of `own`.
+  std::int32_t home_blocks;     ///< Of max_tokens.
+};
+
+/// First place of phase `phase` of a rank with `num_tiles` tiles.
+COMET_HOST_DEVICE constexpr std::int32_t phase_begin(std::int32_t num_tiles, std::int32_t phases,
+                                                     std::int32_t phase) {
+  return static_cast<std::int32_t>(std::int64_t{num_tiles} * phase / phases);
+}
+
+/// The phase of place `place`, which is below num_tiles: the inverse of phase_begin.
+COMET_HOST_DEVICE constexpr std::int32_t phase_of_place(std::int32_t num_tiles, std::int32_t phases,
+                                                        std::int32_t place) {
+  return static_cast<std::int32_t>(((std::int64_t{place} + 1) * phases - 1) / num_tiles);
+}
+
+/// Owns the memory of an order; sized once.
+class OverlapOrder {
+ public:
+  /// For plans within `limits`, at most `phases` phases and panels no narrower than `panel_n`.
+  OverlapOrder(const PlanLimits& limits, std::int64_t row_slots, std::int32_t phases,
+               std::int64_t max_panels);
+
+  const OverlapOrderView& view() const noexcept { return view_; }
+  std::int64_t bytes() const noexcept;
+
+ private:
+  DeviceBuffer<TokenRows> tokens_;
+  DeviceBuffer<std::int32_t> words_;
+  DeviceBuffer<unsigned long long> delivered_;
+  DeviceBuffer<OverlapTickets> tickets_;
+  DeviceBuffer<OverlapRoles> roles_;
+  OverlapOrderView view_{};
+};
+
+/// What the choice of roles weighs: the work of a row in both products, and its bytes.
+struct OverlapCosts {
+  double operations_per_row = 0;
+  double bytes_per_token = 0;
+};
+
+/// Queues two kernels: tiles, roles and zeroed counters, then tokens. `num_panels` is the call's,
+/// `num_blocks` those of the fused kernel.
+void launch_order_overlap(const PlanProblem& problem, const DevicePlanView& plan,
+                          const OverlapOrderView& order, const OverlapChoice& choice,
+                          const OverlapCosts& costs, std::int32_t num_panels, int num_blocks,
+                          cudaStream_t stream);
+
+}  // namespace comet::cuda

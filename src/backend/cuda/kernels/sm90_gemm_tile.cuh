@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+// One tile of a grouped GEMM, by the warps of a block: one thread loads it by TMA into a ring of
+// stages, two warpgroups multiply 64 rows each, or half of the columns each where a tile has only 64
+// rows, and write them from registers. Which tile comes when is the kernels' business.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <type_traits>
+
+#include "backend/cuda/device/ptx.cuh"
+#include "backend/cuda/device/wgmma.cuh"
+#include "backend/cuda/kernels/grouped_gemm.hpp"
+
+namespace comet::cuda {
+namespace sm90 {
+
+constexpr int kBlockN = kGemmBlockN;
+constexpr int kBlockK = 64;  // 128 bytes, one swizzle row
+constexpr int kBytesB = kBlockN * kBlockK * 2;
+constexpr int kConsumerWarps = 8;
+
+// What a block's shared memory holds of tiles of that height.
+template <int BLOCK_M>
+struct Shape {
+  static_assert(BLOCK_M == 64 || BLOCK_M == 128);
+  static constexpr int kBlockM = BLOCK_M;
+  static constexpr int kStages = BLOCK_M == 64 ? 5 : 4;  // 200 and 192 KB: what fits
+  static constexpr int kBytesA = BLOCK_M * kBlockK * 2;
+  static constexpr int kBytesOfStage = kBytesA + kBytesB;
+  static constexpr int kStageBytes = kStages * kBytesOfStage;
+  static constexpr int kRingBytes = kStageBytes + 2 * kStages * 8;
+};
+
+// What a product is made for.
+template <bool GATED, typename ELEMENT, int BLOCK_M>
+struct Variant : Shape<BLOCK_M> {
+  using Element = ELEMENT;
+  static constexpr bool kGated = GATED;
+  // Whether the math warpgroups share the rows and split the columns.
+  static constexpr bool kSplitColumns = BLOCK_M == 64;
+  // Rows of the weight tile that one of them multiplies, and the columns of c that come of them.
+  static constexpr int kWidth = kSplitColumns ? kBlockN / 2 : kBlockN;
+  static constexpr int kColumnsOfWarpgroup = GATED ? kWidth / 2 : kWidth;
+  static constexpr int kColumnsOut = GATED ? kBlockN / 2 : kBlockN;
+};
+
+// The stages between loader and math warps. Each role has its own and walks the same steps.
+template <int BLOCK_M>
+struct Ring {
+  using S = Shape<BLOCK_M>;
+  std::uint32_t stages;  // shared address of stage 0: a, then b
+  std::uint32_t full;    // [kStages] barriers: the bytes of a stage are there
+  std::uint32_t empty;   // [kStages] barriers: every consumer warp is done with it
+  int stage = 0;
+  std::uint32_t phase = 0;
+
+  // `shared`: kRingBytes, aligned to 1024.
+  __device__ __forceinline__ explicit Ring(std::uint32_t shared)
+      : stages(shared), full(shared + S::kStageBytes), empty(full + S::kStages * 8) {}
+  // One thread, before all others use it.
+  __device__ __forceinline__ void init() const {
+    for (int i = 0; i < S::kStages; ++i) {
+      mbarrier_init(full + i * 8, 1);
+      mbarrier_init(empty + i * 8, kConsumerWarps);
+    }
+  }
+  __device__ __forceinline__ std::uint32_t a() const { return stages + stage * S::kBytesOfStage; }
+  __device__ __forceinline__ std::uint32_t b() const { return a() + S::kBytesA; }
+  __device__ __forceinline__ std::uint32_t full_barrier() const { return full + stage * 8; }
+  __device__ __forceinline__ std::uint32_t empty_barrier() const { return empty + stage * 8; }
+  __device__ __forceinline__ void advance() {
+    if (++stage == S::kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+};
+
+// Widest last column tile of a plain product that is computed only in part.
+constexpr int kNarrow = 192;
+
+// The narrow column goes last where it is one of at least so many: rows are then read once more
+// from device memory, which among few columns costs more than the better balance gains.
+constexpr int kColumnsForNarrowLast = 5;
+
+// The column tiles of a product: the first `wide` go with each row tile, the others come last.
+struct ColumnTiles {
+  std::int32_t count;
+  std::int32_t wide;
+};
+
+template <typename V>
+__device__ __forceinline__ ColumnTiles column_tiles(const GroupedGemmParams& params) {
+  const std::int32_t columns = (params.n + V::kColumnsOut - 1) / V::kColumnsOut;
+  const std::int32_t last = params.n - (columns - 1) * V::kColumnsOut;
+  const bool narrow_last = !V::kGated && last <= kNarrow && columns >= kColumnsForNarrowLast;
+  return {columns, narrow_last ? columns - 1 : columns};
+}
+
+// One step of a weight tile. A gated one holds rows of gate and of up, so that what a warpgroup
+// multiplies is one operand to wgmma: gate's, then up's, half as many for each if they are two.
+template <typename V>
+__device__ __forceinline__ void load_weights(const Ring<V::kBlockM>& ring, const CUtensorMap* maps, int k,
+                                             int column) {
+  if constexpr (!V::kGated) {
+    tma_load_2d(ring.b(), maps, k, column, ring.full_barrier());
+  } else {
+    constexpr int kBoxes = V::kColumnsOut / V::kColumnsOfWarpgroup;
+    constexpr int kBytesOfBox = kBytesB / 2 / kBoxes;
+#pragma unroll
+    for (int box = 0; box < kBoxes; ++box) {
+      const std::uint32_t to = ring.b() + box * 2 * kBytesOfBox;
+      const int row = column + box * V::kColumnsOfWarpgroup;
+      tma_load_2d(to, maps, k, row, ring.full_barrier());
+      tma_load_2d(to + kBytesOfBox, maps + 1, k, row, ring.full_barrier());
+    }
+  }
+}
+
+// Loads all steps of an item, and calls `on_step` after each. `acquired` is the expert whose tensor
+// maps the thread acquired last.
+template <typename V, typename OnStep>
+__device__ __forceinline__ void load_item(const GroupedGemmParams& params, const GemmItem& item,
+                                          Ring<V::kBlockM>& ring, std::int32_t& acquired,
+                                          OnStep on_step) {
+  const int steps = (params.k + kBlockK - 1) / kBlockK;
+  const std::int32_t expert = params.tiles[item.tile].expert;
+  const CUtensorMap* maps = params.weight_maps + expert * (V::kGated ? 2 : 1);
+  if (expert != acquired) {
+    tensor_map_acquire(maps);
+    if (V::kGated) tensor_map_acquire(maps + 1);
+    acquired = expert;
+  }
+  const int row = item.tile * V::kBlockM;
+  const int column = item.column * V::kColumnsOut;
+  for (int step = 0; step < steps; ++step) {
+    mbarrier_wait(ring.empty_barrier(), ring.phase ^ 1);
+    mbarrier_expect(ring.full_barrier(), V::kBytesOfStage);
+    const int k = step * kBlockK;
+    tma_load_2d(ring.a(), &params.a_map, k, row, ring.full_barrier());
+    load_weights<V>(ring, maps, k, column);
+    ring.advance();
+    on_step();
+  }
+}
+
+__device__ __forceinline__ float activate(Activation activation, float x) {
+  switch (activation) {
+    case Activation::silu:
+      return __fdividef(x, 1.0F + __expf(-x));
+    case Activation::gelu:
+      return 0.5F * x * (1.0F + erff(x * 0.70710678F));
+    default:
+      return fmaxf(x, 0.0F);
+  }
+}
+
+// Turns the accumulators into results in the first COLUMNS / 2 of `d`. If gated, d[j] is of gate
+// and d[j + COLUMNS / 2] of up, of the same row and column.
+template <bool GATED, int COLUMNS>
+__device__ __forceinline__ void finish(float (&d)[128], const GroupedGemmParams& params,
+                                       float weight_low, float weight_high) {
+  if (!GATED && !params.activated) return;
+#pragma unroll
+  for (int i = 0; i < COLUMNS / 2; ++i) {
+    const float f = activate(params.activation, d[i]);
+    const float weight = (i & 2) == 0 ? weight_low : weight_high;
+    d[i] = (GATED ? f * d[GATED ? i + COLUMNS / 2 : i] : f) * weight;
+  }
+}
+
+template <typename ELEMENT>
+__device__ __forceinline__ std::uint32_t pack(float low, float high) {
+  if constexpr (std::is_same_v<ELEMENT, __half>) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const std::uint32_t*>(&pair);
+  } else {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const std::uint32_t*>(&pair);
+  }
+}
+
+// Transposes 4 x 4 words within each four lanes, so that a lane which held two columns of four runs
+// of eight holds one whole run: 16 bytes to store.
+__device__ __forceinline__ void transpose_quad(std::uint32_t (&words)[4], int lane) {
+#pragma unroll
+  for (int distance = 1; distance <= 2; distance *= 2) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if ((i & distance) != 0) continue;
+      const bool upper = (lane & distance) != 0;
+      const std::uint32_t sent = upper ? words[i] : words[i + distance];
+      const std::uint32_t got = __shfl_xor_sync(0xffffffffU, sent, distance);
+      if (upper) {
+        words[i] = got;
+      } else {
+        words[i + distance] = got;
+      }
+    }
+  }
+}
+
+// Writes the warp's 16 rows; `row` is the thread's upper one within the tile, `rows` those in use.
+template <typename V, int COLUMNS>
+__device__ __forceinline__ void store(const float (&d)[128], const GroupedGemmParams& params,
+                                      int tile, int first_column, int row, int rows) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int column = first_column + (lane & 3) * 8;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int tile_row = row + half * 8;
+    auto* to = static_cast<typename V::Element*>(params.c) +
+               (static_cast<std::int64_t>(tile) * V::kBlockM + tile_row) * params.n + column;
+#pragma unroll
+    for (int run = 0; run < COLUMNS / 32; ++run) {
+      std::uint32_t words[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int at = 16 * run + 4 * i + 2 * half;
+        words[i] = pack<typename V::Element>(d[at], d[at + 1]);
+      }
+      transpose_quad(words, lane);
+      if (tile_row < rows && column + run * 32 < params.n) {
+        *reinterpret_cast<uint4*>(to + run * 32) =
+            make_uint4(words[0], words[1], words[2], words[3]);
+      }
+    }
+  }
+}
+
+// A warpgroup without rows or columns in use only hands the stages on.
+template <int BLOCK_M>
+__device__ __forceinline__ void pass_stages(Ring<BLOCK_M>& ring, int steps, bool elected) {
+  for (int step = 0; step < steps; ++step) {
+    mbarrier_wait(ring.full_barrier(), ring.phase);
+    if (elected) mbarrier_arrive(ring.empty_barrier());
+    ring.advance();
+  }
+}
+
+template <typename V, int WIDTH>
+__device__ __forceinline__ void multiply(float (&d)[128], Ring<V::kBlockM>& ring, int warpgroup, int steps,
+                                         bool elected) {
+  const std::uint32_t a_offset = V::kSplitColumns ? 0 : warpgroup * (V::kBytesA / 2);
+  const std::uint32_t b_offset = V::kSplitColumns ? warpgroup * (kBytesB / 2) : 0;
+  std::uint32_t previous = 0;
+  for (int step = 0; step < steps; ++step) {
+    mbarrier_wait(ring.full_barrier(), ring.phase);
+    const std::uint64_t a = wgmma_descriptor(ring.a() + a_offset);
+    const std::uint64_t b = wgmma_descriptor(ring.b() + b_offset);
+    wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < kBlockK / 16; ++k) {
+      wgmma<WIDTH, typename V::Element>(d, a + 2 * k, b + 2 * k, step > 0 || k > 0);
+    }
+    wgmma_commit();
+    wgmma_wait<1>();  // the step before is done: its stage is free
+    if (step > 0 && elected) mbarrier_arrive(previous);
+    previous = ring.empty_barrier();
+    ring.advance();
+  }
+  wgmma_wait<0>();
+  if (elected) mbarrier_arrive(previous);
+}
+
+// A consumer warpgroup's part in an item: what it is and which of its rows the thread has.
+struct Share {
+  int tile;
+  int first_column;
+  int rows;       // in use, of the tile
+  int row;        // the thread's upper one
+  int warpgroup;  // 0 or 1
+  int steps;
+};
+
+// Accumulators live and die here: were they shared by the widths, ptxas would serialise wgmma.
+template <typename V, int WIDTH>
+__device__ __forceinline__ void compute(const GroupedGemmParams& params, const Share& share,
+                                        Ring<V::kBlockM>& ring, bool elected) {
+  constexpr int kColumns = V::kGated ? WIDTH / 2 : WIDTH;
+  float d[128];
+  multiply<V, WIDTH>(d, ring, share.warpgroup, share.steps, elected);
+  const std::int64_t slot = static_cast<std::int64_t>(share.tile) * V::kBlockM + share.row;
+  const bool weighted = params.row_weights != nullptr;
+  const float low = weighted && share.row < share.rows ? params.row_weights[slot] : 1.0F;
+  const float high = weighted && share.row + 8 < share.rows ? params.row_weights[slot + 8] : 1.0F;
+  finish<V::kGated, kColumns>(d, params, low, high);
+  store<V, kColumns>(d, params, share.tile, share.first_column, share.row, share.rows);
+}
+
+// The last column tile is computed only as far as it has columns, which saves a product with 1600
+// columns a tenth. Not a gated one, whose halves lie apart: two narrow wgmma in one pipeline stage
+// ask for more registers than there are (ptxas C7511). The width depends on sizes alone, so results
+// do.
+template <typename V>
+__device__ __forceinline__ void compute_item(const GroupedGemmParams& params, const GemmItem& item,
+                                             Ring<V::kBlockM>& ring, int warpgroup) {
+  const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const bool elected = lane == 0;
+  const int steps = (params.k + kBlockK - 1) / kBlockK;
+  const int row_offset = V::kSplitColumns ? 0 : warpgroup * 64;
+  const int column_offset = V::kSplitColumns ? warpgroup * V::kColumnsOfWarpgroup : 0;
+  const Share share{.tile = item.tile,
+                    .first_column = item.column * V::kColumnsOut + column_offset,
+                    .rows = params.tiles[item.tile].rows,
+                    .row = row_offset + warp * 16 + lane / 4,
+                    .warpgroup = warpgroup,
+                    .steps = steps};
+  const int columns = params.n - share.first_column;
+  if (share.rows <= row_offset || columns <= 0) return pass_stages(ring, steps, elected);
+  if constexpr (V::kGated) {
+    compute<V, V::kWidth>(params, share, ring, elected);
+  } else {
+    if constexpr (V::kWidth == 256) {
+      if (columns > kNarrow) return compute<V, 256>(params, share, ring, elected);
+      if (columns > 128) return compute<V, 192>(params, share, ring, elected);
+    }
+    if (columns > 64) return compute<V, 128>(params, share, ring, elected);
+    compute<V, 64>(params, share, ring, elected);
+  }
+}
+
+}  // namespace sm90
+}  // namespace comet::cuda

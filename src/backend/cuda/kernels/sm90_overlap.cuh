@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fused kernel: persistent, one block per multiprocessor. A warp that loads and marks, one that
+// pulls, two that push and sum, and two warpgroups that multiply, see docs/design.md. A role is a
+// branch of one if/else from begin to end; whoever runs out of its work takes pushes and sums.
+#pragma once
+
+#include "backend/cuda/host/preload.hpp"
+#include "backend/cuda/kernels/overlap_combine.cuh"
+#include "backend/cuda/kernels/overlap_copies.cuh"
+#include "backend/cuda/kernels/sm90_gemm_tile.cuh"
+
+namespace comet::cuda::overlap {
+
+constexpr int kWarpgroup = 128;
+constexpr int kThreads = 3 * kWarpgroup;
+
+// Registers of the first warpgroup and of those that multiply: 136 + 2 * 184 of 512 a
+// lane. None spills. A fourth warpgroup would leave a launch 128 a thread, and wgmma of 256 columns wants 154 (ptxas C7602).
+constexpr int kServiceRegisters = 136;
+constexpr int kMathRegisters = 184;
+
+constexpr int kLoaderWarp = 0;
+constexpr int kPullerWarp = 1;
+constexpr int kFirstMathWarp = 4;
+constexpr int kCombinerWarps = kThreads / kLanes - 1;  // all but the loader
+
+// What the loader tells the math warps.
+struct Work {
+  enum class Kind : std::int32_t { first, second, finish };
+  Kind kind;
+  std::int32_t tile;
+  std::int32_t column;
+};
+
+constexpr int kMathBarrier = 1;  // of all math warps; 0 is __syncthreads
+constexpr int kWorkSlots = 4;  // a power of two
+
+template <int BLOCK_M>
+struct Shared {
+  static constexpr std::int32_t kPullBytes = BLOCK_M == 64 ? 8192 : 16384;
+  alignas(1024) std::uint8_t ring[sm90::Shape<BLOCK_M>::kRingBytes];  // then of the math warps' sums
+  alignas(128) std::uint8_t pulls[kPullBytes];                        // then of the puller's sums
+  alignas(128) std::uint8_t sums[kFirstMathWarp - kPullerWarp - 1][SumBuffers::kBytes];
+  std::uint64_t pull_barriers[Puller::kMostBuffers];
+  std::uint64_t sum_barriers[kCombinerWarps][SumBuffers::kStages];
+  std::uint64_t work_full[kWorkSlots];    // the loader has written it
+  std::uint64_t work_stored[kWorkSlots];  // the math warps have stored its results
+  Work work[kWorkSlots];
+  unsigned long long told_ns[kWorkSlots];  // if the call is traced
+  CombinerState combiners[kCombinerWarps];
+};
+
+template <int BLOCK_M>
+__device__ __forceinline__ Shared<BLOCK_M>& shared_of_block() {
+  extern __shared__ __align__(1024) std::uint8_t dynamic_shared[];
+  return *reinterpret_cast<Shared<BLOCK_M>*>(dynamic_shared);
+}
+
+// Volatile, so that the address is made again where it is used and no register holds it meanwhile.
+template <int BLOCK_M>
+__device__ __forceinline__ CombinerState& combiner_state() {
+  unsigned thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return shared_of_block<BLOCK_M>().combiners[thread / kLanes - 1];
+}
+
+// Walks the tickets of products: phase by phase, the first product and then the second.
+template <int BLOCK_M>
+class ItemWalk {
+ public:
+  __device__ __forceinline__ ItemWalk(const OverlapParams& p, sm90::ColumnTiles first)
+      : p_(p), first_(first), num_tiles_(p.call.plan.counters->num_tiles) {
+    second_columns_ = static_cast<std::int32_t>(ceil_div(p.second.n, kGemmBlockN));
+    panel_columns_ = static_cast<std::int32_t>(p.call.config.panel / kGemmBlockN);
+    band_tiles_ = tiles_of_band(static_cast<std::int32_t>(gridDim.x));
+    enter_phase();
+  }
+
+  // The work of a ticket, tickets ascending; false past the last one.
+  __device__ __forceinline__ bool find(std::uint32_t ticket, Work& work) {
+    while (ticket - base_ >= items()) {
+      base_ += items();
+      if (!is_second_) {
+        is_second_ = true;
+        continue;
+      }
+      is_second_ = false;
+      if (++phase_ >= p_.choice.phases) return false;
+      enter_phase();
+    }
+    auto index = static_cast<std::int32_t>(ticket - base_);
+    GemmItem item;
+    std::int32_t first_column = 0;
+    if (!is_second_) {
+      item = gemm_item(index, tiles_, first_.wide, band_tiles_);
+    } else {
+      const std::int32_t panel = index / (tiles_ * panel_columns_);
+      first_column = panel * panel_columns_;
+      index -= first_column * tiles_;
+      const std::int32_t left = second_columns_ - first_column;
+      item = gemm_item(index, tiles_, left < panel_columns_ ? left : panel_columns_, band_tiles_);
+    }
+    work.kind = is_second_ ? Work::Kind::second : Work::Kind::first;
+    work.tile = p_.order.tile_order[begin_ + item.tile];
+    work.column = first_column + item.column;
+    return true;
+  }
+
+  // First ticket of a second product.
+  __device__ __forceinline__ std::uint32_t first_of_second() const {
+    return static_cast<std::uint32_t>(phase_begin(num_tiles_, p_.choice.phases, 1) * first_.count);
+  }
+  __device__ __forceinline__ std::int32_t panel_of(std::int32_t column) const {
+    return column / panel_columns_;
+  }
+
+ private:
+  __device__ __forceinline__ void enter_phase() {
+    begin_ = phase_begin(num_tiles_, p_.choice.phases, phase_);
+    tiles_ = phase_begin(num_tiles_, p_.choice.phases, phase_ + 1) - begin_;
+  }
+  __device__ __forceinline__ std::uint32_t items() const {
+    return static_cast<std::uint32_t>(tiles_ * (is_second_ ? second_columns_ : first_.count));
+  }
+
+  const OverlapParams& p_;
+  sm90::ColumnTiles first_;
+  std::int32_t num_tiles_;
+  std::int32_t second_columns_;
+  std::int32_t panel_columns_;
+  std::int32_t band_tiles_;
+  std::int32_t phase_ = 0;
+  bool is_second_ = false;
+  std::uint32_t base_ = 0;  // first ticket of the phase's product
+  std::int32_t begin_ = 0;  // the phase's tiles, as places
+  std::int32_t tiles_ = 0;
+};
+
+template <typename T, int BLOCK_M>
+struct Types {
+  using Gated = sm90::Variant<true, T, BLOCK_M>;
+  using Plain = sm90::Variant<false, T, BLOCK_M>;
+  using Ring = sm90::Ring<BLOCK_M>;
+};
+
+template <typename T, int BLOCK_M>
+__device__ __forceinline__ sm90::ColumnTiles first_column_tiles(const OverlapParams& p) {
+  using Of = Types<T, BLOCK_M>;
+  return p.is_gated ? sm90::column_tiles<typename Of::Gated>(p.first)
+                    : sm90::column_tiles<typename Of::Plain>(p.first);
+}
+
+// The loader's side of the ring of works: it also counts, in order, the works whose results the math
+// warps have stored. Done by themselves that would cost them time.
+template <int BLOCK_M>
+class Works {
+ public:
+  __device__ __forceinline__ Works(const OverlapParams& p, Shared<BLOCK_M>& shared)
+      : p_(p),
+        shared_(shared),
+        panel_columns_(static_cast<std::int32_t>(p.call.config.panel / kGemmBlockN)) {}
+
+  __device__ __forceinline__ void tell(const Work& work) {
+    while (told_ - marked_ == kWorkSlots) mark_next();
+    const int slot = told_ % kWorkSlots;
+    shared_.work[slot] = work;
+    shared_.told_ns[slot] = trace_begin(p_.call.trace);
+    mbarrier_arrive(shared_address(shared_.work_full + slot));
+    ++told_;
+  }
+
+  // Counts the next work if it is stored.
+  __device__ __forceinline__ void mark() {
+    if (told_ != marked_ && mbarrier_test(stored_barrier(), stored_parity())) count_next();
+  }
+
+  __device__ __forceinline__ void mark_all() {
+    while (told_ != marked_) mark_next();
+  }
+
+ private:
+  __device__ __forceinline__ std::uint32_t stored_barrier() const {
+    return shared_address(shared_.work_stored + marked_ % kWorkSlots);
+  }
+  __device__ __forceinline__ std::uint32_t stored_parity() const {
+    return marked_ / kWorkSlots & 1U;
+  }
+  __device__ __forceinline__ void mark_next() {
+    mbarrier_wait(stored_barrier(), stored_parity());
+    count_next();
+  }
+  __device__ __forceinline__ void count_next() {
+    const Work work = shared_.work[marked_ % kWorkSlots];
+    if (work.kind == Work::Kind::first) {
+      add_release_gpu(p_.order.first_done + work.tile, 1U);
+    } else {
+      add_release_gpu(
+          p_.order.second_done + work.tile * p_.num_panels + work.column / panel_columns_, 1U);
+    }
+    trace(work);
+    ++marked_;
+  }
+
+  // From when it was told, or the work before it was stored, until now.
+  __device__ __forceinline__ void trace(const Work& work) {
+    if (p_.call.trace.records == nullptr) return;
+    const unsigned long long told = shared_.told_ns[marked_ % kWorkSlots];
+    const bool is_first = work.kind == Work::Kind::first;
+    trace_end(p_.call.trace, told > stored_ns_ ? told : stored_ns_,
+              is_first ? TraceKind::first_gemm : TraceKind::second_gemm,
+              static_cast<std::int32_t>(blockIdx.x), work.tile,
+              is_first ? work.column : work.column / panel_columns_);
+    stored_ns_ = global_timer();
+  }
+
+  const OverlapParams& p_;
+  Shared<BLOCK_M>& shared_;
+  unsigned long long stored_ns_ = 0;
+  const std::int32_t panel_columns_;
+  std::uint32_t told_ = 0;
+  std::uint32_t marked_ = 0;
+};
+
+// Waits for a count of this rank's own warps, and makes what they wrote visible to TMA. One thread;
+// false if the world has failed, or nothing came for the world's time limit.
+template <int BLOCK_M>
+__device__ __forceinline__ bool wait_for_count(const OverlapParams& p, Works<BLOCK_M>& works,
+                                               const std::uint32_t* word, std::uint32_t wanted,
+                                               Stage stage) {
+  constexpr unsigned kLongestNap = 512;  // ns
+  constexpr int kNapsPerLook = 64;
+  if (load_acquire_gpu(word) < wanted) {
+    const DeviceWorld& world = p.call.world;
+    const bool is_starved = stage == Stage::dispatch_gemm;
+    if (is_starved) atomicAdd(&p.order.tickets->starved, 1U);
+    const unsigned long long begin = global_timer();
+    unsigned nap = 32;
+    for (int naps = 1; load_relaxed_gpu(word) < wanted; ++naps) {
+      works.mark();  // it may be what the others wait for
+      __nanosleep(nap);
+      if (nap < kLongestNap) nap *= 2;
+      if (naps % kNapsPerLook != 0) continue;
+      if (look_out(world).has_failed) return false;
+      if (global_timer() - begin >= world.timeout_ns) {
+        report_expiry(world, {.stage = stage, .epoch = p.call.state->epoch, .source = world.rank},
+                      load_relaxed_gpu(word));
+        return false;
+      }
+    }
+    load_acquire_gpu(word);
+    if (is_starved) atomicSub(&p.order.tickets->starved, 1U);
+    trace_end(p.call.trace, begin, TraceKind::wait, static_cast<std::int32_t>(blockIdx.x));
+  }
+  fence_proxy_async_global();
+  return true;
+}
+
+// Dedicated blocks copy before they compute: until all pulls are taken; and for good once the second
+// product has begun. True: take a ticket.
+template <int BLOCK_M>
+__device__ __forceinline__ bool may_compute(const OverlapParams& p, const ItemWalk<BLOCK_M>& walk) {
+  if (!p.choice.is_dedicated) return true;
+  const auto block = static_cast<std::int32_t>(blockIdx.x);
+  if (block < p.order.roles->pullers) {
+    while (has_pulls_left(p)) __nanosleep(500);
+  }
+  return block >= p.order.roles->pushers ||
+         load_relaxed_gpu(&p.order.tickets->compute) < walk.first_of_second();
+}
+
+template <typename T, int BLOCK_M>
+__device__ __forceinline__ void load_all(const OverlapParams& p, Shared<BLOCK_M>& shared) {
+  using Of = Types<T, BLOCK_M>;
+  typename Of::Ring ring(shared_address(shared.ring));
+  const sm90::ColumnTiles columns = first_column_tiles<T, BLOCK_M>(p);
+  ItemWalk<BLOCK_M> walk(p, columns);
+  Works<BLOCK_M> works(p, shared);
+  std::int32_t first_acquired = -1;
+  std::int32_t second_acquired = -1;
+  const auto mark = [&] { works.mark(); };
+  Work work{Work::Kind::finish, 0, 0};
+  while (may_compute(p, walk) && walk.find(atomicAdd(&p.order.tickets->compute, 1U), work)) {
+    const bool is_first = work.kind == Work::Kind::first;
+    const std::uint32_t* word = (is_first ? p.order.arrived : p.order.first_done) + work.tile;
+    const auto wanted = static_cast<std::uint32_t>(
+        is_first ? p.call.plan.tiles[work.tile].rows : columns.count);
+    if (!wait_for_count(p, works, word, wanted,
+                        is_first ? Stage::dispatch_gemm : Stage::gemm_combine)) {
+      p.call.state->abandoned = 1;
+      break;
+    }
+    works.tell(work);
+    const GemmItem item{work.tile, work.column};
+    if (!is_first) {
+      sm90::load_item<typename Of::Plain>(p.second, item, ring, second_acquired, mark);
+    } else if (p.is_gated) {
+      sm90::load_item<typename Of::Gated>(p.first, item, ring, first_acquired, mark);
+    } else {
+      sm90::load_item<typename Of::Plain>(p.first, item, ring, first_acquired, mark);
+    }
+  }
+  works.mark_all();
+  works.tell({Work::Kind::finish, 0, 0});
+}
+
+template <typename T, int BLOCK_M>
+__device__ __forceinline__ void multiply_all(const OverlapParams& p, Shared<BLOCK_M>& shared) {
+  using Of = Types<T, BLOCK_M>;
+  typename Of::Ring ring(shared_address(shared.ring));
+  const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
+  for (std::uint32_t count = 0;; ++count) {
+    const std::uint32_t slot = count % kWorkSlots;
+    mbarrier_wait(shared_address(shared.work_full + slot), count / kWorkSlots & 1U);
+    const Work work = shared.work[slot];
+    if (work.kind == Work::Kind::finish) return;
+    const GemmItem item{work.tile, work.column};
+    if (work.kind == Work::Kind::first && p.is_gated) {
+      sm90::compute_item<typename Of::Gated>(p.first, item, ring, warpgroup);
+    } else {
+      const GroupedGemmParams& product = work.kind == Work::Kind::first ? p.first : p.second;
+      sm90::compute_item<typename Of::Plain>(product, item, ring, warpgroup);
+    }
+    __syncwarp();
+    if (lane_id() == 0) {
+      mbarrier_arrive(shared_address(shared.work_stored + count % kWorkSlots));
+    }
+  }
+}
+
+template <typename T, int BLOCK_M>
+__device__ __forceinline__ void combine_all(const OverlapParams& p, Shared<BLOCK_M>& shared) {
+  if (lane_id() == 0) combiner_state<BLOCK_M>().clear();
+  __syncwarp();
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
+  const std::uint8_t* bytes = warp == kPullerWarp     ? shared.pulls
+                              : warp < kFirstMathWarp ? shared.sums[warp - kPullerWarp - 1]
+                                                      : shared.ring + (warp - kFirstMathWarp) *
+                                                                          SumBuffers::kBytes;
+  const SumBuffers buffers(shared_address(bytes), shared_address(shared.sum_barriers[warp - 1]));
+  if (!Combiner<T, combiner_state<BLOCK_M>>(p, buffers).run()) p.call.state->abandoned = 1;
+}
+
+template <int BLOCK_M>
+__device__ __forceinline__ void init_shared(Shared<BLOCK_M>& shared) {
+  sm90::Ring<BLOCK_M>(shared_address(shared.ring)).init();
+  for (std::uint64_t& barrier : shared.pull_barriers) mbarrier_init(shared_address(&barrier), 1);
+  for (auto& barriers : shared.sum_barriers) {
+    for (std::uint64_t& barrier : barriers) mbarrier_init(shared_address(&barrier), 1);
+  }
+  for (int i = 0; i < kWorkSlots; ++i) {
+    mbarrier_init(shared_address(shared.work_full + i), 1);
+    mbarrier_init(shared_address(shared.work_stored + i), sm90::kConsumerWarps);
+  }
+  mbarrier_init_fence();
+}
+
+template <typename T, int BLOCK_M>
+__global__ void __launch_bounds__(kThreads, 1)
+    overlap_kernel(const __grid_constant__ OverlapParams p) {
+  Shared<BLOCK_M>& shared = shared_of_block<BLOCK_M>();
+  const CallParams& call = p.call;
+  if (call.state->abandoned != 0) return;
+  if (threadIdx.x == 0) {
+    init_shared(shared);
+    if (blockIdx.x == 0) {
+      call.state->times.planned_ns = global_timer();
+      tell_progress(call.world, call.state->epoch, Stage::dispatch_gemm, -1);
+    }
+  }
+  __syncthreads();
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
+  const auto block = static_cast<std::int32_t>(blockIdx.x);
+  if (warp < kFirstMathWarp) {
+    give_registers<kServiceRegisters>();
+    if (warp == kLoaderWarp) {
+      if (lane_id() == 0) load_all<T, BLOCK_M>(p, shared);
+      return;
+    }
+    if (warp != kPullerWarp) {
+      gather_own<BLOCK_M>(p, false);
+    } else if (block < p.order.roles->pullers) {
+      pull_all<BLOCK_M>(p, shared_address(shared.pulls), Shared<BLOCK_M>::kPullBytes,
+                        shared_address(shared.pull_barriers));
+    }
+    if (block < p.order.roles->pushers) combine_all<T, BLOCK_M>(p, shared);
+  } else {
+    take_registers<kMathRegisters>();
+    gather_own<BLOCK_M>(p, true);
+    multiply_all<T, BLOCK_M>(p, shared);
+    barrier_sync(kMathBarrier, kThreads - kWarpgroup);  // the ring is free
+    combine_all<T, BLOCK_M>(p, shared);
+  }
+}
+
+template <typename T, int BLOCK_M>
+void launch_overlap(const OverlapParams& params, int num_blocks, cudaStream_t stream) {
+  constexpr int kBytes = sizeof(Shared<BLOCK_M>);
+  static_assert(kBytes <= 232448, "what a block of Hopper may have");
+  // Set before each launch: it belongs to a device, and costs less than a microsecond.
+  check_cuda(cudaFuncSetAttribute(overlap_kernel<T, BLOCK_M>,
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
+             "asking for the fused kernel's shared memory");
+  overlap_kernel<T, BLOCK_M><<<num_blocks, kThreads, kBytes, stream>>>(params);
+  check_cuda(cudaGetLastError(), "launching the fused kernel");
+}
+
+}  // namespace comet::cuda::overlap
