@@ -52,7 +52,11 @@ PlannedBench plan_trace(const TraceCommand& command) {
   PlannedBench planned = plan_bench(command.flags);
   planned.bench.rounds = 3;  // the median one is shown
   planned.bench.record = true;
+  const bool is_cuda = planned.bench.backend == Backend::cuda;
+  if (is_cuda && command.flags.schedules.empty()) planned.bench.schedules = {Schedule::comet};
   for (const Schedule schedule : planned.bench.schedules) {
+    check(!is_cuda || schedule == Schedule::comet, ErrorCode::invalid_argument,
+          "[flags] --schedules: {} records no work on cuda; comet", to_string(schedule));
     check(schedule != Schedule::reference, ErrorCode::invalid_argument,
           "[flags] --schedules: reference records no work; sequential, pipelined or comet");
   }
@@ -100,6 +104,7 @@ void add_trace(CLI::App& app, Context& context) {
   CLI::Option* const dtype = command->get_option("--dtype");
   dtype->default_str("f32, bf16 on cuda");
   add_schedule_flags(*command, chosen->flags);
+  command->get_option("--schedules")->default_str("all but reference, comet on cuda");
   command->add_option("--out", chosen->out, "Write a trace for Perfetto and chrome://tracing")
       ->type_name("FILE.json");
   command->add_option("--svg", chosen->svg, "Draw the schedules one under the other")

@@ -34,7 +34,8 @@ TimelineSet timeline_set(const PlannedBench& planned, const std::vector<BenchRow
       fmt::format("One MoE layer of {} on {} rank{}", bench.model, ranks, ranks == 1 ? "" : "s");
   set.timelines = bench_timelines(bench, rows);
   set.captions = case_lines(bench, planned.divisors, rows.front());
-  set.captions.push_back(call_text(ranks * rows.front().workers));
+  const bool is_cpu = bench.backend == Backend::cpu;
+  set.captions.push_back(call_text(is_cpu ? ranks * rows.front().workers : 0));
   return set;
 }
 

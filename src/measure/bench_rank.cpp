@@ -31,6 +31,16 @@ std::int64_t most_groups(const BenchCase& bench) {
   return std::max({std::int64_t{8}, degree, bench.groups});
 }
 
+// On a GPU a call lasts from its first event to its last, without the host's part.
+void limit_to_events(RecordedCall& call) {
+  if (call.events.empty()) return;
+  call.end_ns = call.begin_ns = call.events.front().begin_ns;
+  for (const TraceEvent& event : call.events) {
+    call.begin_ns = std::min(call.begin_ns, event.begin_ns);
+    call.end_ns = std::max(call.end_ns, event.end_ns);
+  }
+}
+
 }  // namespace
 
 BenchRank::BenchRank(BenchShared& shared, World& world)
@@ -245,6 +255,7 @@ BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, RecordedCall*
   if (recorded != nullptr) {
     recorded->begin_ns = begin_ns;
     recorded->end_ns = trace_now_ns();
+    if (device_.device >= 0) limit_to_events(*recorded);
   }
   struct Report {
     CallTimes times;

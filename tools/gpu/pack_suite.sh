@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 build="${1:-build/cuda}"
 folder="${2:-build/gpu-suite}"
 limit_bytes=50000000
-large_bytes=5000000 # of a library: packed, run_suite.sh unpacks it
+large_bytes=5000000 # of a file: packed, run_suite.sh unpacks it
 
 die() {
   echo "pack_suite: $*" >&2
@@ -48,12 +48,9 @@ while read -r name _ path _; do
   name="${name##*/}"
   [[ ! "$name" =~ $of_the_machine ]] || continue
   [[ -f "$path" ]] || die "the library $name is not found on this machine"
-  if [[ "$(stat -L -c %s "$path")" -gt "$large_bytes" ]]; then
-    gzip -n -9 -c "$path" >"$folder/lib/$name.gz"
-  else
-    cp -L "$path" "$folder/lib/$name"
-  fi
+  cp -L "$path" "$folder/lib/$name"
 done < <(for binary in "${binaries[@]}"; do ldd "$binary"; done | sort -u)
+find "$folder" -type f -size +"${large_bytes}c" -exec gzip -n -9 {} +
 
 commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
 [[ -z "$(git status --porcelain 2>/dev/null)" ]] || commit+="+changes"

@@ -56,11 +56,9 @@ source ./evidence.env # commit, and evidence_<suite>
 shopt -s nullglob
 unpacked="$(mktemp -d)" || die "cannot make a temporary folder"
 trap 'rm -rf "$unpacked"' EXIT
-for library in lib/*.gz; do
-  name="${library##*/}"
-  gzip -d -c "$library" >"$unpacked/${name%.gz}" || die "cannot unpack $library to $unpacked"
-done
-export LD_LIBRARY_PATH="$PWD/lib:$unpacked${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+cp -r . "$unpacked" && cd "$unpacked" || die "cannot copy this folder to $unpacked"
+find . -name '*.gz' -exec gzip -d {} + || die "cannot unpack this folder to $unpacked"
+export LD_LIBRARY_PATH="$PWD/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export PATH="$PATH:/usr/local/cuda/bin"
 
 gpu="$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)"

@@ -40,7 +40,8 @@ void DeviceTrace::queue_clear(cudaStream_t stream) const {
   check_cuda(cudaMemsetAsync(count_.data(), 0, count_.bytes(), stream), "clearing a trace");
 }
 
-void DeviceTrace::append_to(Trace& trace, std::int32_t rank, cudaStream_t stream) const {
+void DeviceTrace::append_to(Trace& trace, std::int32_t rank, const CallTimes& times,
+                            cudaStream_t stream) const {
   std::uint32_t count = 0;
   count_.copy_to(&count);
   std::vector<TraceRecord> records(kCapacity);
@@ -48,6 +49,12 @@ void DeviceTrace::append_to(Trace& trace, std::int32_t rank, cudaStream_t stream
   records.resize(std::min(count, kCapacity));
   const std::int64_t offset = clock_offset(stream);
   const auto host_time = [&](unsigned long long ns) { return static_cast<std::int64_t>(ns) + offset; };
+  const auto add_stage = [&](TraceKind kind, unsigned long long begin, unsigned long long end) {
+    trace.push_back(
+        {.kind = kind, .rank = rank, .begin_ns = host_time(begin), .end_ns = host_time(end)});
+  };
+  add_stage(TraceKind::publish, times.begin_ns, times.published_ns);
+  add_stage(TraceKind::plan, times.published_ns, times.planned_ns);
   for (const TraceRecord& record : records) {
     trace.push_back({.kind = record.kind,
                      .rank = rank,

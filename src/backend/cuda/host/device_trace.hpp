@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "backend/cuda/host/cuda_error.hpp"
+#include "backend/cuda/kernels/call_kernels.hpp"
 #include "backend/cuda/kernels/trace_ring.hpp"
 
 namespace comet::cuda {
@@ -19,8 +20,9 @@ class DeviceTrace {
   const TraceRing& ring() const noexcept { return ring_; }
   /// Queues that nothing is recorded yet.
   void queue_clear(cudaStream_t stream) const;
-  /// Appends the events of `rank`, by the host's clock, once the call is done. `stream` is idle.
-  void append_to(Trace& trace, std::int32_t rank, cudaStream_t stream) const;
+  /// Appends the events of `rank` in a call that is done and took `times`, by the host's clock.
+  /// `stream` is idle.
+  void append_to(Trace& trace, std::int32_t rank, const CallTimes& times, cudaStream_t stream) const;
 
  private:
   static constexpr std::uint32_t kCapacity = 1U << 18;  // 8 MB

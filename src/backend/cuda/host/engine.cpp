@@ -404,7 +404,7 @@ CallStats CudaEngine::finish() {
   rethrow_failure();
   rethrow_fault();
   if (trace_ != nullptr) {
-    device_trace_->append_to(*trace_, dims_.rank, device_.partition().stream());
+    device_trace_->append_to(*trace_, dims_.rank, report_->times, device_.partition().stream());
     trace_ = nullptr;
   }
   const CallReport& report = *report_;

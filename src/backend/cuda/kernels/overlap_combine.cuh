@@ -132,7 +132,11 @@ class Combiner {
   __device__ __forceinline__ bool may_push() const {
     int may = 1;
     if (lane_id() == 0 && mine_.source != call().world.rank) {
+#ifdef PFIRST
+      may = !has_pulls_left(p_) ? 1 : 0;
+#else
       may = load_relaxed_gpu(&p_.order.tickets->starved) == 0 || !has_pulls_left(p_) ? 1 : 0;
+#endif
     }
     return __shfl_sync(kAllLanes, may, 0) != 0;
   }

@@ -10,6 +10,9 @@
 #include "backend/cuda/kernels/sm90_gemm_tile.cuh"
 
 namespace comet::cuda::overlap {
+#ifndef EXTRA
+#define EXTRA 0
+#endif
 
 constexpr int kWarpgroup = 128;
 constexpr int kThreads = 3 * kWarpgroup;
@@ -41,7 +44,7 @@ struct Shared {
   alignas(1024) std::uint8_t ring[sm90::Shape<BLOCK_M>::kRingBytes];  // then of the math warps' sums
   alignas(128) std::uint8_t pulls[kPullBytes];                        // then of the puller's sums
   alignas(128) std::uint8_t sums[kFirstMathWarp - kPullerWarp - 1][SumBuffers::kBytes];
-  std::uint64_t pull_barriers[Puller::kMostBuffers];
+  std::uint64_t pull_barriers[kFirstMathWarp - kPullerWarp][Puller::kMostBuffers];
   std::uint64_t sum_barriers[kCombinerWarps][SumBuffers::kStages];
   std::uint64_t work_full[kWorkSlots];    // the loader has written it
   std::uint64_t work_stored[kWorkSlots];  // the math warps have stored its results
@@ -343,7 +346,9 @@ __device__ __forceinline__ void combine_all(const OverlapParams& p, Shared<BLOCK
 template <int BLOCK_M>
 __device__ __forceinline__ void init_shared(Shared<BLOCK_M>& shared) {
   sm90::Ring<BLOCK_M>(shared_address(shared.ring)).init();
-  for (std::uint64_t& barrier : shared.pull_barriers) mbarrier_init(shared_address(&barrier), 1);
+  for (auto& barriers : shared.pull_barriers) {
+    for (std::uint64_t& barrier : barriers) mbarrier_init(shared_address(&barrier), 1);
+  }
   for (auto& barriers : shared.sum_barriers) {
     for (std::uint64_t& barrier : barriers) mbarrier_init(shared_address(&barrier), 1);
   }
@@ -376,11 +381,12 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (lane_id() == 0) load_all<T, BLOCK_M>(p, shared);
       return;
     }
-    if (warp != kPullerWarp) {
-      gather_own<BLOCK_M>(p, false);
-    } else if (block < p.order.roles->pullers) {
-      pull_all<BLOCK_M>(p, shared_address(shared.pulls), Shared<BLOCK_M>::kPullBytes,
-                        shared_address(shared.pull_barriers));
+    if (warp != kPullerWarp) gather_own<BLOCK_M>(p, false);
+    if (block < p.order.roles->pullers && warp <= kPullerWarp + EXTRA) {
+      const bool is_first = warp == kPullerWarp;
+      pull_all<BLOCK_M>(p, shared_address(is_first ? shared.pulls : shared.sums[warp - kPullerWarp - 1]),
+                        is_first ? Shared<BLOCK_M>::kPullBytes : SumBuffers::kBytes,
+                        shared_address(shared.pull_barriers[warp - kPullerWarp]));
     }
     if (block < p.order.roles->pushers) combine_all<T, BLOCK_M>(p, shared);
   } else {
