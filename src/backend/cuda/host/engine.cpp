@@ -53,6 +53,9 @@ FaultSentence make_sentence(const std::optional<HostFault>& fault) {
   return sentence;
 }
 
+// A token with fewer, in the mean, has hardly more than one local expert.
+constexpr double kFewRowsPerToken = 1.5;
+
 double microseconds(unsigned long long begin_ns, unsigned long long end_ns) {
   return end_ns > begin_ns ? static_cast<double>(end_ns - begin_ns) * 1e-3 : 0.0;
 }
@@ -329,9 +332,17 @@ std::int32_t CudaEngine::choose_slots_per_pull(std::int64_t tokens) const {
       std::ceil(static_cast<double>(tokens) * rows_per_token()), 1.0, static_cast<double>(kLanes)));
 }
 
-// As many tokens as are likely to have no more entries than a warp has lanes.
+// A unit costs ten microseconds whatever it holds: two windows of entries of a warp, but enough units
+// for all warps where tokens have few entries.
 std::int32_t CudaEngine::choose_tokens_per_push() const {
-  return std::clamp(kLanes / static_cast<std::int32_t>(std::ceil(rows_per_token())), 1, 16);
+  constexpr int kMost = 16;
+  return std::clamp(static_cast<std::int32_t>(2 * kLanes / std::ceil(rows_per_token())), 1, kMost);
+}
+
+// Where a token has many rows here, sums of them are what takes longest, and two warps of a block are
+// left for them; else pulls are.
+std::int32_t CudaEngine::choose_pull_warps() const {
+  return rows_per_token() < kFewRowsPerToken ? 3 : 1;
 }
 
 std::int32_t CudaEngine::choose_tokens_per_home() const {
@@ -346,7 +357,6 @@ std::int32_t CudaEngine::choose_tokens_per_home() const {
 // tiles can be completed by pulling little more than its own tokens, and weights are then read
 // least often. Else tiles are taken in the order of tokens, in runs that share weights.
 std::int32_t CudaEngine::choose_waves(std::int32_t phases) const {
-  constexpr double kFewRowsPerToken = 1.5;
   constexpr std::int64_t kTilesOfRun = 2;
   if (dims_.num_local <= 1 || rows_per_token() < kFewRowsPerToken) return 1;
   const std::int64_t tiles_of_expert =
@@ -370,6 +380,7 @@ void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
                  .slots_per_pull = choose_slots_per_pull(params.config.chunk),
                  .tokens_per_push = choose_tokens_per_push(),
                  .tokens_per_home = choose_tokens_per_home(),
+                 .pull_warps = choose_pull_warps(),
                  .n_c_dispatch = call.n_c_dispatch,
                  .n_c_combine = call.n_c_combine,
                  .is_dedicated = call.placement == Placement::blocks},

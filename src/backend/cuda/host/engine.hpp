@@ -39,6 +39,7 @@ class CudaEngine final : public LayerEngine {
   double rows_per_token() const;
   std::int32_t choose_slots_per_pull(std::int64_t tokens) const;
   std::int32_t choose_tokens_per_push() const;
+  std::int32_t choose_pull_warps() const;
   std::int32_t choose_tokens_per_home() const;
   std::int32_t choose_waves(std::int32_t phases) const;
   void queue_comet(const CallParams& params, const QueuedCall& call, cudaStream_t stream);

@@ -12,8 +12,6 @@
 
 namespace comet::cuda::overlap {
 
-__device__ __forceinline__ int lane_id() { return static_cast<int>(threadIdx.x) % kLanes; }
-
 /// Copies and sums of a block are shown apart from its products.
 __device__ __forceinline__ std::int32_t copy_worker() {
   return static_cast<std::int32_t>(gridDim.x + blockIdx.x);

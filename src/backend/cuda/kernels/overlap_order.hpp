@@ -46,6 +46,8 @@ struct OverlapChoice {
   std::int32_t slots_per_pull = 1;
   std::int32_t tokens_per_push = 1;
   std::int32_t tokens_per_home = 1;
+  /// Of a block's three warps for copies those that pull until no pull is left, before they push.
+  std::int32_t pull_warps = 1;
   /// Multiprocessors that pull, and that push and sum; -1 chooses by the call's counts.
   std::int32_t n_c_dispatch = -1;
   std::int32_t n_c_combine = -1;

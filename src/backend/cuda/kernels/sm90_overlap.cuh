@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fused kernel: persistent, one block per multiprocessor. A warp that loads and marks, one that
-// pulls, two that push and sum, and two warpgroups that multiply, see docs/design.md. A role is a
+// The fused kernel: persistent, one block per multiprocessor. A warp that loads and marks, three that
+// pull, push and sum, and two warpgroups that multiply, see docs/design.md. A role is a
 // branch of one if/else from begin to end; whoever runs out of its work takes pushes and sums.
 #pragma once
 
@@ -10,9 +10,6 @@
 #include "backend/cuda/kernels/sm90_gemm_tile.cuh"
 
 namespace comet::cuda::overlap {
-#ifndef EXTRA
-#define EXTRA 0
-#endif
 
 constexpr int kWarpgroup = 128;
 constexpr int kThreads = 3 * kWarpgroup;
@@ -332,8 +329,6 @@ __device__ __forceinline__ void multiply_all(const OverlapParams& p, Shared<BLOC
 
 template <typename T, int BLOCK_M>
 __device__ __forceinline__ void combine_all(const OverlapParams& p, Shared<BLOCK_M>& shared) {
-  if (lane_id() == 0) combiner_state<BLOCK_M>().clear();
-  __syncwarp();
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
   const std::uint8_t* bytes = warp == kPullerWarp     ? shared.pulls
                               : warp < kFirstMathWarp ? shared.sums[warp - kPullerWarp - 1]
@@ -382,7 +377,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       return;
     }
     if (warp != kPullerWarp) gather_own<BLOCK_M>(p, false);
-    if (block < p.order.roles->pullers && warp <= kPullerWarp + EXTRA) {
+    if (block < p.order.roles->pullers && warp < kPullerWarp + p.choice.pull_warps) {
       const bool is_first = warp == kPullerWarp;
       pull_all<BLOCK_M>(p, shared_address(is_first ? shared.pulls : shared.sums[warp - kPullerWarp - 1]),
                         is_first ? Shared<BLOCK_M>::kPullBytes : SumBuffers::kBytes,
