@@ -44,18 +44,22 @@ def run_bench(comet, options):
     return rows
 
 
-def run_case(comet, model, tokens, split, link):
-    """Rows of sequential, the best pipelined and the best comet, and of comet with one group."""
+def run_case(comet, model, tokens, split, link, with_blocks):
+    """Rows of sequential, the best pipelined and the best comet; of comet with one group; and of the best
+    comet that communicates on blocks of its own, if asked for."""
     ep, tp = split.split("x")
     options = ["--model", model, "--tokens", tokens, "--world", "local:8", "--ep", ep, "--tp", tp,
                "--backend", "cuda", "--dtype", "bf16", "--link", link, "--suite", "overlap"]
-    best = run_bench(comet, [*options, "--schedules", "sequential,pipelined,comet"])
-    one = run_bench(comet, [*options, "--schedules", "sequential,comet", "--groups", "1"])
-    for row in best:
-        row["kind"] = "best"
-    for row in one:
-        row["kind"] = "g1"
-    return best, one
+    warps = [*options, "--placement", "warps"]
+    runs = {"best": run_bench(comet, [*warps, "--schedules", "sequential,pipelined,comet"]),
+            "g1": run_bench(comet, [*warps, "--schedules", "sequential,comet", "--groups", "1"])}
+    if with_blocks:
+        runs["blocks"] = run_bench(comet, [*options, "--placement", "blocks", "--schedules",
+                                           "sequential,comet"])
+    for kind, rows in runs.items():
+        for row in rows:
+            row["kind"] = kind
+    return runs
 
 
 def add_origin(row, passed):
@@ -74,11 +78,19 @@ def number(value, form):
     return "-" if value is None else format(value, form)
 
 
-def judge(best, one):
+def time_text(runs, kind):
+    """Milliseconds of comet in one of the runs."""
+    row = next(row for row in runs[kind] if row["schedule"] == "comet")
+    return f"{row['t_layer_us'] / 1000:.2f}"
+
+
+def judge(runs):
     """Prints one line of a case; what breaks a claim, and the hidden share if it is to be judged."""
-    by_name = {row["schedule"]: row for row in best}
+    by_name = {row["schedule"]: row for row in runs["best"]}
     sequential, pipelined, comet = (by_name[name] for name in ("sequential", "pipelined", "comet"))
-    single = next(row for row in one if row["schedule"] == "comet")
+    others = f"G=1 {time_text(runs, 'g1')}"
+    if "blocks" in runs:
+        others += f", blocks {time_text(runs, 'blocks')}"
     over = comet["t_layer_us"] / pipelined["t_layer_us"]
     link = comet["t_link_us"]
     ratio = None if link is None else link / comet["t_compute_us"]
@@ -86,7 +98,7 @@ def judge(best, one):
           f" compute {comet['t_compute_us'] / 1000:6.2f} link {number(ratio, '5.2f')} of it"
           f" | ms: sequential {sequential['t_layer_us'] / 1000:6.2f}"
           f" pipelined {pipelined['t_layer_us'] / 1000:6.2f} comet {comet['t_layer_us'] / 1000:6.2f}"
-          f" (G=1 {single['t_layer_us'] / 1000:.2f})"
+          f" ({others})"
           f" | x{comet['speedup_vs_sequential']:.2f} x{1 / over:.2f}"
           f" hidden {number(comet['hidden_share'], '.2f')} efficiency {number(comet['efficiency'], '.2f')}"
           f" | G {comet['groups']} panel {comet['panel']} {comet['communication']}"
@@ -125,6 +137,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comet", type=Path, required=True, help="the command, built with CUDA")
     parser.add_argument("--check", action="store_true", help="exit 1 if a claim does not hold")
+    parser.add_argument("--with-blocks", action="store_true",
+                        help="also comet with communication on blocks of its own, not only on warps")
     for flag, default in (("models", MODELS), ("tokens", TOKENS), ("splits", SPLITS), ("links", LINKS)):
         parser.add_argument(f"--{flag}", type=words, default=default,
                             help=f"with commas between; default {','.join(default)}")
@@ -135,11 +149,12 @@ def main():
     cases = [(model, tokens, split, link) for link in arguments.links for model in arguments.models
              for tokens in arguments.tokens for split in arguments.splits]
     for case in cases:
-        best, one = run_case(comet, *case)
-        broken, share = judge(best, one)
+        runs = run_case(comet, *case, arguments.with_blocks)
+        broken, share = judge(runs)
         all_hold &= not broken
         shares += [] if share is None else [share]
-        rows = [add_origin(row, not broken or not arguments.check) for row in best + one]
+        rows = [add_origin(row, not broken or not arguments.check)
+                for kind in runs for row in runs[kind]]
         all_rows += rows
         if path:
             with open(path, "a", encoding="utf-8") as file:

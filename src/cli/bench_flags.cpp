@@ -82,7 +82,8 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
       [](const std::string& text) {
         return text == "auto" ? std::optional<Placement>() : parse_placement(text);
       },
-      "warps|blocks|auto", "cuda: whether comet communicates on extra warps or on blocks of its own")
+      "warps|blocks|auto",
+      "cuda: whether comet communicates on extra warps or on blocks of its own")
       ->default_str("auto")
       ->group(group);
   const auto add = [&](const char* name, const char* help, std::int64_t low, std::int64_t high,

@@ -16,8 +16,7 @@ std::string scaled(const char* name, std::int64_t value, std::int64_t divisor) {
 std::string shape_text(const BenchCase& bench, const Divisors& divisors) {
   return fmt::format("{}: {} experts{}, top-{}, {}, {}, {}, {}, routing {}", bench.model,
                      bench.desc.num_experts, bench.desc.gated ? "" : " without gates",
-                     bench.desc.topk,
-                     scaled("H", bench.desc.hidden, divisors.hidden),
+                     bench.desc.topk, scaled("H", bench.desc.hidden, divisors.hidden),
                      scaled("I", bench.desc.intermediate, divisors.intermediate),
                      scaled("tokens", bench.tokens, divisors.tokens), to_string(bench.desc.dtype),
                      bench.routing_text);

@@ -19,8 +19,8 @@
 namespace comet {
 namespace {
 
-// Of one transfer of the fused schedule: few enough that what is booked on a link ahead stays short,
-// enough to fill it.
+// Of one transfer of the fused schedule: few enough that what is booked on a link ahead stays
+// short, enough to fill it.
 constexpr std::int64_t kBytesOfPull = 65536;
 
 class CudaMoeLayer final : public MoeLayer {

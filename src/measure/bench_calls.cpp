@@ -11,7 +11,7 @@ BenchCalls::BenchCalls(World& world, MoeLayer& layer, BenchInputs& inputs, bool 
       graphs_(on_device_ && graphs) {}
 
 BenchCalls::Key BenchCalls::key_of(const ForwardOptions& options) const {
-  return {options.schedule,     options.groups,      options.panel, options.chunk,
+  return {options.schedule,     options.groups,      options.panel,     options.chunk,
           options.n_c_dispatch, options.n_c_combine, options.placement, copy_};
 }
 

@@ -32,7 +32,7 @@ struct BenchCase {
   std::int64_t groups = 0;  ///< Of comet; 0 chooses.
   int n_c_dispatch = -1;    ///< Of comet and pipelined; -1 chooses.
   int n_c_combine = -1;     ///< See n_c_dispatch; pipelined reserves n_c_dispatch for both stages.
-  std::optional<Placement> placement = {};  ///< cuda: of comet; none tries both.
+  std::optional<Placement> placement = {};                 ///< cuda: of comet; none tries both.
   std::vector<std::int64_t> chunk_degrees = {1, 2, 4, 8};  ///< Of pipelined; the best is shown.
   int rounds = 5;
   int warmup = 1;   ///< Calls per schedule before the rounds; cuda: at least 3.

@@ -42,6 +42,7 @@ SUITES = {
         "cmake/CometCuda.cmake",
         "bench/cuda/**/*",
         "!bench/cuda/overlap_grid.py",
+        "!bench/cuda/released_stages.py",
     ),
     "overlap": (
         "src/backend/cuda/**/*",
@@ -54,6 +55,7 @@ SUITES = {
         "src/measure/**/*",
         "include/comet/*.hpp",
         "bench/cuda/overlap_grid.py",
+        "bench/cuda/released_stages.py",
     ),
 }
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}

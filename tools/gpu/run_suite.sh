@@ -26,8 +26,14 @@ sanitizer_tools=(memcheck racecheck synccheck initcheck)
 declare -A bench_arguments=(
   [gemm_rates.py]='--library bench/libcomet_gemm.so --partitions --check'
   [overlap_grid.py]='--comet bin/comet --check'
+  [released_stages.py]='--comet bin/comet --check'
 )
-declare -A bench_suite=([gemm_rates.py]=gemm [overlap_grid.py]=overlap)
+declare -A bench_suite=(
+  [gemm_rates.py]=gemm
+  [overlap_grid.py]=overlap
+  [released_stages.py]=overlap
+)
+declare -A bench_share=([overlap_grid.py]=4) # of the benchmarks' time; 1 if it is not here
 # The wanted parts share the time in these proportions.
 declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)
 total_seconds=520
@@ -91,11 +97,11 @@ write_rows() {
   part_rows=()
 }
 
-# limited <end> <jobs left> <log> <command>...: runs a command for at most its share of the time that
-# is left until <end>.
+# limited <end> <share> <shares left> <log> <command>...: runs a command for at most its share of the
+# time that is left until <end>.
 limited() {
-  local limit="$((($1 - SECONDS) / $2))" log="$3"
-  shift 3
+  local limit="$((($1 - SECONDS) * $2 / $3))" log="$4"
+  shift 4
   [[ "$limit" -ge 1 ]] || limit=1
   echo "--- (limit $limit s) $*"
   # KILL, since it reaches all descendants: a test that a sanitizer leaves behind would hold the GPU.
@@ -139,7 +145,7 @@ run_tests() { # run_tests <end>
   for program in "${programs[@]}"; do
     name="${program##*/}"
     log="$out/tests-$name.log"
-    limited "$1" "$left" "$log" "$program"
+    limited "$1" 1 "$left" "$log" "$program"
     judge tests gtest "$name" "$?" "$log" "$program"
     left="$((left - 1))"
   done
@@ -154,7 +160,7 @@ run_sanitize() { # run_sanitize <end>
       log="$out/sanitizer-$name-$tool.log"
       command=(env COMET_LOCKSTEP=1 compute-sanitizer --tool "$tool" --error-exitcode 99 "$program"
         "--gtest_filter=${sanitize_filter[$name/$tool]:-${sanitize_filter[$name]:-*}}")
-      limited "$1" "$left" "$log" "${command[@]}"
+      limited "$1" 1 "$left" "$log" "${command[@]}"
       judge sanitizer "$tool" "$name" "$?" "$log" "${command[*]}"
       left="$((left - 1))"
     done
@@ -164,8 +170,9 @@ run_sanitize() { # run_sanitize <end>
 
 # Benchmarks append rows of their own; one that ends badly adds a failed row to them.
 run_bench() { # run_bench <end>
-  local left="${#benches[@]}" bench name log code count command own="$out/bench-rows.jsonl"
+  local left=0 share bench name log code count command own="$out/bench-rows.jsonl"
   local suite evidence_name
+  for bench in "${benches[@]}"; do left="$((left + ${bench_share[${bench##*/}]:-1}))"; done
   export COMET_COMMIT="$commit" COMET_RUN="$run" COMET_ROWS="$own"
   for bench in "${benches[@]}"; do
     name="${bench##*/}"
@@ -175,9 +182,10 @@ run_bench() { # run_bench <end>
     log="$out/bench-$name.log"
     read -ra command <<<"python3 $bench ${bench_arguments[$name]:-}"
     : >"$own"
-    limited "$1" "$left" "$log" "${command[@]}"
+    share="${bench_share[$name]:-1}"
+    limited "$1" "$share" "$left" "$log" "${command[@]}"
     code="$?"
-    left="$((left - 1))"
+    left="$((left - share))"
     sed 's/^/    /' "$log" | tail -n 60
     count="$(grep -c . "$own")"
     cat "$own" >>"$rows"

@@ -48,7 +48,9 @@ void DeviceTrace::append_to(Trace& trace, std::int32_t rank, const CallTimes& ti
   records_.copy_to(records.data());
   records.resize(std::min(count, kCapacity));
   const std::int64_t offset = clock_offset(stream);
-  const auto host_time = [&](unsigned long long ns) { return static_cast<std::int64_t>(ns) + offset; };
+  const auto host_time = [&](unsigned long long ns) {
+    return static_cast<std::int64_t>(ns) + offset;
+  };
   const auto add_stage = [&](TraceKind kind, unsigned long long begin, unsigned long long end) {
     trace.push_back(
         {.kind = kind, .rank = rank, .begin_ns = host_time(begin), .end_ns = host_time(end)});

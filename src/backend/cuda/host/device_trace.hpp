@@ -22,7 +22,8 @@ class DeviceTrace {
   void queue_clear(cudaStream_t stream) const;
   /// Appends the events of `rank` in a call that is done and took `times`, by the host's clock.
   /// `stream` is idle.
-  void append_to(Trace& trace, std::int32_t rank, const CallTimes& times, cudaStream_t stream) const;
+  void append_to(Trace& trace, std::int32_t rank, const CallTimes& times,
+                 cudaStream_t stream) const;
 
  private:
   static constexpr std::uint32_t kCapacity = 1U << 18;  // 8 MB

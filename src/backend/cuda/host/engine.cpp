@@ -2,9 +2,9 @@
 #include "backend/cuda/host/engine.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
+#include "backend/cuda/host/overlap_choice.hpp"
 #include "base/check.hpp"
 
 namespace comet::cuda {
@@ -13,8 +13,6 @@ namespace {
 // Blocks that copy the tokens of a call to the workspace: enough to saturate a partition's share of
 // the memory.
 constexpr int kPublishBlocksPerSm = 4;
-
-constexpr std::int32_t kLanes = 32;  // of a warp
 
 RankDevice& device_of(const LayerEngineParams& params) {
   RankDevice& device = static_cast<RankDevice&>(*params.world->device);
@@ -52,9 +50,6 @@ FaultSentence make_sentence(const std::optional<HostFault>& fault) {
   }
   return sentence;
 }
-
-// A token with fewer, in the mean, has hardly more than one local expert.
-constexpr double kFewRowsPerToken = 1.5;
 
 double microseconds(unsigned long long begin_ns, unsigned long long end_ns) {
   return end_ns > begin_ns ? static_cast<double>(end_ns - begin_ns) * 1e-3 : 0.0;
@@ -225,9 +220,9 @@ PlanProblem CudaEngine::plan_problem(const CallParams& params) const {
 }
 
 void CudaEngine::queue_plan(const CallParams& params, cudaStream_t stream) {
-  launch_build_plan({.problem = plan_problem(params),
-                     .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)},
-                    plan_.view(), stream);
+  launch_build_plan(
+      {.problem = plan_problem(params), .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)},
+      plan_.view(), stream);
 }
 
 void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks,
@@ -319,73 +314,20 @@ void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStr
   order(copies, stream);
 }
 
-// Rows of a token that this rank needs, if routing is uniform.
-double CudaEngine::rows_per_token() const {
-  if (dims_.num_local == 0) return 1;
-  const double share = static_cast<double>(dims_.num_local) / dims_.num_experts;
-  return dims_.topk * share / (1 - std::pow(1 - share, dims_.topk));
-}
-
-// A token is pulled for one of its rows only: as many slots as have `tokens` of them.
-std::int32_t CudaEngine::choose_slots_per_pull(std::int64_t tokens) const {
-  return static_cast<std::int32_t>(std::clamp(
-      std::ceil(static_cast<double>(tokens) * rows_per_token()), 1.0, static_cast<double>(kLanes)));
-}
-
-// A unit costs ten microseconds whatever it holds: two windows of entries of a warp, but enough units
-// for all warps where tokens have few entries.
-std::int32_t CudaEngine::choose_tokens_per_push() const {
-  constexpr int kMost = 16;
-  return std::clamp(static_cast<std::int32_t>(2 * kLanes / std::ceil(rows_per_token())), 1, kMost);
-}
-
-// Where a token has many rows here, sums of them are what takes longest, and two warps of a block are
-// left for them; else pulls are.
-std::int32_t CudaEngine::choose_pull_warps() const {
-  return rows_per_token() < kFewRowsPerToken ? 3 : 1;
-}
-
-std::int32_t CudaEngine::choose_tokens_per_home() const {
-  const double ep = static_cast<double>(dims_.world) / dims_.tp;
-  const double sources = dims_.world * (1 - std::pow(1 - 1 / ep, dims_.topk));
-  std::int32_t tokens = 16;
-  while (tokens > 1 && tokens * sources > kLanes) tokens /= 2;
-  return tokens;
-}
-
-// Experts first, or tokens first: where a token has hardly more than one local expert, an expert's
-// tiles can be completed by pulling little more than its own tokens, and weights are then read
-// least often. Else tiles are taken in the order of tokens, in runs that share weights.
-std::int32_t CudaEngine::choose_waves(std::int32_t phases) const {
-  constexpr std::int64_t kTilesOfRun = 2;
-  if (dims_.num_local <= 1 || rows_per_token() < kFewRowsPerToken) return 1;
-  const std::int64_t tiles_of_expert =
-      ceil_div(dims_.world * dims_.max_tokens * dims_.topk, dims_.num_experts * dims_.block_m);
-  return static_cast<std::int32_t>(
-      max_of(max_of(phases, ceil_div(tiles_of_expert, kTilesOfRun)), std::int64_t{2}));
-}
-
 void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
                              cudaStream_t stream) {
-  const std::int32_t phases = call.config.groups;
   const DevicePlanView& plan = plan_.view();
   const std::int64_t products = desc_.gated ? 3 : 2;
-  OverlapParams overlap{
-      .call = params,
-      .first = {},
-      .second = {},
-      .order = order_.view(),
-      .choice = {.phases = phases,
-                 .waves = choose_waves(phases),
-                 .slots_per_pull = choose_slots_per_pull(params.config.chunk),
-                 .tokens_per_push = choose_tokens_per_push(),
-                 .tokens_per_home = choose_tokens_per_home(),
-                 .pull_warps = choose_pull_warps(),
-                 .n_c_dispatch = call.n_c_dispatch,
-                 .n_c_combine = call.n_c_combine,
-                 .is_dedicated = call.placement == Placement::blocks},
-      .num_panels = static_cast<std::int32_t>(num_panels(dims_, params.config)),
-      .is_gated = desc_.gated};
+  OverlapParams overlap{.call = params,
+                        .first = {},
+                        .second = {},
+                        .order = order_.view(),
+                        .choice = choose_overlap(dims_, call.config),
+                        .num_panels = static_cast<std::int32_t>(num_panels(dims_, params.config)),
+                        .is_gated = desc_.gated};
+  overlap.choice.n_c_dispatch = call.n_c_dispatch;
+  overlap.choice.n_c_combine = call.n_c_combine;
+  overlap.choice.is_dedicated = call.placement == Placement::blocks;
   if (first_ != nullptr) {
     const bool before_down = desc_.weight_position == WeightPosition::before_down;
     overlap.first = first_->params(plan.tiles, before_down ? row_weights_.data() : nullptr);
@@ -401,7 +343,7 @@ void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
     (is_half ? launch_overlap_f16_m64 : launch_overlap_bf16_m64)(overlap, multiprocessors_, stream);
   } else {
     (is_half ? launch_overlap_f16_m128 : launch_overlap_bf16_m128)(overlap, multiprocessors_,
-                                                                  stream);
+                                                                   stream);
   }
 }
 

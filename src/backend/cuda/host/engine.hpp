@@ -36,12 +36,6 @@ class CudaEngine final : public LayerEngine {
   void queue_plan(const CallParams& params, cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);
-  double rows_per_token() const;
-  std::int32_t choose_slots_per_pull(std::int64_t tokens) const;
-  std::int32_t choose_tokens_per_push() const;
-  std::int32_t choose_pull_warps() const;
-  std::int32_t choose_tokens_per_home() const;
-  std::int32_t choose_waves(std::int32_t phases) const;
   void queue_comet(const CallParams& params, const QueuedCall& call, cudaStream_t stream);
   void queue_products(const std::int32_t* tile_range, int num_blocks, cudaStream_t stream) const;
   void queue_combine(const CallParams& params, std::int32_t group, int num_blocks,

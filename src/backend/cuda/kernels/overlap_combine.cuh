@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A warp that pushes partial sums and sums at home: it holds one piece of each kind and does whichever
-// is ready, so none waits for another rank while it has work.
+// A warp that pushes partial sums and sums at home: it holds one piece of each kind and does
+// whichever is ready, so none waits for another rank while it has work.
 #pragma once
 
 #include "backend/cuda/kernels/overlap_home.cuh"

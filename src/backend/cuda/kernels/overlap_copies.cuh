@@ -3,8 +3,8 @@
 // copies through shared memory. Tiles count the rows that have arrived.
 #pragma once
 
-#include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/device/bounded_wait.cuh"
+#include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/device/ptx.cuh"
 #include "backend/cuda/device/trace_span.cuh"
 #include "backend/cuda/kernels/overlap.hpp"
@@ -32,17 +32,17 @@ __device__ __forceinline__ const std::byte* token_at(const CallParams& p, std::i
 /// Routing weights of the lane's token to its rows, if it has one.
 __device__ __forceinline__ void write_row_weights(const CallParams& p, const TokenRows& token) {
   if (token.source < 0) return;
-  const auto* weights =
-      reinterpret_cast<const float*>(p.peers[token.source] + p.layout.weights[p.state->epoch & 1U]) +
-      std::int64_t{token.token} * p.dims.topk;
+  const auto* weights = reinterpret_cast<const float*>(p.peers[token.source] +
+                                                       p.layout.weights[p.state->epoch & 1U]) +
+                        std::int64_t{token.token} * p.dims.topk;
   for (std::int32_t r = 0; r < token.num_rows; ++r) {
     const NeededRow row = p.plan.rows[token.row_begin + r];
     p.row_weights[row.row] = weights[row.choice];
   }
 }
 
-/// Counts the rows of the lane's token, if it has one, and releases what the warp has written before
-/// its last __syncwarp.
+/// Counts the rows of the lane's token, if it has one, and releases what the warp has written
+/// before its last __syncwarp.
 template <int BLOCK_M>
 __device__ __forceinline__ void signal_rows(const OverlapParams& p, const TokenRows& token) {
   if (token.source < 0) return;
@@ -87,10 +87,9 @@ __device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows
   unsigned left = __ballot_sync(kAllLanes, mine.source >= 0);
   for (; left != 0; left &= left - 1) {
     const int lane = __ffs(static_cast<int>(left)) - 1;
-    copy_token(p, __shfl_sync(kAllLanes, mine.source, lane),
-               __shfl_sync(kAllLanes, mine.token, lane),
-               __shfl_sync(kAllLanes, mine.row_begin, lane),
-               __shfl_sync(kAllLanes, mine.num_rows, lane));
+    copy_token(
+        p, __shfl_sync(kAllLanes, mine.source, lane), __shfl_sync(kAllLanes, mine.token, lane),
+        __shfl_sync(kAllLanes, mine.row_begin, lane), __shfl_sync(kAllLanes, mine.num_rows, lane));
   }
 }
 

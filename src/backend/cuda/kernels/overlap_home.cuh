@@ -9,33 +9,24 @@ namespace comet::cuda::overlap {
 
 /// What a warp keeps of its home sums in shared memory, to save registers. Lane 0 writes it.
 struct HomeState {
-  std::int32_t range;  ///< Of the present sum, as the next three.
-  std::uint32_t base;  ///< First ticket of the range.
-  std::int32_t panel;
+  std::int32_t panel;  ///< Of the present sum.
   std::int32_t unit;   ///< Of own tokens.
 };
 
-/// A warp's home sums. It holds at most one; tickets are by range of own blocks, panel, block, then
-/// units of the block. `STATE` finds the calling warp's HomeState.
+/// A warp's home sums. It holds at most one; tickets are by panel, block of own tokens, then units
+/// of the block. `STATE` finds the calling warp's HomeState.
 template <typename T, HomeState& (*STATE)()>
 class HomeSums {
  public:
-  __device__ __forceinline__ explicit HomeSums(const OverlapParams& p) : p_(p) {
-    if (lane_id() == 0) {
-      state().range = 0;
-      state().base = 0;
-    }
-    __syncwarp();
-    take();
-  }
+  __device__ __forceinline__ explicit HomeSums(const OverlapParams& p) : p_(p) { take(); }
 
   /// Whether no sum is left to take.
   __device__ __forceinline__ bool is_over() const { return is_over_; }
   __device__ __forceinline__ std::int32_t panel() const { return state().panel; }
   __device__ __forceinline__ std::int32_t block() const { return state().unit / units_of_block(); }
 
-  /// Whether all sources' partials of the held sum are there, which are then acquired; else `missing`
-  /// is the rank of one that is not.
+  /// Whether all sources' partials of the held sum are there, which are then acquired; else
+  /// `missing` is the rank of one that is not.
   __device__ __forceinline__ bool is_ready(std::int32_t& missing) const {
     if (is_over_) return false;
     const CallParams& p = p_.call;
@@ -43,8 +34,8 @@ class HomeSums {
     for (std::int32_t first = sources_begin_; first < sources_end_; first += kLanes) {
       const bool has_source = first + lane_id() < sources_end_;
       const std::int32_t source = first == sources_begin_ ? source_
-                                  : has_source ? p.plan.block_sources[first + lane_id()]
-                                               : 0;
+                                  : has_source            ? p.plan.block_sources[first + lane_id()]
+                                                          : 0;
       const std::uint32_t* slot = combine_slot_at(p, p.world.rank, source, panel(), block());
       const bool is_there = !has_source || is_epoch_reached(load_relaxed_system(slot), epoch);
       const unsigned late = __ballot_sync(kAllLanes, !is_there);
@@ -66,7 +57,8 @@ class HomeSums {
     const std::int32_t first = state().unit * p_.choice.tokens_per_home;
     if (first < own_tokens()) sum_tokens(buffers, first);
     if (lane_id() == 0) {
-      trace_end(p_.call.trace, begin, TraceKind::home_sum, copy_worker(), traced_block, traced_panel);
+      trace_end(p_.call.trace, begin, TraceKind::home_sum, copy_worker(), traced_block,
+                traced_panel);
     }
     take();
   }
@@ -84,31 +76,19 @@ class HomeSums {
   }
 
   __device__ __forceinline__ void take() {
-    const std::int32_t units = units_of_block();
-    const std::uint32_t ticket = take_ticket(&p_.order.tickets->home);
     const auto blocks = static_cast<std::int32_t>(num_token_blocks(own_tokens()));
-    // Where tokens complete in their order, so do blocks.
-    const std::int32_t ranges = p_.choice.waves > 1 ? p_.choice.phases : 1;
-    std::uint32_t base = state().base;
-    for (std::int32_t range = state().range; range < ranges; ++range) {
-      const std::int32_t first = phase_begin(blocks, ranges, range) * units;
-      const std::int32_t count = phase_begin(blocks, ranges, range + 1) * units - first;
-      const auto local = static_cast<std::int32_t>(ticket - base);
-      if (local >= count * p_.num_panels) {
-        base += static_cast<std::uint32_t>(count * p_.num_panels);
-        continue;
-      }
-      __syncwarp();
-      if (lane_id() == 0) state() = {range, base, local / count, first + local % count};
-      __syncwarp();
-      const DevicePlanView& plan = p_.call.plan;
-      sources_begin_ = plan.block_sources_begin[block()];
-      sources_end_ = plan.block_sources_begin[block() + 1];
-      const std::int32_t at = sources_begin_ + lane_id();
-      source_ = at < sources_end_ ? plan.block_sources[at] : 0;
-      return;
-    }
-    is_over_ = true;
+    const std::int32_t count = blocks * units_of_block();
+    const auto ticket = static_cast<std::int32_t>(take_ticket(&p_.order.tickets->home));
+    is_over_ = ticket >= count * p_.num_panels;
+    if (is_over_) return;
+    __syncwarp();
+    if (lane_id() == 0) state() = {ticket / count, ticket % count};
+    __syncwarp();
+    const DevicePlanView& plan = p_.call.plan;
+    sources_begin_ = plan.block_sources_begin[block()];
+    sources_end_ = plan.block_sources_begin[block() + 1];
+    const std::int32_t at = sources_begin_ + lane_id();
+    source_ = at < sources_end_ ? plan.block_sources[at] : 0;
   }
 
   __device__ __forceinline__ void sum_tokens(SumBuffers& buffers, std::int32_t first_token) const {
@@ -161,7 +141,7 @@ class HomeSums {
   const OverlapParams& p_;
   std::int32_t sources_begin_ = 0;  // of the held sum's block
   std::int32_t sources_end_ = 0;
-  std::int32_t source_ = 0;         // the lane's of the first 32
+  std::int32_t source_ = 0;  // the lane's of the first 32
   bool is_over_ = false;
 };
 

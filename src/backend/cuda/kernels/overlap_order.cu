@@ -67,8 +67,8 @@ __device__ OverlapRoles choose_roles(const DevicePlanCounters& counters,
                                    counters.num_needed + counters.tokens_out, num_blocks);
   }
   const std::int32_t most = choice.is_dedicated && num_blocks > 1 ? num_blocks - 1 : num_blocks;
-  if (choice.n_c_dispatch > 0) roles.pullers = choice.n_c_dispatch < most ? choice.n_c_dispatch : most;
-  if (choice.n_c_combine > 0) roles.pushers = choice.n_c_combine < most ? choice.n_c_combine : most;
+  if (choice.n_c_dispatch > 0) roles.pullers = min(choice.n_c_dispatch, most);
+  if (choice.n_c_combine > 0) roles.pushers = min(choice.n_c_combine, most);
   return roles;
 }
 
@@ -194,7 +194,8 @@ OverlapOrder::OverlapOrder(const PlanLimits& limits, std::int64_t row_slots, std
   view_.sent_stride = needed;
   view_.own_stride = own;
   view_.home_blocks = static_cast<std::int32_t>(capacity.home_blocks);
-  words_ = DeviceBuffer<std::int32_t>(4 * tiles + 2 * phases + cells + (tiles + cells) * max_panels);
+  words_ = DeviceBuffer<std::int32_t>(4 * tiles + 2 * phases + cells +
+                                      (tiles + cells) * max_panels);
   std::int32_t* next = words_.data();
   const auto take = [&](std::int64_t count) {
     std::int32_t* first = next;

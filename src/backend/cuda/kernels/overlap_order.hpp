@@ -16,9 +16,9 @@ namespace comet::cuda {
 
 /// A needed token with its rows [row_begin, row_begin + num_rows) of the plan's NeededRow list.
 struct TokenRows {
-  std::int32_t token;      ///< Index at its home rank.
-  std::int16_t source;     ///< Home rank; -1: nothing here.
-  std::int16_t num_rows;   ///< 1 to topk.
+  std::int32_t token;     ///< Index at its home rank.
+  std::int16_t source;    ///< Home rank; -1: nothing here.
+  std::int16_t num_rows;  ///< 1 to topk.
   std::int32_t row_begin;
   std::int32_t last_tile;  ///< The one of its tiles that comes last in the order.
 };
@@ -38,11 +38,11 @@ struct OverlapTickets {
 struct OverlapChoice {
   /// Ranges of the tile order, each of which goes through both products before the next.
   std::int32_t phases = 1;
-  /// Waves that every expert's tiles are cut into before they are ordered by (wave, expert, tile): 1
-  /// is expert by expert, where a token has few local experts; many follow the order of tokens.
+  /// Waves that every expert's tiles are cut into before they are ordered by (wave, expert, tile):
+  /// 1 is expert by expert; many follow the order of tokens.
   std::int32_t waves = 1;
-  /// What a ticket covers: row slots of a tile, at most 32; tokens of other or own ranks, at most 32;
-  /// own tokens, a divisor of a block's.
+  /// What a ticket covers: row slots of a tile, at most 32; tokens of other or own ranks, at most
+  /// 32; own tokens, a divisor of a block's.
   std::int32_t slots_per_pull = 1;
   std::int32_t tokens_per_push = 1;
   std::int32_t tokens_per_home = 1;
@@ -55,7 +55,8 @@ struct OverlapChoice {
   bool is_dedicated = false;
 };
 
-/// What a call's multiprocessors do besides products, in device memory: a graph replays with others.
+/// What a call's multiprocessors do besides products, in device memory: a graph replays with
+/// others.
 struct OverlapRoles {
   std::int32_t pullers;  ///< Blocks [0, pullers) pull.
   std::int32_t pushers;  ///< Blocks [0, pushers) push and sum.
@@ -63,26 +64,26 @@ struct OverlapRoles {
 
 /// Raw device pointers.
 struct OverlapOrderView {
-  std::int32_t* tile_order;     ///< [tiles] place -> tile
-  std::int32_t* tile_place;     ///< [tiles] tile -> place
-  TokenRows* pulls;             ///< [row slots] the token that is pulled for this row slot first
-  TokenRows* sent;              ///< [phases, needed] tokens of other ranks, by the phase that
-                                ///< completes them
-  TokenRows* own;               ///< [phases, max_tokens] own tokens likewise
-  std::int32_t* num_sent;       ///< [phases]
-  std::int32_t* num_own;        ///< [phases]
-  std::int32_t* block_needed;   ///< [world, home blocks] tokens needed of each block
-  std::uint32_t* arrived;       ///< [tiles] rows that are there
-  std::uint32_t* first_done;    ///< [tiles] column tiles of the first product that are done
-  std::uint32_t* second_done;   ///< [tiles, panels] those of the second
-  std::uint32_t* pushed;        ///< [world, home blocks, panels] tokens whose partials are put
+  std::int32_t* tile_order;       ///< [tiles] place -> tile
+  std::int32_t* tile_place;       ///< [tiles] tile -> place
+  TokenRows* pulls;               ///< [row slots] the token that is pulled for this row slot first
+  TokenRows* sent;                ///< [phases, needed] tokens of other ranks, by the phase that
+                                  ///< completes them
+  TokenRows* own;                 ///< [phases, max_tokens] own tokens likewise
+  std::int32_t* num_sent;         ///< [phases]
+  std::int32_t* num_own;          ///< [phases]
+  std::int32_t* block_needed;     ///< [world, home blocks] tokens needed of each block
+  std::uint32_t* arrived;         ///< [tiles] rows that are there
+  std::uint32_t* first_done;      ///< [tiles] column tiles of the first product that are done
+  std::uint32_t* second_done;     ///< [tiles, panels] those of the second
+  std::uint32_t* pushed;          ///< [world, home blocks, panels] tokens whose partials are put
   unsigned long long* delivered;  ///< [world, home blocks, panels] when the paced link has brought
                                   ///< them all, ns
   OverlapTickets* tickets;
   OverlapRoles* roles;
-  std::int64_t sent_stride;     ///< Of `sent`.
-  std::int64_t own_stride;      ///< Of `own`.
-  std::int32_t home_blocks;     ///< Of max_tokens.
+  std::int64_t sent_stride;  ///< Of `sent`.
+  std::int64_t own_stride;   ///< Of `own`.
+  std::int32_t home_blocks;  ///< Of max_tokens.
 };
 
 /// First place of phase `phase` of a rank with `num_tiles` tiles.

@@ -21,9 +21,9 @@ struct PushState {
   std::int32_t first_count;  ///< Those of the first window.
 };
 
-/// A warp's pushes. It holds at most one, and the ticket of the next: tickets are by phase, panel, then
-/// units of tokens of other ranks and of own ones. `STATE` finds the calling warp's PushState: a
-/// reference would cost registers.
+/// A warp's pushes. It holds at most one, and the ticket of the next: tickets are by phase, panel,
+/// then units of tokens of other ranks and of own ones. `STATE` finds the calling warp's PushState:
+/// a reference would cost registers.
 template <typename T, PushState& (*STATE)()>
 class Pushes {
  public:
@@ -70,20 +70,21 @@ class Pushes {
     const std::int64_t strip_bytes = std::int64_t{p.dims.world} * p.dims.max_tokens * kElementBytes;
     std::byte* const home = mine_.source >= 0 ? p.peers[mine_.source] + p.layout.combine : nullptr;
     const auto cell = static_cast<std::int32_t>(p.world.rank * p.dims.max_tokens + mine_.token);
-    add_entries<T, true>(
-        buffers, strips_of(columns_of(p, panel), p.dims.hidden), total, mine_.num_rows, [&](int begin) {
-          const Places places = places_from(begin);
-          const std::int32_t row = begin == 0 ? row_ : row_of(places);
-          const auto to = __shfl_sync(kAllLanes, reinterpret_cast<unsigned long long>(home), places.of);
-          return Window{
-              .from = {p.out + row * (p.dims.hidden * kElementBytes), 0},
-              .to = {reinterpret_cast<std::byte*>(to), __shfl_sync(kAllLanes, cell, places.of)},
-              .from_bytes_per_column = kElementBytes,
-              .to_bytes_per_column = strip_bytes,
-              .weight = p.weights_after_down ? p.row_weights[row] : 1.0F,
-              .last = places.last,
-              .count = places.end - begin};
-        });
+    add_entries<T, true>(buffers, strips_of(columns_of(p, panel), p.dims.hidden), total,
+                         mine_.num_rows, [&](int begin) {
+                           const Places places = places_from(begin);
+                           const std::int32_t row = begin == 0 ? row_ : row_of(places);
+                           const auto to = __shfl_sync(
+                               kAllLanes, reinterpret_cast<unsigned long long>(home), places.of);
+                           return Window{.from = {p.out + row * (p.dims.hidden * kElementBytes), 0},
+                                         .to = {reinterpret_cast<std::byte*>(to),
+                                                __shfl_sync(kAllLanes, cell, places.of)},
+                                         .from_bytes_per_column = kElementBytes,
+                                         .to_bytes_per_column = strip_bytes,
+                                         .weight = p.weights_after_down ? p.row_weights[row] : 1.0F,
+                                         .last = places.last,
+                                         .count = places.end - begin};
+                         });
     __syncwarp();
     const TokenRows done = mine_;
     find_unit(__shfl_sync(kAllLanes, next, 0));
@@ -197,7 +198,8 @@ class Pushes {
     has_rows_ = true;
   }
 
-  // While products wait for rows, pulls have the link for themselves: only products make more to push.
+  // While products wait for rows, pulls have the link for themselves: only products make more to
+  // push.
   __device__ __forceinline__ bool may_push() {
     if (no_pulls_left_) return true;
     no_pulls_left_ = !has_pulls_left(p_);
@@ -225,14 +227,15 @@ class Pushes {
     return __all_sync(kAllLanes, is_done) != 0;
   }
 
-  __device__ __forceinline__ std::int64_t cell_of(const TokenRows& token, std::int32_t panel) const {
+  __device__ __forceinline__ std::int64_t cell_of(const TokenRows& token,
+                                                  std::int32_t panel) const {
     const std::int64_t cell =
         token.source * std::int64_t{p_.order.home_blocks} + token.token / kTokenBlock;
     return cell * p_.num_panels + panel;
   }
 
-  // Books the lanes' partials on the paced link, by home rank. A block's signal waits for the latest
-  // of its transfers.
+  // Books the lanes' partials on the paced link, by home rank. A block's signal waits for the
+  // latest of its transfers.
   __device__ __forceinline__ void book(std::int32_t panel) const {
     const CallParams& p = call();
     if (*p.world.ns_per_byte <= 0) return;
@@ -259,8 +262,7 @@ class Pushes {
     bool is_complete = false;
     if (mine.source >= 0 && lane_id() == __ffs(static_cast<int>(same)) - 1) {
       const auto count = static_cast<std::uint32_t>(__popc(same));
-      const auto needed =
-          static_cast<std::uint32_t>(p_.order.block_needed[cell / p_.num_panels]);
+      const auto needed = static_cast<std::uint32_t>(p_.order.block_needed[cell / p_.num_panels]);
       is_complete = fetch_add_acq_rel_gpu(p_.order.pushed + cell, count) + count == needed;
       if (is_complete) delivered = load_relaxed_gpu(p_.order.delivered + cell);
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums of runs of entries, each run to a token, by a warp: what push and home sum have in common. An
-// entry is 16 bytes a lane. Entries come through shared memory by bulk copies: beside products each
-// load takes microseconds, and only many on their way at once make it fast. Kept in registers they
-// would be a quarter of these. A warp has its scheduler nearly for itself and issues in order, so what
-// can be known per strip or window is not computed per entry.
+// Sums of runs of entries, each run to a token, by a warp: what push and home sum have in common.
+// An entry is 16 bytes a lane. Entries come through shared memory by bulk copies: beside products
+// each load takes microseconds, and only many on their way at once make it fast. Kept in registers
+// they would be a quarter of these. A warp has its scheduler nearly for itself and issues in order,
+// so what can be known per strip or window is not computed per entry.
 #pragma once
 
 #include "backend/cuda/device/element.cuh"
@@ -37,7 +37,9 @@ class SumBuffers {
   __device__ __forceinline__ std::uint32_t entry(int stage, int index) const {
     return buffers_ + (stage * kBatch + index) * kEntryBytes;
   }
-  __device__ __forceinline__ std::uint32_t barrier(int stage) const { return barriers_ + stage * 8; }
+  __device__ __forceinline__ std::uint32_t barrier(int stage) const {
+    return barriers_ + stage * 8;
+  }
 
   /// Waits for the stage's entries.
   __device__ __forceinline__ void wait(int stage) {
@@ -67,8 +69,8 @@ __device__ __forceinline__ Strips strips_of(const ColumnRange& columns, std::int
   return {columns.begin, hidden, static_cast<int>(ceil_div(columns.end - columns.begin, kStrip))};
 }
 
-/// Where the strips of one row lie: of rows that are whole, or of rows that are cut into strips which
-/// hold a cell of each row, as the combine buffer is.
+/// Where the strips of one row lie: of rows that are whole, or of rows that are cut into strips
+/// which hold a cell of each row, as the combine buffer is.
 template <typename Byte>
 struct RowPlace {
   Byte* base;
@@ -77,7 +79,7 @@ struct RowPlace {
 
 template <typename T, typename Byte>
 __device__ __forceinline__ Byte* strip_at(const RowPlace<Byte>& row, std::int64_t bytes_per_column,
-                                               std::int64_t column, std::int32_t width) {
+                                          std::int64_t column, std::int32_t width) {
   return row.base + column * bytes_per_column +
          std::int64_t{row.cell} * (width * static_cast<int>(sizeof(T)));
 }
@@ -93,9 +95,10 @@ struct Places {
   __device__ __forceinline__ bool has_entry() const { return begin + lane_id() < end; }
 };
 
-/// Entries from `begin` on of `num_runs` runs, of which the lane's is [run_begin, run_end), in the order
-/// of lanes. Runs that fit are not cut.
-__device__ __forceinline__ Places place_entries(int begin, int num_runs, int run_begin, int run_end) {
+/// Entries from `begin` on of `num_runs` runs, of which the lane's is [run_begin, run_end), in the
+/// order of lanes. Runs that fit are not cut.
+__device__ __forceinline__ Places place_entries(int begin, int num_runs, int run_begin,
+                                                int run_end) {
   const int flat = begin + lane_id();
   Places places{.begin = begin, .end = begin + kLanes, .of = 0, .offset = 0, .last = 0};
   const unsigned fits = __ballot_sync(kAllLanes, lane_id() < num_runs && run_end <= places.end);
@@ -122,9 +125,10 @@ struct Window {
   int count;
 };
 
-/// Adds the window's entries in order, strip after strip, to `sum`, and stores it after each token's
-/// last; the sum then begins anew. What is after the last entry of several strips is no sum. Entries must have been acquired, and fenced for the async proxy by
-/// all lanes. Unless `IS_ALIGNED`, sums may go to addresses that are multiples of 2 only.
+/// Adds the window's entries in order, strip after strip, to `sum`, and stores it after each
+/// token's last; the sum then begins anew. What is after the last entry of several strips is no
+/// sum. Entries must have been acquired, and fenced for the async proxy by all lanes. Unless
+/// `IS_ALIGNED`, sums may go to addresses that are multiples of 2 only.
 template <typename T, bool IS_ALIGNED>
 __device__ __forceinline__ void add_window(SumBuffers& buffers, const Window& window,
                                            const Strips& strips, float (&sum)[kRunOf16Bits]) {
@@ -203,8 +207,8 @@ __device__ __forceinline__ void add_window(SumBuffers& buffers, const Window& wi
   }
 }
 
-/// Sums `total` entries of runs over a panel; the lane's run has `length` of them. `window_at(begin)`
-/// makes the window of entries from `begin` on, runs that fit not cut.
+/// Sums `total` entries of runs over a panel; the lane's run has `length` of them.
+/// `window_at(begin)` makes the window of entries from `begin` on, runs that fit not cut.
 template <typename T, bool IS_ALIGNED, typename WindowAt>
 __device__ __forceinline__ void add_entries(SumBuffers& buffers, const Strips& strips, int total,
                                             int length, WindowAt window_at) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fused kernel: persistent, one block per multiprocessor. A warp that loads and marks, three that
-// pull, push and sum, and two warpgroups that multiply, see docs/design.md. A role is a
-// branch of one if/else from begin to end; whoever runs out of its work takes pushes and sums.
+// The fused kernel: persistent, one block per multiprocessor. A warp that loads and marks, three
+// that pull, push and sum, and two warpgroups that multiply, see docs/design.md. A role is a branch
+// of one if/else from begin to end; whoever runs out of its work takes pushes and sums.
 #pragma once
 
 #include "backend/cuda/host/preload.hpp"
@@ -15,7 +15,8 @@ constexpr int kWarpgroup = 128;
 constexpr int kThreads = 3 * kWarpgroup;
 
 // Registers of the first warpgroup and of those that multiply: 136 + 2 * 184 of 512 a
-// lane. None spills. A fourth warpgroup would leave a launch 128 a thread, and wgmma of 256 columns wants 154 (ptxas C7602).
+// lane. None spills. A fourth warpgroup would leave a launch 128 a thread, and wgmma of 256 columns
+// wants 154 (ptxas C7602).
 constexpr int kServiceRegisters = 136;
 constexpr int kMathRegisters = 184;
 
@@ -33,13 +34,14 @@ struct Work {
 };
 
 constexpr int kMathBarrier = 1;  // of all math warps; 0 is __syncthreads
-constexpr int kWorkSlots = 4;  // a power of two
+constexpr int kWorkSlots = 4;    // a power of two
 
 template <int BLOCK_M>
 struct Shared {
   static constexpr std::int32_t kPullBytes = BLOCK_M == 64 ? 8192 : 16384;
-  alignas(1024) std::uint8_t ring[sm90::Shape<BLOCK_M>::kRingBytes];  // then of the math warps' sums
-  alignas(128) std::uint8_t pulls[kPullBytes];                        // then of the puller's sums
+  alignas(
+      1024) std::uint8_t ring[sm90::Shape<BLOCK_M>::kRingBytes];  // then of the math warps' sums
+  alignas(128) std::uint8_t pulls[kPullBytes];                    // then of the puller's sums
   alignas(128) std::uint8_t sums[kFirstMathWarp - kPullerWarp - 1][SumBuffers::kBytes];
   std::uint64_t pull_barriers[kFirstMathWarp - kPullerWarp][Puller::kMostBuffers];
   std::uint64_t sum_barriers[kCombinerWarps][SumBuffers::kStages];
@@ -150,8 +152,8 @@ __device__ __forceinline__ sm90::ColumnTiles first_column_tiles(const OverlapPar
                     : sm90::column_tiles<typename Of::Plain>(p.first);
 }
 
-// The loader's side of the ring of works: it also counts, in order, the works whose results the math
-// warps have stored. Done by themselves that would cost them time.
+// The loader's side of the ring of works: it also counts, in order, the works whose results the
+// math warps have stored. Done by themselves that would cost them time.
 template <int BLOCK_M>
 class Works {
  public:
@@ -255,8 +257,8 @@ __device__ __forceinline__ bool wait_for_count(const OverlapParams& p, Works<BLO
   return true;
 }
 
-// Dedicated blocks copy before they compute: until all pulls are taken; and for good once the second
-// product has begun. True: take a ticket.
+// Dedicated blocks copy before they compute: until all pulls are taken; and for good once the
+// second product has begun. True: take a ticket.
 template <int BLOCK_M>
 __device__ __forceinline__ bool may_compute(const OverlapParams& p, const ItemWalk<BLOCK_M>& walk) {
   if (!p.choice.is_dedicated) return true;
@@ -282,8 +284,8 @@ __device__ __forceinline__ void load_all(const OverlapParams& p, Shared<BLOCK_M>
   while (may_compute(p, walk) && walk.find(atomicAdd(&p.order.tickets->compute, 1U), work)) {
     const bool is_first = work.kind == Work::Kind::first;
     const std::uint32_t* word = (is_first ? p.order.arrived : p.order.first_done) + work.tile;
-    const auto wanted = static_cast<std::uint32_t>(
-        is_first ? p.call.plan.tiles[work.tile].rows : columns.count);
+    const auto wanted =
+        static_cast<std::uint32_t>(is_first ? p.call.plan.tiles[work.tile].rows : columns.count);
     if (!wait_for_count(p, works, word, wanted,
                         is_first ? Stage::dispatch_gemm : Stage::gemm_combine)) {
       p.call.state->abandoned = 1;
@@ -330,10 +332,10 @@ __device__ __forceinline__ void multiply_all(const OverlapParams& p, Shared<BLOC
 template <typename T, int BLOCK_M>
 __device__ __forceinline__ void combine_all(const OverlapParams& p, Shared<BLOCK_M>& shared) {
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
-  const std::uint8_t* bytes = warp == kPullerWarp     ? shared.pulls
-                              : warp < kFirstMathWarp ? shared.sums[warp - kPullerWarp - 1]
-                                                      : shared.ring + (warp - kFirstMathWarp) *
-                                                                          SumBuffers::kBytes;
+  const std::uint8_t* bytes = warp == kPullerWarp ? shared.pulls
+                              : warp < kFirstMathWarp
+                                  ? shared.sums[warp - kPullerWarp - 1]
+                                  : shared.ring + (warp - kFirstMathWarp) * SumBuffers::kBytes;
   const SumBuffers buffers(shared_address(bytes), shared_address(shared.sum_barriers[warp - 1]));
   if (!Combiner<T, combiner_state<BLOCK_M>>(p, buffers).run()) p.call.state->abandoned = 1;
 }
@@ -379,9 +381,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (warp != kPullerWarp) gather_own<BLOCK_M>(p, false);
     if (block < p.order.roles->pullers && warp < kPullerWarp + p.choice.pull_warps) {
       const bool is_first = warp == kPullerWarp;
-      pull_all<BLOCK_M>(p, shared_address(is_first ? shared.pulls : shared.sums[warp - kPullerWarp - 1]),
-                        is_first ? Shared<BLOCK_M>::kPullBytes : SumBuffers::kBytes,
-                        shared_address(shared.pull_barriers[warp - kPullerWarp]));
+      pull_all<BLOCK_M>(
+          p, shared_address(is_first ? shared.pulls : shared.sums[warp - kPullerWarp - 1]),
+          is_first ? Shared<BLOCK_M>::kPullBytes : SumBuffers::kBytes,
+          shared_address(shared.pull_barriers[warp - kPullerWarp]));
     }
     if (block < p.order.roles->pushers) combine_all<T, BLOCK_M>(p, shared);
   } else {
