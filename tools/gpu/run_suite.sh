@@ -62,7 +62,8 @@ source ./evidence.env # commit, and evidence_<suite>
 shopt -s nullglob
 unpacked="$(mktemp -d)" || die "cannot make a temporary folder"
 trap 'rm -rf "$unpacked"' EXIT
-cp -r . "$unpacked" && cd "$unpacked" || die "cannot copy this folder to $unpacked"
+cp -r . "$unpacked" || die "cannot copy this folder to $unpacked"
+cd "$unpacked" || exit 1
 find . -name '*.gz' -exec gzip -d {} + || die "cannot unpack this folder to $unpacked"
 export LD_LIBRARY_PATH="$PWD/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export PATH="$PATH:/usr/local/cuda/bin"
