@@ -33,7 +33,8 @@ declare -A bench_suite=(
   [overlap_grid.py]=overlap
   [released_stages.py]=overlap
 )
-declare -A bench_share=([overlap_grid.py]=4) # of the benchmarks' time; 1 if it is not here
+# Shares of the time of tests, and of benchmarks; 1 for what is not here.
+declare -A share_of=([cuda_conformance_test]=4 [overlap_grid.py]=4)
 # The wanted parts share the time in these proportions.
 declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)
 total_seconds=520
@@ -109,6 +110,12 @@ limited() {
   timeout --signal=KILL "$limit" "$@" >"$log" 2>&1
 }
 
+shares() { # shares <path>...: the sum of their shares.
+  local path sum=0
+  for path in "$@"; do sum="$((sum + ${share_of[${path##*/}]:-1}))"; done
+  echo "$sum"
+}
+
 reason() { # reason <exit code> <log>: why a program failed, for the summary.
   case "$1" in
     137) echo "over its limit, see ${2##*/}" ;;
@@ -142,13 +149,15 @@ programs=(tests/*_test)
 benches=(bench/*.py)
 
 run_tests() { # run_tests <end>
-  local left="${#programs[@]}" program name log
+  local left program name log share
+  left="$(shares "${programs[@]}")"
   for program in "${programs[@]}"; do
     name="${program##*/}"
     log="$out/tests-$name.log"
-    limited "$1" 1 "$left" "$log" "$program"
+    share="${share_of[$name]:-1}"
+    limited "$1" "$share" "$left" "$log" "$program"
     judge tests gtest "$name" "$?" "$log" "$program"
-    left="$((left - 1))"
+    left="$((left - share))"
   done
   [[ ${#programs[@]} -gt 0 ]] || record tests gtest none failed 0 "" "no program in tests/"
 }
@@ -171,9 +180,9 @@ run_sanitize() { # run_sanitize <end>
 
 # Benchmarks append rows of their own; one that ends badly adds a failed row to them.
 run_bench() { # run_bench <end>
-  local left=0 share bench name log code count command own="$out/bench-rows.jsonl"
+  local left share bench name log code count command own="$out/bench-rows.jsonl"
   local suite evidence_name
-  for bench in "${benches[@]}"; do left="$((left + ${bench_share[${bench##*/}]:-1}))"; done
+  left="$(shares "${benches[@]}")"
   export COMET_COMMIT="$commit" COMET_RUN="$run" COMET_ROWS="$own"
   for bench in "${benches[@]}"; do
     name="${bench##*/}"
@@ -183,7 +192,7 @@ run_bench() { # run_bench <end>
     log="$out/bench-$name.log"
     read -ra command <<<"python3 $bench ${bench_arguments[$name]:-}"
     : >"$own"
-    share="${bench_share[$name]:-1}"
+    share="${share_of[$name]:-1}"
     limited "$1" "$share" "$left" "$log" "${command[@]}"
     code="$?"
     left="$((left - share))"
