@@ -44,7 +44,9 @@ TEST(Bench, GpusThatAreNotThereAreRefused) {
   expect_refusal(bench({"--backend", "rocm"}), 2, "unknown name 'rocm': one of cpu, cuda");
   expect_refusal(bench({"--link", "host"}), 2, "only between ranks on GPUs");
   expect_refusal(run_comet({"bench", "--demo", "--backend", "cuda"}), 2, "--demo runs on cpu");
-  expect_refusal(run_comet({"trace", "--backend", "cuda"}), 2, "unexpected argument '--backend'");
+  const std::vector<std::string> trace = {"trace", "--model", "qwen2-moe",    "--backend",
+                                          "cuda",  "--svg",   "unwritten.svg"};
+  expect_refusal(run_comet(trace), 2, "cuda: build with 'make cuda'");
 }
 
 }  // namespace

@@ -160,6 +160,7 @@ TEST(RowJson, HasExactlyTheKeysOfTheContract) {
                                              "tokens",
                                              "hidden",
                                              "intermediate",
+                                             "gated",
                                              "experts",
                                              "topk",
                                              "ep",
