@@ -64,6 +64,7 @@ enum class Placement : std::uint8_t {
   blocks,  ///< On thread blocks of its own, as in the paper.
 };
 
+/// The name of a placement, as flags and rows spell it; static storage.
 std::string_view to_string(Placement placement) noexcept;
 /// Parses what to_string gives; throws Error(invalid_argument) on anything else.
 Placement parse_placement(std::string_view name);
