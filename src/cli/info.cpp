@@ -1,23 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// comet info: this build, this machine, the environment, and the models that are known by name.
+// comet info: this build, this machine, the environment, the models that are known by name, and the
+// workspace that a layer would need.
 #include <fmt/format.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
+#include "base/check.hpp"
 #include "base/env.hpp"
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/flags.hpp"
 #include "cli/machine.hpp"
 #include "cli/output.hpp"
+#include "cli/shared_flags.hpp"
+#include "cli/workspace_report.hpp"
 #include "comet/version.hpp"
 #include "layer/backends.hpp"
 #include "models/presets.hpp"
 
 namespace comet::cli {
 namespace {
+
+struct InfoFlags {
+  ShapeFlags shape;
+  WorldFlags world;
+  Backend backend = Backend::cpu;
+  std::int64_t tokens = 0;
+  bool json = false;
+};
 
 double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
@@ -42,7 +55,7 @@ std::string models_text() {
   return text;
 }
 
-std::string info_text() {
+std::string info_text(const std::optional<WorkspaceReport>& workspace) {
   const Machine machine = describe_machine();
   std::string text = fmt::format("comet {}\n\nmachine\n", COMET_VERSION_STRING);
   text += fmt::format("  {:<10} {}\n", "processor",
@@ -57,7 +70,9 @@ std::string info_text() {
   for (const EnvLine& line : describe_env()) {
     text += fmt::format("  {}={}  {}\n", line.name, line.value, line.meaning);
   }
-  return text + models_text();
+  text += models_text();
+  if (workspace) text += workspace_text(*workspace);
+  return text;
 }
 
 nlohmann::ordered_json parts_json(const std::vector<BuildPart>& parts) {
@@ -79,7 +94,7 @@ nlohmann::ordered_json gpus_json() {
   return json;
 }
 
-std::string info_json() {
+std::string info_json(const std::optional<WorkspaceReport>& workspace) {
   const Machine machine = describe_machine();
   nlohmann::ordered_json json;
   json["version"] = COMET_VERSION_STRING;
@@ -109,23 +124,52 @@ std::string info_json() {
                               {"scoring", to_string(preset.router.scoring)},
                               {"renormalize", preset.router.renormalize}});
   }
+  if (workspace) json["workspace"] = workspace_json(*workspace);
   return json.dump(2) + "\n";
+}
+
+// Nothing if no flag asks for a layer.
+std::optional<WorkspaceReport> find_workspace(const InfoFlags& flags) {
+  const ShapeFlags& shape = flags.shape;
+  const bool has_shape = !shape.model.empty() || shape.experts > 0 || shape.topk > 0 ||
+                         shape.hidden > 0 || shape.intermediate > 0;
+  if (!has_shape) {
+    check(flags.tokens == 0, ErrorCode::invalid_argument,
+          "[info] --tokens asks for a workspace: of which layer? Give --model or a shape");
+    return std::nullopt;
+  }
+  check(flags.tokens > 0, ErrorCode::invalid_argument,
+        "[info] a layer's workspace depends on its tokens: give --tokens");
+  return describe_workspace({.desc = resolve_shape(shape),
+                             .parallel = resolve_world(flags.world),
+                             .tokens = flags.tokens,
+                             .backend = flags.backend});
+}
+
+int run_info(const InfoFlags& flags) {
+  const std::optional<WorkspaceReport> workspace = find_workspace(flags);
+  print(flags.json ? info_json(workspace) : info_text(workspace));
+  return kExitOk;
 }
 
 }  // namespace
 
 void add_info(CLI::App& app, Context& context) {
-  CLI::App* command =
-      app.add_subcommand("info", "Show this build, machine, environment, and known models");
-  const auto json = std::make_shared<bool>(false);
-  command->add_flag("--json", *json, "One JSON object instead of text");
-  command->footer(examples("  comet info\n  comet info --json | jq .models\n"));
-  command->callback([json, &context] {
-    context.command = [json] {
-      print(*json ? info_json() : info_text());
-      return static_cast<int>(kExitOk);
-    };
-  });
+  const auto flags = std::make_shared<InfoFlags>();
+  CLI::App* command = app.add_subcommand(
+      "info", "Show this build, machine, environment, known models, and a layer's workspace");
+  add_shape(*command, flags->shape);
+  add_world(*command, flags->world);
+  add_backend(*command, flags->backend);
+  add_integer(
+      *command,
+      {"--tokens", "Tokens of all ranks together in the largest call of the layer", 1, 1 << 24},
+      flags->tokens, false);
+  command->add_flag("--json", flags->json, "One JSON object instead of text");
+  command->footer(
+      examples("  comet info\n  comet info --json | jq .models\n"
+               "  comet info --model mixtral --ep 8 --tokens 8192\n"));
+  command->callback([flags, &context] { context.command = [flags] { return run_info(*flags); }; });
 }
 
 }  // namespace comet::cli

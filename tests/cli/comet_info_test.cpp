@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// comet info: what it must name, as text and as JSON.
+// comet info: what it must name, as text and as JSON, and the workspace of a layer that it
+// foretells.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/run_comet.hpp"
 #include "comet/version.hpp"
+#include "io/temp_dir.hpp"
+#include "io/text_file.hpp"
 #include "models/presets.hpp"
 
 namespace comet::cli {
@@ -40,6 +43,48 @@ TEST(Info, JsonHasTheSame) {
   EXPECT_EQ(json.at("environment").at(0).at("value"), "1234");
   ASSERT_EQ(json.at("models").size(), model_presets().size());
   EXPECT_EQ(json.at("models").at(0).at("hidden"), model_presets()[0].hidden);
+}
+
+// The bench makes the layer and asks it.
+TEST(Info, ForetellsTheWorkspaceThatALayerTakes) {
+  const TempDir dir;
+  const std::string rows = (dir / "rows.jsonl").string();
+  const auto ask = [](std::vector<std::string> arguments) {
+    for (const char* more : {"--experts", "6", "--topk", "3", "--hidden", "72", "--intermediate",
+                             "48", "--ep", "3", "--tp", "2", "--dtype", "f32", "--tokens", "700"}) {
+      arguments.emplace_back(more);
+    }
+    const Outcome outcome = run_comet(arguments);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.out;
+  };
+  const auto workspace = nlohmann::json::parse(ask({"info", "--json"})).at("workspace");
+  ask({"bench", "--schedules", "comet", "--rounds", "1", "--json", rows});
+  const auto row = nlohmann::json::parse(read_text_file(rows, 1 << 20));
+  EXPECT_EQ(workspace.at("bytes"), row.at("workspace_bytes"));
+  EXPECT_EQ(workspace.at("max_tokens"), 117);  // of 700 over 6 ranks
+  EXPECT_EQ(workspace.at("token_bytes"), 117 * 72 * 4);
+  EXPECT_EQ(workspace.at("partial_bytes"), 6 * 117 * 72 * 4);
+}
+
+TEST(Info, WorkspaceAsText) {
+  const Outcome outcome =
+      run_comet({"info", "--model", "mixtral", "--ep", "8", "--tokens", "8192"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  for (const char* words : {"workspace of a rank", "up to 1024 of 4096 elements, bf16", "8.00 MiB",
+                            "64.00 MiB", "on cpu, 8 x 1 ranks"}) {
+    EXPECT_NE(outcome.out.find(words), std::string::npos) << words << "\n" << outcome.out;
+  }
+}
+
+TEST(Info, AsksForWhatAWorkspaceNeeds) {
+  expect_refusal(run_comet({"info", "--model", "mixtral"}), 2, "give --tokens");
+  expect_refusal(run_comet({"info", "--tokens", "5"}), 2, "of which layer");
+  expect_refusal(run_comet({"info", "--hidden", "64", "--tokens", "5"}), 2, "no layer given");
+  expect_refusal(run_comet({"info", "--model", "mixtral", "--tokens", "5", "--tp", "5"}), 2,
+                 "8 x tp = 40");
+  expect_refusal(run_comet({"info", "--model", "mixtral", "--tokens", "8", "--backend", "cuda"}), 2,
+                 "cuda");
 }
 
 }  // namespace
