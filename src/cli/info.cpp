@@ -29,8 +29,13 @@ struct InfoFlags {
   WorldFlags world;
   Backend backend = Backend::cpu;
   std::int64_t tokens = 0;
+  bool has_layer = false;  ///< A flag says something about a layer.
   bool json = false;
 };
+
+constexpr const char* kLayerFlags[] = {"--model",  "--experts",      "--topk",
+                                       "--hidden", "--intermediate", "--tokens",
+                                       "--world",  "--ep",           "--tp"};
 
 double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
@@ -128,19 +133,12 @@ std::string info_json(const std::optional<WorkspaceReport>& workspace) {
   return json.dump(2) + "\n";
 }
 
-// Nothing if no flag asks for a layer.
 std::optional<WorkspaceReport> find_workspace(const InfoFlags& flags) {
-  const ShapeFlags& shape = flags.shape;
-  const bool has_shape = !shape.model.empty() || shape.experts > 0 || shape.topk > 0 ||
-                         shape.hidden > 0 || shape.intermediate > 0;
-  if (!has_shape) {
-    check(flags.tokens == 0, ErrorCode::invalid_argument,
-          "[info] --tokens asks for a workspace: of which layer? Give --model or a shape");
-    return std::nullopt;
-  }
+  if (!flags.has_layer) return std::nullopt;
+  const MoeDesc desc = resolve_shape(flags.shape);
   check(flags.tokens > 0, ErrorCode::invalid_argument,
         "[info] a layer's workspace depends on its tokens: give --tokens");
-  return describe_workspace({.desc = resolve_shape(shape),
+  return describe_workspace({.desc = desc,
                              .parallel = resolve_world(flags.world),
                              .tokens = flags.tokens,
                              .backend = flags.backend});
@@ -169,7 +167,10 @@ void add_info(CLI::App& app, Context& context) {
   command->footer(
       examples("  comet info\n  comet info --json | jq .models\n"
                "  comet info --model mixtral --ep 8 --tokens 8192\n"));
-  command->callback([flags, &context] { context.command = [flags] { return run_info(*flags); }; });
+  command->callback([flags, command, &context] {
+    for (const char* name : kLayerFlags) flags->has_layer |= command->count(name) > 0;
+    context.command = [flags] { return run_info(*flags); };
+  });
 }
 
 }  // namespace comet::cli

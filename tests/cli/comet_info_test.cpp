@@ -79,7 +79,9 @@ TEST(Info, WorkspaceAsText) {
 
 TEST(Info, AsksForWhatAWorkspaceNeeds) {
   expect_refusal(run_comet({"info", "--model", "mixtral"}), 2, "give --tokens");
-  expect_refusal(run_comet({"info", "--tokens", "5"}), 2, "of which layer");
+  for (const char* flag : {"--tokens", "--ep"}) {
+    expect_refusal(run_comet({"info", flag, "5"}), 2, "no layer given");
+  }
   expect_refusal(run_comet({"info", "--hidden", "64", "--tokens", "5"}), 2, "no layer given");
   expect_refusal(run_comet({"info", "--model", "mixtral", "--tokens", "5", "--tp", "5"}), 2,
                  "8 x tp = 40");

@@ -49,9 +49,9 @@ class Case:
         return own * self.over("sequential")
 
 
-def read_cases(path, run):
+def read_cases(root, run):
     """The cases of a run, by default the newest, and its name."""
-    rows = [row for row in check_evidence.read_rows(path) if row["suite"] == "overlap"]
+    rows = [row for row in check_evidence.read_rows(root) if row["suite"] == "overlap"]
     if not rows:
         sys.exit("overlap_tables: no row of suite overlap in bench/results")
     run = run or max(rows, key=lambda row: row["date"])["run"]
@@ -94,20 +94,27 @@ def geometric_mean(values):
     return f"{statistics.geometric_mean(values):.2f}x"
 
 
-def print_by_link(cases, titles, cell, mean):
-    """A line per model, tokens and split, a column per link, and the geometric mean of each column."""
+def paper_cell(case):
+    times = PAPER.get((case.name, case.tokens, case.tp))
+    return f"{times[0] / times[2]:.2f}x / {times[1] / times[2]:.2f}x" if times else "-"
+
+
+def print_by_link(cases, cell, mean, more=()):
+    """A line per model, tokens and split, a column per link, and the geometric mean of each column.
+
+    `more` has further columns: title and cell.
+    """
     links = list(dict.fromkeys(case.link for case in cases))
     by_key = {(case.name, case.tokens, case.tp, case.link): case for case in cases}
     lines = []
     for case in [case for case in cases if case.link == links[0]]:
         row = [by_key.get((case.name, case.tokens, case.tp, link)) for link in links]
-        lines.append(split_cells(case) + ["-" if each is None else cell(each) for each in row])
-        if "paper" in titles:
-            times = PAPER.get((case.name, case.tokens, case.tp))
-            lines[-1].append(f"{times[0] / times[2]:.2f}x / {times[1] / times[2]:.2f}x" if times else "-")
+        lines.append(split_cells(case) + ["-" if each is None else cell(each) for each in row]
+                     + [more_cell(case) for _, more_cell in more])
     means = [mean([case for case in cases if case.link == link]) for link in links]
-    lines.append(["geometric mean", "", "", *means] + [""] * ("paper" in titles))
-    print_table(["model", "tokens", "split", *[f"`{link}`" for link in links], *titles], lines)
+    lines.append(["geometric mean", "", "", *means] + [""] * len(more))
+    print_table(["model", "tokens", "split", *[f"`{link}`" for link in links],
+                 *[title for title, _ in more]], lines)
 
 
 def main():
@@ -122,14 +129,15 @@ def main():
     print(f"run {run}; links named paced are EMULATED\n")
     print_main([case for case in cases if case.link == MAIN_LINK])
     print("over sequential / over the best pipelined; the paper's over Megatron-LM / over Tutel\n")
-    print_by_link(cases, ["paper"],
+    print_by_link(cases,
                   lambda case: f"{case.over('sequential'):.2f}x / {case.over('pipelined'):.2f}x",
                   lambda column: " / ".join(geometric_mean([case.over(schedule) for case in column])
-                                            for schedule in ("sequential", "pipelined")))
+                                            for schedule in ("sequential", "pipelined")),
+                  [("paper", paper_cell)])
     with_blocks = [case for case in cases if ("blocks", "comet") in case.rows]
     if with_blocks:
         print("time with communication on blocks of its own over time on extra warps\n")
-        print_by_link(with_blocks, [], lambda case: f"{case.blocks():.2f}x",
+        print_by_link(with_blocks, lambda case: f"{case.blocks():.2f}x",
                       lambda column: geometric_mean([case.blocks() for case in column]))
     return 0
 
