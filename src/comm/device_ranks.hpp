@@ -32,6 +32,7 @@ struct DeviceExpiry {
 struct DeviceWorld {
   std::int32_t rank = 0;
   std::int32_t size = 1;
+  bool host_link = false;  ///< What ranks share, workspaces too, lies in pinned host memory.
   std::uint64_t timeout_ns = 0;
   /// [1] of this rank, device memory: calls begun.
   std::uint32_t* epoch = nullptr;

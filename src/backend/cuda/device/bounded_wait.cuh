@@ -25,9 +25,17 @@ __device__ __forceinline__ void tell_progress(const DeviceWorld& world, std::uin
 
 /// What a waiting thread sees besides what it waits for.
 struct Outlook {
-  bool has_failed;  ///< The world has; leave.
+  bool has_failed;   ///< The world has; leave.
   bool is_reporter;  ///< This thread may write to host memory now.
 };
+
+/// Whether it is the caller's turn: one of those who ask gets it per `interval` ns. `*next`, in
+/// device memory, is when the next may.
+__device__ __forceinline__ bool take_turn(unsigned long long* next, unsigned long long interval) {
+  const unsigned long long due = load_relaxed_gpu(next);
+  const unsigned long long now = global_timer();
+  return now >= due && atomicCAS(next, due, now + interval) == due;
+}
 
 /// Looks whether the world has failed, in turn: host memory lies behind PCIe, and when 384 waiting
 /// warps of a GPU each read it every 131 us, products took 70 times as long (Mixtral on 8 ranks of
@@ -35,9 +43,7 @@ struct Outlook {
 __device__ __forceinline__ Outlook look_out(const DeviceWorld& world) {
   constexpr unsigned long long kInterval = 50'000;  // ns
   if (load_relaxed_gpu(world.failed_seen) != 0) return {true, false};
-  const unsigned long long due = load_relaxed_gpu(world.next_look);
-  const unsigned long long now = global_timer();
-  if (now < due || atomicCAS(world.next_look, due, now + kInterval) != due) return {false, false};
+  if (!take_turn(world.next_look, kInterval)) return {false, false};
   if (load_relaxed_system(world.failed) == 0) return {false, true};
   atomicExch(world.failed_seen, 1U);
   return {true, false};

@@ -65,7 +65,8 @@ void enable_peers(const std::vector<int>& devices) {
 
 class LocalRanks final : public DeviceRanks {
  public:
-  LocalRanks(int size, bool host_link, std::chrono::milliseconds timeout) : host_link_(host_link) {
+  LocalRanks(int size, bool host_link, std::chrono::milliseconds timeout) {
+    shared_.host_link = host_link;
     ask_for_queues();
     std::vector<int> devices = find_hoppers();
     if (static_cast<std::size_t>(size) < devices.size()) {
@@ -98,7 +99,7 @@ class LocalRanks final : public DeviceRanks {
     device.make_current();
     const auto size = static_cast<std::int64_t>(bytes);
     try {
-      return host_link_ ? device.allocate_pinned(size) : device.allocate(size);
+      return shared_.host_link ? device.allocate_pinned(size) : device.allocate(size);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::capacity) throw;
       return nullptr;
@@ -187,7 +188,6 @@ class LocalRanks final : public DeviceRanks {
     shared_.timeout_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(timeout).count());
   }
 
-  bool host_link_;
   int shared_device_ = 0;
   DeviceWorld shared_;
   DeviceBuffer<unsigned long long> words_;

@@ -103,7 +103,6 @@ struct CallParams {
   std::int32_t* tokens = nullptr;  ///< [world] T of each rank; all 0 in a call that is skipped
   std::uint16_t* ids = nullptr;    ///< [world, ids_stride] all ranks' ids, copied here once
   std::int64_t ids_stride = 0;
-  bool host_link = false;  ///< Workspaces lie in host memory.
   TraceRing trace;
 
   // The caller's.

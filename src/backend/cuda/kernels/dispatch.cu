@@ -38,7 +38,7 @@ __device__ void copy_token(const CallParams& p, std::int32_t source, std::int32_
       const std::int32_t at = first + i * kLanes;
       if (at >= words) continue;
       // Host memory may be cached; a rank must not be served what another has fetched.
-      values[i] = p.host_link ? __ldcv(from + at) : __ldcs(from + at);
+      values[i] = p.world.host_link ? __ldcv(from + at) : __ldcs(from + at);
     }
     for (std::int32_t r = needed.row_begin; r < row_end; ++r) {
       auto* to = reinterpret_cast<uint4*>(p.rows + p.plan.rows[r].row * row_bytes);

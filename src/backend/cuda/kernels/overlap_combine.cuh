@@ -34,14 +34,13 @@ class Combiner {
         pushes_.push(buffers_);
         has_worked = true;
       }
-      std::int32_t missing = -1;
-      if (home_sums_.is_ready(missing)) {
+      if (home_sums_.is_ready()) {
         home_sums_.sum(buffers_);
         has_worked = true;
       }
       if (has_worked) {
         rest();
-      } else if (!idle(missing)) {
+      } else if (!idle()) {
         return false;
       }
     }
@@ -66,24 +65,25 @@ class Combiner {
   }
 
   // Naps ever longer, see wait_for_epoch; false if the world has failed or the time is over.
-  __device__ __forceinline__ bool idle(std::int32_t missing) {
+  __device__ __forceinline__ bool idle() {
     constexpr int kIdlesPerLook = 16;
     if (looks_++ == 0 && lane_id() == 0) state().idle_since = global_timer();
     __nanosleep(nap_);
     if (nap_ < kLongestNap) nap_ *= 2;
     if (looks_ % kIdlesPerLook != 0) return true;
     int goes_on = 1;
-    if (lane_id() == 0) goes_on = look(missing) ? 1 : 0;
+    if (lane_id() == 0) goes_on = look() ? 1 : 0;
     return __shfl_sync(kAllLanes, goes_on, 0) != 0;
   }
 
   // Lane 0.
-  __device__ __forceinline__ bool look(std::int32_t missing) {
+  __device__ __forceinline__ bool look() {
     constexpr unsigned long long kWorthTelling = 1'000'000;  // ns
     const DeviceWorld& world = p_.call.world;
     const Outlook outlook = look_out(world);
     if (outlook.has_failed) return false;
     const unsigned long long waited = global_timer() - state().idle_since;
+    const std::int32_t missing = home_sums_.is_over() ? -1 : home_sums_.missing();
     const bool is_peer = missing >= 0 && missing != world.rank;
     if (waited >= world.timeout_ns) {
       report_expiry(world,

@@ -68,7 +68,7 @@ __device__ __forceinline__ void copy_token(const CallParams& p, std::int32_t sou
       const std::int32_t at = first + i * kLanes;
       if (at >= words) continue;
       // Host memory may be cached; a rank must not be served what another has fetched.
-      values[i] = p.host_link ? __ldcv(from + at) : __ldcs(from + at);
+      values[i] = p.world.host_link ? __ldcv(from + at) : __ldcs(from + at);
     }
 #pragma unroll 1
     for (std::int32_t r = 0; r < num_rows; ++r) {
@@ -306,7 +306,7 @@ __device__ __forceinline__ void pull_all(const OverlapParams& p, std::uint32_t b
     const unsigned long long delivered = book_pulls(call, mine);
     const unsigned long long begin = trace_begin(call.trace);
     write_row_weights(call, mine);
-    if (call.host_link) {
+    if (call.world.host_link) {
       copy_tokens(call, mine);
     } else {
       puller.copy(mine);

@@ -11,6 +11,8 @@ namespace comet::cuda::overlap {
 struct HomeState {
   std::int32_t panel;  ///< Of the present sum.
   std::int32_t unit;   ///< Of own tokens.
+  std::int32_t
+      missing;  ///< Rank whose partials were not there when they were last looked for, or -1.
 };
 
 /// A warp's home sums. It holds at most one; tickets are by panel, block of own tokens, then units
@@ -24,28 +26,21 @@ class HomeSums {
   __device__ __forceinline__ bool is_over() const { return is_over_; }
   __device__ __forceinline__ std::int32_t panel() const { return state().panel; }
   __device__ __forceinline__ std::int32_t block() const { return state().unit / units_of_block(); }
+  __device__ __forceinline__ std::int32_t missing() const { return state().missing; }
 
-  /// Whether all sources' partials of the held sum are there, which are then acquired; else
-  /// `missing` is the rank of one that is not.
-  __device__ __forceinline__ bool is_ready(std::int32_t& missing) const {
+  /// Whether all sources' partials of the held sum are there, which are then acquired.
+  __device__ __forceinline__ bool is_ready() const {
     if (is_over_) return false;
-    const CallParams& p = p_.call;
-    const std::uint32_t epoch = p.state->epoch;
-    for (std::int32_t first = sources_begin_; first < sources_end_; first += kLanes) {
-      const bool has_source = first + lane_id() < sources_end_;
-      const std::int32_t source = first == sources_begin_ ? source_
-                                  : has_source            ? p.plan.block_sources[first + lane_id()]
-                                                          : 0;
-      const std::uint32_t* slot = combine_slot_at(p, p.world.rank, source, panel(), block());
-      const bool is_there = !has_source || is_epoch_reached(load_relaxed_system(slot), epoch);
-      const unsigned late = __ballot_sync(kAllLanes, !is_there);
-      if (late != 0) {
-        missing = __shfl_sync(kAllLanes, source, __ffs(static_cast<int>(late)) - 1);
-        return false;
-      }
-      if (has_source) load_acquire_system(slot);
-    }
-    __syncwarp();
+    if (!p_.call.world.host_link) return look();
+    // Signals lie behind PCIe, and when all warps read them all the time, nothing else gets
+    // through. So they look in turn, and tell each other what they saw.
+    constexpr unsigned long long kInterval = 2'000;  // ns, about a read's
+    std::uint32_t* const seen = p_.order.seen + panel() * p_.order.home_blocks + block();
+    if (load_acquire_gpu(seen) != 0) return true;
+    int may_look = 0;
+    if (lane_id() == 0) may_look = take_turn(&p_.order.tickets->next_look, kInterval) ? 1 : 0;
+    if (__shfl_sync(kAllLanes, may_look, 0) == 0 || !look()) return false;
+    if (lane_id() == 0) add_release_gpu(seen, 1U);
     return true;
   }
 
@@ -75,6 +70,29 @@ class HomeSums {
     return static_cast<std::int32_t>(kTokenBlock) / p_.choice.tokens_per_home;
   }
 
+  // Reads the signals of the held sum.
+  __device__ __forceinline__ bool look() const {
+    const CallParams& p = p_.call;
+    const std::uint32_t epoch = p.state->epoch;
+    for (std::int32_t first = sources_begin_; first < sources_end_; first += kLanes) {
+      const bool has_source = first + lane_id() < sources_end_;
+      const std::int32_t source = first == sources_begin_ ? source_
+                                  : has_source            ? p.plan.block_sources[first + lane_id()]
+                                                          : 0;
+      const std::uint32_t* slot = combine_slot_at(p, p.world.rank, source, panel(), block());
+      const bool is_there = !has_source || is_epoch_reached(load_relaxed_system(slot), epoch);
+      const unsigned late = __ballot_sync(kAllLanes, !is_there);
+      if (late != 0) {
+        if (lane_id() == __ffs(static_cast<int>(late)) - 1) state().missing = source;
+        __syncwarp();
+        return false;
+      }
+      if (has_source) load_acquire_system(slot);
+    }
+    __syncwarp();
+    return true;
+  }
+
   __device__ __forceinline__ void take() {
     const auto blocks = static_cast<std::int32_t>(num_token_blocks(own_tokens()));
     const std::int32_t count = blocks * units_of_block();
@@ -82,7 +100,7 @@ class HomeSums {
     is_over_ = ticket >= count * p_.num_panels;
     if (is_over_) return;
     __syncwarp();
-    if (lane_id() == 0) state() = {ticket / count, ticket % count};
+    if (lane_id() == 0) state() = {ticket / count, ticket % count, -1};
     __syncwarp();
     const DevicePlanView& plan = p_.call.plan;
     sources_begin_ = plan.block_sources_begin[block()];

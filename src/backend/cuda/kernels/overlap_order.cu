@@ -19,9 +19,7 @@ __device__ std::int32_t grid_thread() {
   return static_cast<std::int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
 }
 
-__device__ std::int32_t grid_threads() {
-  return static_cast<std::int32_t>(gridDim.x * blockDim.x);
-}
+__device__ std::int32_t grid_threads() { return static_cast<std::int32_t>(gridDim.x * blockDim.x); }
 
 // First tile of wave `wave` among the `tiles` of an expert.
 __device__ std::int32_t wave_begin(std::int32_t tiles, std::int32_t waves, std::int32_t wave) {
@@ -75,15 +73,13 @@ __device__ OverlapRoles choose_roles(const DevicePlanCounters& counters,
 __global__ void __launch_bounds__(kThreads)
     order_tiles_kernel(const PlanProblem problem, const DevicePlanView plan,
                        const OverlapOrderView order, const OverlapChoice choice,
-                       const OverlapCosts costs, std::int32_t num_panels,
-                       std::int32_t num_blocks) {
+                       const OverlapCosts costs, std::int32_t num_panels, std::int32_t num_blocks) {
   const std::int32_t num_tiles = plan.counters->num_tiles;
   for (std::int32_t tile = grid_thread(); tile < num_tiles; tile += grid_threads()) {
     const std::int32_t expert = plan.tiles[tile].expert;
-    const std::int32_t place =
-        choice.waves == 1
-            ? tile
-            : place_of(problem, plan, choice.waves, expert, tile - plan.segment_tile[expert]);
+    const std::int32_t place = choice.waves == 1 ? tile
+                                                 : place_of(problem, plan, choice.waves, expert,
+                                                            tile - plan.segment_tile[expert]);
     order.tile_order[place] = tile;
     order.tile_place[tile] = place;
     order.arrived[tile] = 0;
@@ -91,6 +87,9 @@ __global__ void __launch_bounds__(kThreads)
   }
   for (std::int32_t i = grid_thread(); i < num_tiles * num_panels; i += grid_threads()) {
     order.second_done[i] = 0;
+  }
+  for (std::int32_t i = grid_thread(); i < order.home_blocks * num_panels; i += grid_threads()) {
+    order.seen[i] = 0;
   }
   if (grid_thread() < choice.phases) {
     order.num_sent[grid_thread()] = 0;
@@ -195,7 +194,7 @@ OverlapOrder::OverlapOrder(const PlanLimits& limits, std::int64_t row_slots, std
   view_.own_stride = own;
   view_.home_blocks = static_cast<std::int32_t>(capacity.home_blocks);
   words_ = DeviceBuffer<std::int32_t>(4 * tiles + 2 * phases + cells +
-                                      (tiles + cells) * max_panels);
+                                      (tiles + cells + capacity.home_blocks) * max_panels);
   std::int32_t* next = words_.data();
   const auto take = [&](std::int64_t count) {
     std::int32_t* first = next;
@@ -214,6 +213,7 @@ OverlapOrder::OverlapOrder(const PlanLimits& limits, std::int64_t row_slots, std
   view_.first_done = take_counters(tiles);
   view_.second_done = take_counters(tiles * max_panels);
   view_.pushed = take_counters(cells * max_panels);
+  view_.seen = take_counters(capacity.home_blocks * max_panels);
   delivered_ = DeviceBuffer<unsigned long long>(cells * max_panels);
   view_.delivered = delivered_.data();
   tickets_ = DeviceBuffer<OverlapTickets>(1);

@@ -26,12 +26,13 @@ static_assert(sizeof(TokenRows) == 16);
 
 /// Work is taken by ticket. Own tokens are those whose home is this rank.
 struct OverlapTickets {
-  std::uint32_t gather;   ///< Units of own tokens.
-  std::uint32_t pull;     ///< Chunks of row slots of tiles.
-  std::uint32_t compute;  ///< Items of both products.
-  std::uint32_t push;     ///< Units of tokens and panels.
-  std::uint32_t home;     ///< Units of own tokens and panels.
-  std::uint32_t starved;  ///< No tickets: blocks whose products wait for rows.
+  std::uint32_t gather;          ///< Units of own tokens.
+  std::uint32_t pull;            ///< Chunks of row slots of tiles.
+  std::uint32_t compute;         ///< Items of both products.
+  std::uint32_t push;            ///< Units of tokens and panels.
+  std::uint32_t home;            ///< Units of own tokens and panels.
+  std::uint32_t starved;         ///< No tickets: blocks whose products wait for rows.
+  unsigned long long next_look;  ///< No tickets: when a warp may next read signals in host memory.
 };
 
 /// What is chosen for a call and indexes nothing that ranks share.
@@ -79,6 +80,8 @@ struct OverlapOrderView {
   std::uint32_t* pushed;          ///< [world, home blocks, panels] tokens whose partials are put
   unsigned long long* delivered;  ///< [world, home blocks, panels] when the paced link has brought
                                   ///< them all, ns
+  std::uint32_t* seen;  ///< [panels, home blocks] not 0: a warp has seen all partials of an
+                        ///< own block there; only where signals lie in host memory
   OverlapTickets* tickets;
   OverlapRoles* roles;
   std::int64_t sent_stride;  ///< Of `sent`.
