@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints, as Markdown, the tables of docs/benchmarks.md about the fused schedule on a GPU.
 
-From the rows of suite "overlap" of one run in bench/results: each case over an EMULATED link of 20 GB/s;
+From the rows of suite "overlap" in bench/results, of the newest run or of those named: each case over an EMULATED link of 20 GB/s;
 speedups over all links, beside the paper's; and communication on blocks of its own against extra warps.
 """
 
@@ -49,20 +49,20 @@ class Case:
         return own * self.over("sequential")
 
 
-def read_cases(root, run):
-    """The cases of a run, by default the newest, and its name."""
+def read_cases(root, runs):
+    """The cases of runs, by default of the newest, and their names."""
     rows = [row for row in check_evidence.read_rows(root) if row["suite"] == "overlap"]
     if not rows:
         sys.exit("overlap_tables: no row of suite overlap in bench/results")
-    run = run or max(rows, key=lambda row: row["date"])["run"]
+    runs = runs or [max(rows, key=lambda row: row["date"])["run"]]
     groups = {}
     for row in rows:
-        if row["run"] == run and row["kind"] in ("best", "g1", "blocks"):
+        if row["run"] in runs and row["kind"] in ("best", "g1", "blocks"):
             key = (row["model"], row["tokens"], row["tp"], row["link"])
             groups.setdefault(key, []).append(row)
     if not groups:
-        sys.exit(f"overlap_tables: no case of the run {run}")
-    return [Case(group) for group in groups.values()], run
+        sys.exit(f"overlap_tables: no case of {', '.join(runs)}")
+    return [Case(group) for group in groups.values()], runs
 
 
 def print_table(titles, lines):
@@ -120,13 +120,14 @@ def print_by_link(cases, cell, mean, more=()):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
-    parser.add_argument("--run", help="name of the run; default: the newest")
+    parser.add_argument("--run", action="append",
+                        help="name of a run, repeatable if no two have a link in common; default: the newest")
     arguments = parser.parse_args()
     try:
-        cases, run = read_cases(arguments.root.resolve(), arguments.run)
+        cases, runs = read_cases(arguments.root.resolve(), arguments.run)
     except (check_evidence.DamagedLine, OSError) as error:
         sys.exit(f"overlap_tables: {error}")
-    print(f"run {run}; links named paced are EMULATED\n")
+    print(f"{', '.join(runs)}; links named paced are EMULATED\n")
     print_main([case for case in cases if case.link == MAIN_LINK])
     print("over sequential / over the best pipelined; the paper's over Megatron-LM / over Tutel\n")
     print_by_link(cases,
