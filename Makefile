@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 # ThreadSanitizer of g++ 12 needs the fixed address layout that setarch -R gives on new kernels.
 FIXED_LAYOUT := $(shell command -v setarch >/dev/null && setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help deps tools-deps build test demo claims cuda gpu-suite \
+.PHONY: help deps tools-deps build test demo claims python cuda gpu-suite \
         check-evidence asan tsan fuzz lint format docs install clean
 
 help: ## List these targets.
@@ -34,6 +34,12 @@ demo: deps ## Show what overlap gains, in under a minute.
 claims: build ## Assert what bench/ claims about speed; wants a quiet machine.
 	build/cpu/bench/grouped_gemm_bench --check
 	build/cpu/bench/call_overhead_bench --check
+
+python: deps ## Build the Python package into build/python-venv, run its tests.
+	@tools/install_deps.sh --python
+	test -x build/python-venv/bin/pip || python3 -m venv build/python-venv
+	build/python-venv/bin/pip install --quiet '.[test]'
+	build/python-venv/bin/python -m pytest -q
 
 cuda: ## Install what is missing, nvcc too; compile all CUDA code: build/cuda.
 	@tools/install_deps.sh --cuda

@@ -5,6 +5,7 @@
 #
 #   tools/install_deps.sh               what building and testing needs
 #   tools/install_deps.sh --tools       also what lint, fuzz and docs need
+#   tools/install_deps.sh --python      also what pip needs to build the Python package
 #   tools/install_deps.sh --cuda        also nvcc 13; where there is none, in build/cuda-toolkit
 #   tools/install_deps.sh --cuda-flags  installs nothing; prints how CMake finds that nvcc, if need be
 set -euo pipefail
@@ -21,6 +22,8 @@ tool_packages=(
   clang libclang-rt-14-dev clang-format clang-tidy doxygen
   libomp-14-dev # <omp.h> where clang looks for it
 )
+
+python_packages=(python3-dev python3-pip python3-venv)
 
 # The CUDA compiler without the rest of the toolkit, as Python wheels for x86_64.
 cuda_wheels="
@@ -57,6 +60,7 @@ cuda_is_missing=
 case "${1:-}" in
   "") ;;
   --tools) wanted+=("${tool_packages[@]}") ;;
+  --python) wanted+=("${python_packages[@]}") ;;
   --cuda)
     if ! find_nvcc >/dev/null; then
       cuda_is_missing=yes
@@ -70,7 +74,7 @@ case "${1:-}" in
       echo "-DCMAKE_CUDA_COMPILER=$nvcc -DCUDAToolkit_ROOT=${nvcc%/bin/nvcc}"
     exit 0
     ;;
-  *) die "unknown argument '$1': allowed are --tools, --cuda and --cuda-flags" ;;
+  *) die "unknown argument '$1': allowed are --tools, --python, --cuda and --cuda-flags" ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then

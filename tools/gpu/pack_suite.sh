@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Packs what run_suite.sh needs on a GPU machine without a build: GPU tests, GPU benchmarks, the
+# Packs what run_suite.sh and node.sh need on a GPU machine without a build: GPU tests, GPU benchmarks, the
 # command, the shared libraries that such a machine lacks, and the hashes of the sources that all were
 # built from.
 #
@@ -19,7 +19,7 @@ die() {
 
 hashes="$(python3 tools/gpu/evidence.py)"
 rm -rf "$folder"
-mkdir -p "$folder"/{bin,tests,bench,lib}
+mkdir -p "$folder"/{bin,tests,bench,node,lib}
 
 binaries=()
 for source in tests/cuda/*_test.cpp; do
@@ -41,6 +41,10 @@ for bench in bench/cuda/*.py; do
   [[ -f "$bench" ]] || continue
   cp "$bench" "$folder/bench/"
 done
+cp bench/node/*.py "$folder/node/"
+[[ -x "$build/bench/node/link_rates" ]] || die "$build/bench/node/link_rates is not there: run 'make cuda' first"
+cp "$build/bench/node/link_rates" "$folder/node/"
+binaries+=("$build/bench/node/link_rates")
 
 # The C and C++ libraries must fit the machine's own loader; the driver belongs to its GPU.
 of_the_machine='^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|libgomp|libcuda)\.so'
@@ -58,7 +62,7 @@ commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
   echo "commit=$commit"
   sed -nE 's/^ *"([a-z]+)": "([0-9a-f]{16})",?$/evidence_\1=\2/p' <<<"$hashes"
 } >"$folder/evidence.env"
-cp tools/gpu/run_suite.sh "$folder/"
+cp tools/gpu/run_suite.sh tools/gpu/unpack.sh bench/node.sh "$folder/"
 
 bytes="$(du -sb "$folder" | cut -f 1)"
 echo "pack_suite: $folder, $((bytes / 1000000)) MB"

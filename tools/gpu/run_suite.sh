@@ -60,14 +60,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 [[ -f evidence.env ]] || die "no evidence.env beside this script: run it where make gpu-suite put it"
 # shellcheck source=/dev/null
 source ./evidence.env # commit, and evidence_<suite>
+source ./unpack.sh
 shopt -s nullglob
-unpacked="$(mktemp -d)" || die "cannot make a temporary folder"
-trap 'rm -rf "$unpacked"' EXIT
-cp -r . "$unpacked" || die "cannot copy this folder to $unpacked"
-cd "$unpacked" || exit 1
-find . -name '*.gz' -exec gzip -d {} + || die "cannot unpack this folder to $unpacked"
-export LD_LIBRARY_PATH="$PWD/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-export PATH="$PATH:/usr/local/cuda/bin"
+unpack_suite "$PWD"
 
 gpu="$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)"
 [[ -n "$gpu" ]] || die "nvidia-smi names no GPU on this machine"

@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Measures Comet on all GPUs of one machine, a rank on each, within 9 minutes: topology, rates of links and
+# latency of signals, conformance, the paper's grid beside NCCL with torch._grouped_mm, the scale model
+# beside the real ranks, sweeps of the division of work. Needs what `make gpu-suite` packs (this script runs from
+# there), bash, Hopper GPUs that reach each other's memory and, for the NCCL baseline, python3 with torch.
+#
+#   bench/node.sh OUT_DIR [--seconds N] [--ranks N] [PART]...
+#
+#   PART         topology, link, tests, grid, nccl, scale, sweep; default: all, in this order
+#   --seconds N  for all of it; default 530. Parts share it; what has no time is named and left out
+#   --ranks N    default: the GPUs, or 2 where there is one, which they then share: a rehearsal
+#
+# OUT_DIR gets rows.jsonl (suite "node"), summary.md, the tables and claims of node_tables.py, and a log for
+# each part. Exits 1 if a part failed; claims that do not hold are said and fail nothing.
+set -uo pipefail
+exec </dev/null
+
+die() {
+  echo "node: $*" >&2
+  exit 1
+}
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)" || exit 1
+if [[ ! -f "$here/evidence.env" ]]; then
+  packed="$here/../build/gpu-suite/node.sh"
+  [[ -x "$packed" ]] || die "build/gpu-suite is not there: run 'make gpu-suite' first"
+  exec "$packed" "$@"
+fi
+
+all_parts=(topology link tests grid nccl scale sweep)
+# Shares of the time.
+declare -A weight=([topology]=1 [link]=4 [tests]=7 [grid]=22 [nccl]=12 [scale]=6 [sweep]=8)
+total_seconds=530
+ranks=0
+out=""
+parts=()
+whole_number() { # whole_number <flag> <value>
+  [[ "$2" =~ ^[1-9][0-9]{0,4}$ ]] || die "$1: '$2' is no whole number from 1"
+}
+while [[ $# -gt 0 ]]; do
+  case "$1" in
+    --seconds | --ranks)
+      whole_number "$1" "${2:-}"
+      if [[ "$1" == --ranks ]]; then ranks="$2"; else total_seconds="$2"; fi
+      shift
+      ;;
+    -*) die "unknown flag '$1': --seconds N and --ranks N are there" ;;
+    *) if [[ -z "$out" ]]; then out="$1"; else parts+=("$1"); fi ;;
+  esac
+  shift
+done
+[[ -n "$out" ]] || die "usage: node.sh OUT_DIR [--seconds N] [--ranks N] [PART]..."
+[[ ${#parts[@]} -gt 0 ]] || parts=("${all_parts[@]}")
+weights=0
+for part in "${parts[@]}"; do
+  [[ -n "${weight[$part]:-}" ]] || die "no part '$part': allowed are ${all_parts[*]}"
+  weights="$((weights + weight[$part]))"
+done
+mkdir -p "$out" || die "cannot make the folder $out"
+out="$(cd "$out" && pwd)"
+
+cd "$here" || exit 1
+# shellcheck source=/dev/null
+source ./evidence.env # commit, and evidence_<suite>
+# shellcheck source=/dev/null
+source ./unpack.sh
+unpack_suite "$PWD"
+gpus="$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | grep -c .)"
+[[ "$gpus" -ge 1 ]] || die "nvidia-smi names no GPU on this machine"
+if [[ "$ranks" -eq 0 ]]; then ranks="$((gpus > 1 ? gpus : 2))"; fi
+
+run="$(date -u +%Y%m%dT%H%M%SZ)-node"
+rows="$out/rows.jsonl"
+: >"$rows" || exit 1
+export COMET_COMMIT="$commit" COMET_RUN="$run" COMET_ROWS="$rows" COMET_EVIDENCE="$evidence_overlap"
+export PYTHONPATH="$PWD/bench" PYTHONUNBUFFERED=1
+# Multicast over NVLink stays off: a fault in it can take all GPUs of a host out of service.
+export NCCL_NVLS_ENABLE="${NCCL_NVLS_ENABLE:-0}"
+
+record() { # record <kind> <program> <passed|failed> <count> <command>
+  printf '{"suite":"node","kind":"%s","program":"%s","result":"%s","count":%d,"gpus":%d,' "$1" "$2" "$3" "$4" "$gpus"
+  printf '"evidence":"%s","commit":"%s","date":"%s","run":"%s","command":"%s"}\n' \
+    "$COMET_EVIDENCE" "$commit" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$run" "$5"
+} >>"$rows"
+
+# limited <seconds> <log> <command>...: KILL, since it reaches all descendants.
+limited() {
+  local limit="$1" log="$2"
+  shift 2
+  [[ "$limit" -ge 1 ]] || limit=1
+  echo "--- (limit $limit s) $*"
+  timeout --signal=KILL "$limit" "$@" >>"$log" 2>&1
+}
+
+run_tests() { # run_tests <end> <log>
+  local program code count failed=0
+  for program in cuda_conformance_test cuda_layer_test; do
+    : >"$2"
+    limited "$(($1 - SECONDS))" "$2" "tests/$program"
+    code="$?"
+    count="$(grep -c '^\[       OK \]' "$2")"
+    cat "$2" >>"${2%.log}-$program.log"
+    if [[ "$code" -eq 0 && "$count" -gt 0 ]] && ! grep -q '^\[  SKIPPED \]' "$2"; then
+      record gtest "$program" passed "$count" "tests/$program"
+    else
+      record gtest "$program" failed "$count" "tests/$program"
+      failed=1
+    fi
+  done
+  : >"$2"
+  if limited "$(($1 - SECONDS))" "$2" bin/comet check --backend cuda --random 100 --seed 9; then
+    record check "comet check" passed 100 "comet check --backend cuda --random 100 --seed 9"
+  else
+    record check "comet check" failed 0 "comet check --backend cuda --random 100 --seed 9"
+    failed=1
+  fi
+  return "$failed"
+}
+
+bench() { # bench <end> <log> <part> [flag]...
+  local left="$(($1 - SECONDS))" log="$2" part="$3"
+  shift 3
+  limited "$((left + 15))" "$log" python3 node/node_bench.py "$part" --comet bin/comet --ranks "$ranks" \
+    --gpus "$gpus" --seconds "$left" "$@"
+}
+
+failures=()
+for part in "${parts[@]}"; do
+  # Time that an earlier part did not use goes to the later ones.
+  end="$((SECONDS + (total_seconds - SECONDS) * weight[$part] / weights))"
+  weights="$((weights - weight[$part]))"
+  log="$out/$part.log"
+  : >"$log"
+  case "$part" in
+    topology) bench "$end" "$log" topology ;;
+    link) bench "$end" "$log" link --link-rates node/link_rates ;;
+    tests) run_tests "$end" "$log" ;;
+    grid | sweep) bench "$end" "$log" "$part" ;;
+    nccl) limited "$((end - SECONDS))" "$log" python3 node/nccl_layer.py --json "$rows" ;;
+    scale) bench "$end" "$log" scale --link-rows "$rows" ;;
+  esac
+  code="$?"
+  sed 's/^/    /' "$log" | tail -n 70
+  [[ "$code" -eq 0 ]] || failures+=("$part (exit $code, see $part.log)")
+done
+
+echo
+echo "=== $gpus GPUs, $ranks ranks, commit $commit, $SECONDS s, rows in $rows"
+[[ "$ranks" -eq "$gpus" ]] || echo "A REHEARSAL: $ranks ranks share $gpus GPUs."
+python3 node/node_tables.py "$rows" | tee "$out/summary.md"
+if [[ ${#failures[@]} -gt 0 ]]; then
+  echo "node: failed: ${failures[*]}" >&2
+  exit 1
+fi
+echo "node: all parts done"

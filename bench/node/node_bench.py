@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Times Comet on the GPUs of one machine, a rank on each: the paper's grid, sweeps of the division of
+work, and the scale model, in which as many ranks share one GPU.
+
+  topology  what joins the GPUs, as the driver tells it
+  link      rates of their links and latency of signals, by link_rates
+  grid      sequential, the best pipelined and the best comet: three models, 4096 to 65536 tokens, splits
+            into EP x TP
+  sweep     comet by number of groups, and by number of multiprocessors that communicate; pipelined by
+            number of reserved ones
+  scale     the ratio of sequential to comet with all ranks on one GPU, over a link EMULATED at the
+            measured rate (rows of kind "link") divided by the ranks, as their computation is
+
+Cases come in the order of their worth, and none begins that would probably end after --seconds; what
+is left out is named. Rows, of suite "node", go to the file that COMET_ROWS names, if any.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from overlap_grid import MODELS, add_origin, run_bench
+
+# In all. The first ones are what the paper's figures have most of.
+TOKENS = (16384, 8192, 32768, 4096, 65536)
+SWEEP_CASES = (("mixtral-8x7b", 16384, "ep"), ("qwen2-moe-2.7b", 16384, "ep"),
+               ("mixtral-8x7b", 8192, "tp"))
+GROUPS = (1, 2, 4, 8)
+MULTIPROCESSORS = (2, 4, 8, 16, 32)  # that communicate, of a GPU's 132
+SCALE_CASES = (("mixtral-8x7b", 8192, "tp"), ("qwen2-moe-2.7b", 16384, "ep"),
+               ("phi-3.5-moe", 8192, "ep"), ("mixtral-8x7b", 8192, "ep"),
+               ("qwen2-moe-2.7b", 8192, "tp"), ("phi-3.5-moe", 8192, "tp"))
+
+
+def splits_of(ranks):
+    """EP x TP, the pure ones and the mixed ones."""
+    pure = [(ranks, 1), (1, ranks)] if ranks > 1 else [(1, 1)]
+    return pure, [(ranks // tp, tp) for tp in range(2, ranks) if ranks % tp == 0]
+
+
+def split_named(name, ranks):
+    return (ranks, 1) if name == "ep" else (1, ranks)
+
+
+def options_of(ranks, model, tokens, split, link):
+    return ["--model", model, "--tokens", str(tokens), "--world", f"local:{ranks}", "--ep", str(split[0]),
+            "--tp", str(split[1]), "--backend", "cuda", "--dtype", "bf16", "--link", link, "--suite", "node"]
+
+
+def read_link_rate(path):
+    """The best measured rate of a GPU while all are at work, bytes per nanosecond: the lower of pull's and
+    push's, since a layer does as much of the one as of the other."""
+    best = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row.get("kind") == "link" and row["ring"]:
+            best[row["direction"]] = max(best.get(row["direction"], 0), row["gbs"])
+    if set(best) != {"pull", "push"}:
+        sys.exit(f"node_bench: {path} has no rows of kind link with pull and push: run the part 'link' first")
+    return min(best.values())
+
+
+class Runner:
+    """Runs cases until the time is over, and keeps what they wrote."""
+
+    def __init__(self, comet, gpus, seconds):
+        self.comet = comet
+        self.gpus = gpus
+        self.end = time.monotonic() + seconds
+        self.longest = 0.0  # seconds of a case so far
+        self.left_out = []
+        self.path = os.environ.get("COMET_ROWS")
+
+    def run(self, name, kind, options):
+        """One `comet bench`; its rows by schedule, or None if there is no time for it."""
+        begin = time.monotonic()
+        if begin + self.longest > self.end:
+            self.left_out.append(name)
+            return None
+        rows = run_bench(self.comet, options)
+        self.longest = max(self.longest, time.monotonic() - begin)
+        for row in rows:
+            row["kind"] = kind
+            row["gpus"] = self.gpus
+            add_origin(row, True)
+        self.write(rows)
+        return {row["schedule"]: row for row in rows}
+
+    def write(self, rows):
+        if self.path:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def summary(self):
+        if self.left_out:
+            print(f"no time for {len(self.left_out)}: {'; '.join(self.left_out)}")
+
+
+def ms(row):
+    return f"{row['t_layer_us'] / 1000:8.3f}"
+
+
+def case_name(model, tokens, split):
+    return f"{model} {tokens} EP{split[0]}xTP{split[1]}"
+
+
+def run_grid(runner, arguments):
+    """A line per case."""
+    for splits in splits_of(arguments.ranks):
+        for tokens, split, model in itertools.product(arguments.tokens, splits, arguments.models):
+            name = case_name(model, tokens, split)
+            options = options_of(arguments.ranks, model, tokens, split, "native")
+            rows = runner.run(name, "layer", [*options, "--placement", "warps",
+                                              "--schedules", "sequential,pipelined,comet"])
+            if rows is None:
+                continue
+            comet = rows["comet"]
+            print(f"{name:<36} ms: computation {comet['t_compute_us'] / 1000:8.3f} sequential "
+                  f"{ms(rows['sequential'])} pipelined {ms(rows['pipelined'])} comet {ms(comet)}"
+                  f" | x{comet['speedup_vs_sequential']:.2f}"
+                  f" x{rows['pipelined']['t_layer_us'] / comet['t_layer_us']:.2f}"
+                  f" | G {comet['groups']} panel {comet['panel']}", flush=True)
+
+
+def run_sweep(runner, arguments):
+    """A line per case and kind of division."""
+    for model, tokens, named in SWEEP_CASES:
+        split = split_named(named, arguments.ranks)
+        options = options_of(arguments.ranks, model, tokens, split, "native")
+        name = case_name(model, tokens, split)
+        sweeps = [("comet, warps, G", GROUPS, lambda n: [
+                      "--schedules", "comet", "--placement", "warps", "--groups", str(n)]),
+                  ("comet, blocks, n_c", MULTIPROCESSORS, lambda n: [
+                      "--schedules", "comet", "--placement", "blocks", "--groups", "1",
+                      "--n-c-dispatch", str(n), "--n-c-combine", str(n)]),
+                  ("pipelined, n_c", MULTIPROCESSORS, lambda n: [
+                      "--schedules", "pipelined", "--n-c-dispatch", str(n), "--n-c-combine", str(n)])]
+        for title, values, flags in sweeps:
+            times = []
+            for value in values:
+                rows = runner.run(f"{name} {title} {value}", "sweep", [*options, *flags(value)])
+                if rows:
+                    times.append(f"{value}: {ms(next(iter(rows.values()))).strip()}")
+            print(f"{name:<36} {title:<20} ms: {', '.join(times)}", flush=True)
+
+
+def run_scale(runner, arguments):
+    """A line per case."""
+    rate = read_link_rate(arguments.link_rows) / arguments.ranks
+    link = f"paced:{rate:.1f}"
+    os.environ["CUDA_VISIBLE_DEVICES"] = "0"
+    print(f"{arguments.ranks} ranks on one GPU, link EMULATED at {rate:.1f} GB/s")
+    for model, tokens, named in SCALE_CASES:
+        split = split_named(named, arguments.ranks)
+        name = case_name(model, tokens, split)
+        options = options_of(arguments.ranks, model, tokens, split, link)
+        rows = runner.run(name, "scale", [*options, "--placement", "warps", "--schedules",
+                                          "sequential,pipelined,comet"])
+        if rows:
+            print(f"{name:<36} ms: sequential {ms(rows['sequential'])} comet {ms(rows['comet'])}"
+                  f" | x{rows['comet']['speedup_vs_sequential']:.2f}", flush=True)
+
+
+def run_topology(runner, _):
+    """The driver's matrix of links."""
+    done = subprocess.run(["nvidia-smi", "topo", "-m"], check=False, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        sys.exit(f"node_bench: nvidia-smi topo -m: exit {done.returncode}: {done.stdout.strip()}")
+    matrix = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.split("\nLegend")[0])
+    names = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], check=True, text=True,
+                           stdout=subprocess.PIPE).stdout.splitlines()
+    print(matrix)
+    runner.write([add_origin({"suite": "node", "kind": "topology", "gpus": len(names), "device": names[0],
+                              "commit": "unknown", "matrix": matrix.splitlines()}, True)])
+
+
+def run_link(runner, arguments):
+    """link_rates, and its rows with their origin."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        done = subprocess.run([arguments.link_rates.resolve(), "--json", path], check=False)
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = [{**json.loads(line), "command": "link_rates", "commit": "unknown"} for line in lines]
+    runner.write([add_origin(row, done.returncode == 0) for row in rows])
+    if done.returncode != 0:
+        sys.exit(f"node_bench: link_rates: exit {done.returncode}")
+
+
+PARTS = {"topology": run_topology, "link": run_link, "grid": run_grid, "sweep": run_sweep, "scale": run_scale}
+
+
+def words(text):
+    return text.split(",")
+
+
+def numbers(text):
+    return [int(word) for word in words(text)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--comet", type=Path, required=True, help="the command, built with CUDA")
+    parser.add_argument("--ranks", type=int, required=True, help="GPUs, or more on a machine with one")
+    parser.add_argument("--gpus", type=int, required=True, help="of the machine; ranks spread over them")
+    parser.add_argument("--seconds", type=float, default=600, help="no case begins after that; default 600")
+    parser.add_argument("--link-rates", type=Path, help="link: the program")
+    parser.add_argument("--link-rows", type=Path, help="scale: file with the rows of link_rates")
+    parser.add_argument("--models", type=words, default=MODELS, help=f"grid; default {','.join(MODELS)}")
+    parser.add_argument("--tokens", type=numbers, default=TOKENS,
+                        help=f"grid; default {','.join(map(str, TOKENS))}")
+    arguments = parser.parse_args()
+    for name in ("ranks", "gpus"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name}: {getattr(arguments, name)}, needs at least 1")
+    if arguments.part == "scale" and arguments.link_rows is None:
+        parser.error("the part scale needs --link-rows")
+    if arguments.part == "link" and arguments.link_rates is None:
+        parser.error("the part link needs --link-rates")
+    runner = Runner(arguments.comet.resolve(), arguments.gpus, arguments.seconds)
+    PARTS[arguments.part](runner, arguments)
+    runner.summary()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays of whatever library a caller uses, none of which this package imports by itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from comet_moe._errors import InvalidArgumentError
+
+
+def empty_like(x: Any) -> Any:
+    """An array of x's library, shape and type to write to."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return torch.empty_like(x, memory_format=torch.contiguous_format)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(x, numpy.ndarray):
+        return numpy.empty(x.shape, x.dtype)
+    raise InvalidArgumentError(
+        f"[moe] out: needed for x of {type(x).__module__}.{type(x).__name__}, since only NumPy's and PyTorch's "
+        "arrays can be made here: pass one to write to")
+
+
+def plain(x: Any) -> Any:
+    """x without what keeps PyTorch from handing out its memory; raises if gradients are asked for."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor):
+        return x
+    if x.requires_grad and torch.is_grad_enabled():
+        raise InvalidArgumentError(
+            "[moe] requires_grad: set on an input, and this layer has no backward yet: call it under "
+            "torch.no_grad()")
+    return x.detach()
+
+
+def matrices(weights: Any) -> list:
+    """One array of three axes, or one of two per expert, as a list."""
+    if isinstance(weights, (list, tuple)):
+        return [plain(matrix) for matrix in weights]
+    return [plain(weights)]

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MoeLayer, and moe, which keeps layers by itself."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from comet_moe import _core
+from comet_moe._arrays import empty_like, matrices, plain
+from comet_moe._errors import InvalidArgumentError
+from comet_moe.trace import Trace
+from comet_moe.world import World, default_world
+
+_KEPT_LAYERS = 8  # of a world, the last used ones
+_LEAST_TOKENS = 64  # that a kept layer is made for
+
+
+class MoeLayer:
+    """One Mixture-of-Experts layer on all ranks of a world:
+
+        y[t] = sum over k of topk_weights[t, k] * expert[topk_ids[t, k]](x[t])
+
+    w13: [E, 2 * I, H], or a list of E matrices [2 * I, H] ([I, H] with gate_layout "none"). w2: [E, H, I], or a
+    list of E matrices. Of NumPy, PyTorch, JAX or anything else that speaks DLPack, in host memory, float32 or
+    bfloat16, rows dense; used where they lie, so they may change between calls, not during one.
+
+    topk: choices of a token. max_tokens: most tokens of a call. ep, tp: how experts are spread, ep * tp is the
+    world's size: ep parts of the list of experts, each expert cut into tp slices; ep None is all that tp
+    leaves. gate_layout: where gate and up lie in w13: "gate_up" (Hugging Face, vLLM, Megatron), "up_gate",
+    "interleaved" (row by row) or "none". weight_position: "after_down", or "before_down" as in Megatron.
+    activation: "silu", "gelu" or "relu". workers: threads of each rank; 0 shares out the processor's cores.
+    """
+
+    def __init__(self, w13: Any, w2: Any, *, topk: int, max_tokens: int, world: World | None = None,
+                 ep: int | None = None, tp: int = 1, activation: str = "silu", gate_layout: str = "gate_up",
+                 weight_position: str = "after_down", workers: int = 0) -> None:
+        self.world = default_world() if world is None else world
+        self._weights = (w13, w2)  # what tells them apart while this layer lives
+        if tp < 1:
+            raise InvalidArgumentError(f"[layer] tp: {tp}, from 1")
+        self._core = _core.Layer(
+            self.world._core, matrices(w13), matrices(w2), topk=topk, max_tokens=max_tokens,
+            ep=self.world.size // tp if ep is None else ep, tp=tp, activation=activation,
+            gate_layout=gate_layout, weight_position=weight_position, workers=workers)
+        #: Of the last call, a dict per rank: times in microseconds, rows, tiles, bytes over links.
+        self.stats: list[dict] = []
+
+    num_experts = property(lambda self: self._core.num_experts, doc="E.")
+    topk = property(lambda self: self._core.topk, doc="K.")
+    hidden = property(lambda self: self._core.hidden, doc="H, elements of a token.")
+    intermediate = property(lambda self: self._core.intermediate, doc="I, of a whole expert.")
+    dtype = property(lambda self: self._core.dtype, doc='"f32" or "bf16".')
+    ep = property(lambda self: self._core.ep, doc="Parts of the list of experts.")
+    tp = property(lambda self: self._core.tp, doc="Slices of each expert.")
+    max_tokens = property(lambda self: self._core.max_tokens, doc="Most tokens of a call.")
+    workspace_bytes = property(lambda self: self._core.workspace_bytes, doc="Memory of a rank.")
+
+    def __call__(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "comet",
+                 groups: int = 1, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1) -> Any:
+        """y [T, H], in `out` if given. x: [T, H]. topk_ids: [T, K] int32 or int64, -1 drops a choice.
+        topk_weights: [T, K] float32. Ranks get equal parts of the tokens.
+
+        schedule: "comet", "sequential", "pipelined" or "reference". groups: of tokens for comet, chunks for
+        pipelined. panel, n_c_*: see docs/design.md; the defaults choose.
+        """
+        return self._run(x, topk_ids, topk_weights, out, False, schedule=schedule, groups=groups, panel=panel,
+                         n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine)[0]
+
+    def trace(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "comet",
+              groups: int = 1, panel: int = 0, n_c_dispatch: int = -1,
+              n_c_combine: int = -1) -> tuple[Any, Trace]:
+        """As a call, and what every worker did in it: (y, Trace)."""
+        y, events = self._run(x, topk_ids, topk_weights, out, True, schedule=schedule, groups=groups,
+                              panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine)
+        return y, Trace(events)
+
+    def _run(self, x, topk_ids, topk_weights, out, trace, **options):
+        y = empty_like(x) if out is None else out
+        self.stats, events = self._core.forward(plain(x), plain(topk_ids), plain(topk_weights), plain(y),
+                                                trace=trace, **options)
+        return y, events
+
+    def __repr__(self) -> str:
+        return (f"MoeLayer({self.num_experts} experts, top-{self.topk}, H {self.hidden}, I {self.intermediate}, "
+                f"{self.dtype}, ep {self.ep}, tp {self.tp}, up to {self.max_tokens} tokens)")
+
+
+def _address(array: Any) -> tuple:
+    """What tells an array's memory from another's."""
+    pointer = getattr(array, "data_ptr", None)
+    if pointer is not None:
+        return pointer(), tuple(array.shape), tuple(array.stride()), str(array.dtype)
+    interface = getattr(array, "__array_interface__", None)
+    if interface is not None:
+        return interface["data"][0], interface["shape"], interface.get("strides"), interface["typestr"]
+    return (id(array),)
+
+
+def _kept_layer(world: World, w13: Any, w2: Any, tokens: int, **options: Any) -> MoeLayer:
+    """The world's layer with these weights, made anew if there is none for so many tokens."""
+    key = (tuple(map(_address, matrices(w13))), tuple(map(_address, matrices(w2))),
+           tuple(sorted(options.items())))
+    with world._lock:
+        layer = world._layers.pop(key, None)
+        if layer is None or layer.max_tokens < tokens:
+            most = max(_LEAST_TOKENS, 1 << max(tokens - 1, 0).bit_length())
+            layer = MoeLayer(w13, w2, max_tokens=most, world=world, **options)
+        world._layers[key] = layer
+        while len(world._layers) > _KEPT_LAYERS:
+            world._layers.popitem(last=False)
+        return layer
+
+
+def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: Any | Sequence[Any], *,
+        world: World | None = None, ep: int | None = None, tp: int = 1, activation: str = "silu",
+        gate_layout: str = "gate_up", weight_position: str = "after_down", schedule: str = "comet",
+        groups: int = 1, out: Any = None) -> Any:
+    """A Mixture-of-Experts layer as a function: y [T, H], in `out` if given. See MoeLayer for the arguments.
+
+    The world keeps the layers of the last 8 weights that it was called with, and so these weights' memory;
+    make a MoeLayer to decide about that yourself.
+    """
+    world = default_world() if world is None else world
+    if len(topk_ids.shape) != 2 or len(x.shape) != 2:
+        raise InvalidArgumentError(f"[moe] x and topk_ids: shapes {tuple(x.shape)} and {tuple(topk_ids.shape)}, "
+                                   "two axes each are needed")
+    layer = _kept_layer(world, w13, w2, x.shape[0], topk=topk_ids.shape[1], ep=ep, tp=tp,
+                        activation=activation, gate_layout=gate_layout, weight_position=weight_position)
+    return layer(x, topk_ids, topk_weights, out=out, schedule=schedule, groups=groups)

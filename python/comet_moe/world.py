@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""World: the ranks that share a layer's work."""
+
+from __future__ import annotations
+
+import collections
+import threading
+
+from comet_moe import _core
+
+
+class World:
+    """Ranks, and what joins them. Make one with `World.local`; it may be used from any thread, whose calls
+    take turns."""
+
+    def __init__(self, core: _core.LocalWorld) -> None:
+        self._core = core
+        self._layers: collections.OrderedDict = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def local(ranks: int = 1, *, link: str = "native", timeout_ms: int = 0) -> World:
+        """Ranks are threads of this process, and calls get the tokens and weights of all of them.
+
+        link: "native", or "paced:<GB/s>" to EMULATE a slower one between the ranks. timeout_ms: longest
+        wait for a rank; 0 takes COMET_TIMEOUT_MS of the environment, else 30 s.
+        """
+        return World(_core.LocalWorld(ranks, link, timeout_ms))
+
+    @property
+    def size(self) -> int:
+        """How many ranks."""
+        return self._core.size
+
+    @property
+    def link(self) -> str:
+        """What joins them, as `local` takes it."""
+        return self._core.link
+
+    def recover(self) -> None:
+        """Makes the world good again after a call that failed with a timeout or an internal error."""
+        self._core.recover()
+
+    def __repr__(self) -> str:
+        return f"World.local({self.size}, link={self.link!r})"
+
+
+_default: World | None = None
+_default_lock = threading.Lock()
+
+
+def default_world() -> World:
+    """A world of one rank, made at its first use: what calls run on that name none."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = World.local(1)
+        return _default

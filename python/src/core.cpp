@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// The module comet_moe._core: the C++ library as Python's side of the package uses it. What users
+// see, with its documentation, is in python/comet_moe.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <chrono>
+
+#include "call_trace.hpp"
+#include "comet/version.hpp"
+#include "errors.hpp"
+#include "layer.hpp"
+#include "local_world.hpp"
+#include "plan.hpp"
+
+namespace comet::python {
+namespace {
+
+nb::dict to_dict(const CallStats& stats) {
+  nb::dict d;
+  d["t_layer_us"] = stats.t_layer_us;
+  d["t_publish_us"] = stats.t_publish_us;
+  d["t_plan_us"] = stats.t_plan_us;
+  d["rows"] = stats.rows;
+  d["tiles"] = stats.tiles;
+  d["dispatch_bytes_in"] = stats.dispatch_bytes_in;
+  d["dispatch_bytes_out"] = stats.dispatch_bytes_out;
+  d["combine_bytes_in"] = stats.combine_bytes_in;
+  d["combine_bytes_out"] = stats.combine_bytes_out;
+  d["metadata_bytes_in"] = stats.metadata_bytes_in;
+  return d;
+}
+
+void bind_world(nb::module_& module) {
+  nb::class_<LocalWorld>(module, "LocalWorld")
+      .def(
+          "__init__",
+          [](LocalWorld* self, int ranks, const std::string& link, std::int64_t timeout_ms) {
+            new (self) LocalWorld(ranks, link, std::chrono::milliseconds(timeout_ms));
+          },
+          nb::arg("ranks"), nb::arg("link"), nb::arg("timeout_ms"))
+      .def_prop_ro("size", &LocalWorld::size)
+      .def_prop_ro("link", &LocalWorld::link)
+      .def_prop_ro("timeout_ms", &LocalWorld::timeout_ms)
+      .def("recover", &LocalWorld::recover, nb::call_guard<nb::gil_scoped_release>());
+}
+
+void bind_layer(nb::module_& module) {
+  nb::class_<Layer>(module, "Layer")
+      .def(
+          "__init__",
+          [](Layer* self, std::shared_ptr<LocalWorld> world, std::vector<ConstArray> w13,
+             std::vector<ConstArray> w2, std::int64_t topk, std::int64_t max_tokens,
+             std::int64_t ep, std::int64_t tp, const std::string& activation,
+             const std::string& gate_layout, const std::string& weight_position, int workers) {
+            new (self) Layer(std::move(world), std::move(w13), std::move(w2),
+                             {.topk = topk,
+                              .max_tokens = max_tokens,
+                              .ep = ep,
+                              .tp = tp,
+                              .activation = activation,
+                              .gate_layout = gate_layout,
+                              .weight_position = weight_position,
+                              .workers = workers});
+          },
+          nb::arg("world"), nb::arg("w13"), nb::arg("w2"), nb::kw_only(), nb::arg("topk"),
+          nb::arg("max_tokens"), nb::arg("ep"), nb::arg("tp"), nb::arg("activation"),
+          nb::arg("gate_layout"), nb::arg("weight_position"), nb::arg("workers"))
+      .def_prop_ro("num_experts", [](const Layer& l) { return l.desc().num_experts; })
+      .def_prop_ro("topk", [](const Layer& l) { return l.desc().topk; })
+      .def_prop_ro("hidden", [](const Layer& l) { return l.desc().hidden; })
+      .def_prop_ro("intermediate", [](const Layer& l) { return l.desc().intermediate; })
+      .def_prop_ro("dtype", [](const Layer& l) { return std::string(to_string(l.desc().dtype)); })
+      .def_prop_ro("ep", [](const Layer& l) { return l.parallel().ep; })
+      .def_prop_ro("tp", [](const Layer& l) { return l.parallel().tp; })
+      .def_prop_ro("max_tokens", &Layer::max_tokens)
+      .def_prop_ro("workspace_bytes", &Layer::workspace_bytes)
+      .def(
+          "forward",
+          [](Layer& layer, const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
+             const Array& out, const std::string& schedule, std::int64_t groups, std::int64_t panel,
+             int n_c_dispatch, int n_c_combine, bool trace) {
+            const CallRecord record = layer.forward(x, ids, weights, out,
+                                                    {.schedule = schedule,
+                                                     .groups = groups,
+                                                     .panel = panel,
+                                                     .n_c_dispatch = n_c_dispatch,
+                                                     .n_c_combine = n_c_combine,
+                                                     .is_traced = trace});
+            nb::list stats;
+            for (const CallStats& each : record.ranks) stats.append(to_dict(each));
+            if (!trace) return nb::make_tuple(stats, nb::none());
+            return nb::make_tuple(
+                stats, CallTrace(schedule, groups == 1 ? "" : std::to_string(groups) + " groups",
+                                 layer.workers(), record.traces));
+          },
+          nb::arg("x"), nb::arg("topk_ids"), nb::arg("topk_weights"), nb::arg("out"), nb::kw_only(),
+          nb::arg("schedule"), nb::arg("groups"), nb::arg("panel"), nb::arg("n_c_dispatch"),
+          nb::arg("n_c_combine"), nb::arg("trace"));
+}
+
+}  // namespace
+}  // namespace comet::python
+
+NB_MODULE(_core, module) {
+  module.doc() = "The C++ library of comet_moe.";
+  module.attr("__version__") = COMET_VERSION_STRING;
+  comet::python::translate_errors();
+  comet::python::bind_world(module);
+  comet::python::bind_layer(module);
+  comet::python::bind_plan(module);
+  comet::python::bind_call_trace(module);
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "expert_weights.hpp"
+
+#include <fmt/format.h>
+
+#include "comet/error.hpp"
+
+namespace comet::python {
+
+WeightArrays::WeightArrays(std::vector<ConstArray> arrays, const char* name)
+    : arrays_(std::move(arrays)) {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("[weights] {}: {}", name, what));
+  };
+  if (arrays_.empty()) refuse("no matrix, one per expert is needed");
+  const ConstArray& first = arrays_.front();
+  const bool is_one = arrays_.size() == 1 && first.ndim() == 3;
+  const std::size_t axes = is_one ? 3 : 2;
+  for (const ConstArray& array : arrays_) check_shape(array, name, axes);
+  experts_ = static_cast<std::int64_t>(is_one ? first.shape(0) : arrays_.size());
+  rows_ = static_cast<std::int64_t>(first.shape(axes - 2));
+  cols_ = static_cast<std::int64_t>(first.shape(axes - 1));
+  row_stride_ = first.stride(axes - 2);
+  if (is_one) expert_stride_ = first.stride(0);
+  dtype_ = dtype_of(first, name);
+  if (row_stride_ < cols_) {
+    refuse(fmt::format("rows {} elements apart, at least {} are needed", row_stride_, cols_));
+  }
+  for (std::size_t e = 1; e < arrays_.size(); ++e) {
+    const ConstArray& array = arrays_[e];
+    if (static_cast<std::int64_t>(array.shape(0)) != rows_ ||
+        static_cast<std::int64_t>(array.shape(1)) != cols_ || array.stride(0) != row_stride_ ||
+        dtype_of(array, name) != dtype_) {
+      refuse(fmt::format("expert {} differs from expert 0 in shape, strides or type", e));
+    }
+  }
+}
+
+const void* WeightArrays::expert(std::int64_t expert) const noexcept {
+  if (arrays_.size() > 1 || arrays_.front().ndim() == 2) {
+    return arrays_[static_cast<std::size_t>(expert)].data();
+  }
+  return static_cast<const std::byte*>(arrays_.front().data()) +
+         expert * expert_stride_ * static_cast<std::int64_t>(size_of(dtype_));
+}
+
+RankWeights::RankWeights(const WeightArrays& w13, const WeightArrays& w2, GateLayout layout,
+                         const MoeDesc& desc, const ParallelDesc& parallel, int rank) {
+  for (const std::int32_t expert : local_experts(desc, parallel, rank / parallel.tp)) {
+    first_.push_back(w13.expert(expert));
+    second_.push_back(w2.expert(expert));
+  }
+  const std::int64_t inter_local = desc.intermediate / parallel.tp;
+  const std::int64_t slice = rank % parallel.tp * inter_local;  // first row of the rank's slice
+  const std::int64_t stride = w13.row_stride();
+  const auto part = [&](std::int64_t first_row, std::int64_t rows_apart) {
+    return ExpertMatrices{.row_stride = rows_apart * stride,
+                          .list = first_.data(),
+                          .offset = (first_row + slice * rows_apart) * stride};
+  };
+  switch (layout) {
+    case GateLayout::gate_up:
+      weights_.gate = part(0, 1);
+      weights_.up = part(desc.intermediate, 1);
+      break;
+    case GateLayout::up_gate:
+      weights_.up = part(0, 1);
+      weights_.gate = part(desc.intermediate, 1);
+      break;
+    case GateLayout::interleaved:
+      weights_.gate = part(0, 2);
+      weights_.up = part(1, 2);
+      break;
+    case GateLayout::none:
+      weights_.up = part(0, 1);
+      break;
+  }
+  weights_.down = {.row_stride = w2.row_stride(), .list = second_.data(), .offset = slice};
+}
+
+}  // namespace comet::python

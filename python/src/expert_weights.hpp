@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole experts' weights as the slices that each rank of a layer reads, without a copy.
+#pragma once
+
+#include <vector>
+
+#include "arrays.hpp"
+#include "comet/desc.hpp"
+#include "comet/weights.hpp"
+
+namespace comet::python {
+
+/// What frameworks hand over: one array of three axes, or a matrix per expert. Keeps the arrays.
+class WeightArrays {
+ public:
+  /// `arrays` is one array [E, rows, cols], or [E] arrays [rows, cols], all of one type and shape.
+  WeightArrays(std::vector<ConstArray> arrays, const char* name);
+
+  std::int64_t experts() const noexcept { return experts_; }
+  std::int64_t rows() const noexcept { return rows_; }
+  std::int64_t cols() const noexcept { return cols_; }
+  std::int64_t row_stride() const noexcept { return row_stride_; }
+  DType dtype() const noexcept { return dtype_; }
+  /// First element of an expert's matrix.
+  const void* expert(std::int64_t expert) const noexcept;
+
+ private:
+  std::vector<ConstArray> arrays_;
+  std::int64_t experts_ = 0;
+  std::int64_t rows_ = 0;
+  std::int64_t cols_ = 0;
+  std::int64_t expert_stride_ = 0;
+  std::int64_t row_stride_ = 0;
+  DType dtype_ = DType::f32;
+};
+
+/// One rank's views of whole experts, which must outlive it.
+class RankWeights {
+ public:
+  RankWeights(const WeightArrays& w13, const WeightArrays& w2, GateLayout layout,
+              const MoeDesc& desc, const ParallelDesc& parallel, int rank);
+  RankWeights(RankWeights&&) = default;
+
+  /// Valid as long as this object.
+  MoeWeights weights() const noexcept { return weights_; }
+
+ private:
+  std::vector<const void*> first_;   // [local experts]
+  std::vector<const void*> second_;  // [local experts]
+  MoeWeights weights_;
+};
+
+}  // namespace comet::python

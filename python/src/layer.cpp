@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include "comet/error.hpp"
+
+namespace comet::python {
+namespace {
+
+MoeDesc describe(const WeightArrays& w13, const WeightArrays& w2, const LayerSpec& spec,
+                 int ranks) {
+  const auto refuse = [](const std::string& what) {
+    throw Error(ErrorCode::invalid_argument, "[layer] " + what);
+  };
+  const GateLayout layout = parse_gate_layout(spec.gate_layout);
+  const bool is_gated = layout != GateLayout::none;
+  if (w13.experts() != w2.experts()) {
+    refuse(fmt::format("w2: {} experts, w13 has {}", w2.experts(), w13.experts()));
+  }
+  if (w13.cols() != w2.rows()) {
+    refuse(fmt::format("w13: tokens of {} elements, w2 makes them of {}", w13.cols(), w2.rows()));
+  }
+  if (w13.rows() != (is_gated ? 2 : 1) * w2.cols()) {
+    refuse(fmt::format("w13: {} rows an expert, {} are needed for w2's {} columns with layout {}",
+                       w13.rows(), (is_gated ? 2 : 1) * w2.cols(), w2.cols(), spec.gate_layout));
+  }
+  if (w13.dtype() != w2.dtype()) {
+    refuse(fmt::format("w2: {}, w13 is {}", to_string(w2.dtype()), to_string(w13.dtype())));
+  }
+  if (spec.max_tokens < 0) refuse(fmt::format("max_tokens: {}, from 0", spec.max_tokens));
+  if (spec.ep < 1 || spec.tp < 1 || spec.ep * spec.tp != ranks) {
+    refuse(fmt::format("ep {} x tp {}: the world has {} ranks", spec.ep, spec.tp, ranks));
+  }
+  return {.num_experts = w13.experts(),
+          .topk = spec.topk,
+          .hidden = w13.cols(),
+          .intermediate = w2.cols(),
+          .max_tokens = (spec.max_tokens + ranks - 1) / ranks,
+          .dtype = w13.dtype(),
+          .activation = parse_activation(spec.activation),
+          .gated = is_gated,
+          .weight_position = parse_weight_position(spec.weight_position)};
+}
+
+std::pair<const std::byte*, const std::byte*> range_of(const ConstMatrixView& matrix) {
+  const auto* begin = static_cast<const std::byte*>(matrix.data);
+  if (matrix.rows == 0) return {begin, begin};
+  const std::int64_t elements = (matrix.rows - 1) * matrix.row_stride + matrix.cols;
+  return {begin, begin + elements * static_cast<std::int64_t>(size_of(matrix.dtype))};
+}
+
+bool do_overlap(const ConstMatrixView& a, const ConstMatrixView& b) {
+  const auto [a_begin, a_end] = range_of(a);
+  const auto [b_begin, b_end] = range_of(b);
+  return std::less<>()(a_begin, b_end) && std::less<>()(b_begin, a_end);
+}
+
+int choose_workers(int wished, int ranks) {
+  if (wished > 0) return wished;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / ranks);
+}
+
+}  // namespace
+
+Layer::Layer(std::shared_ptr<LocalWorld> world, std::vector<ConstArray> w13,
+             std::vector<ConstArray> w2, const LayerSpec& spec)
+    : world_(std::move(world)),
+      w13_(std::move(w13), "w13"),
+      w2_(std::move(w2), "w2"),
+      desc_(describe(w13_, w2_, spec, world_->size())),
+      parallel_{.ep = spec.ep, .tp = spec.tp},
+      max_tokens_(spec.max_tokens),
+      workers_(choose_workers(spec.workers, world_->size())),
+      layers_(static_cast<std::size_t>(world_->size())) {
+  validate(desc_, parallel_);
+  const GateLayout layout = parse_gate_layout(spec.gate_layout);
+  for (int rank = 0; rank < world_->size(); ++rank) {
+    rank_weights_.emplace_back(w13_, w2_, layout, desc_, parallel_, rank);
+  }
+  const nb::gil_scoped_release unlocked;
+  world_->run([&](int rank) {
+    const auto r = static_cast<std::size_t>(rank);
+    layers_[r] = MoeLayer::create(desc_, parallel_, rank_weights_[r].weights(), world_->rank(rank),
+                                  {.num_workers = workers_});
+  });
+}
+
+Layer::~Layer() {
+  // Collective; a rank that cannot destroy its layer would have thrown in a call.
+  const nb::gil_scoped_release unlocked;
+  world_->run([this](int rank) { layers_[static_cast<std::size_t>(rank)].reset(); });
+}
+
+std::int64_t Layer::workspace_bytes() const noexcept {
+  return layers_.front()->workspace_bytes() + layers_.front()->local_bytes();
+}
+
+CallRecord Layer::forward(const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
+                          const Array& out, const CallSpec& spec) {
+  const auto refuse = [](const std::string& what) {
+    throw Error(ErrorCode::invalid_argument, "[moe] " + what);
+  };
+  const ConstMatrixView tokens = matrix_of(x, "x");
+  const ConstMatrixView result = matrix_of(ConstArray(out), "out");
+  const RoutingView routing = routing_of(ids, weights);
+  const auto topk = static_cast<std::int64_t>(ids.shape(1));
+  if (tokens.cols != desc_.hidden) {
+    refuse(fmt::format("x: tokens of {} elements, the layer's have {}", tokens.cols, desc_.hidden));
+  }
+  if (tokens.dtype != desc_.dtype || result.dtype != desc_.dtype) {
+    refuse(fmt::format("x is {} and out is {}, the weights are {}", to_string(tokens.dtype),
+                       to_string(result.dtype), to_string(desc_.dtype)));
+  }
+  if (result.rows != tokens.rows || result.cols != tokens.cols) {
+    refuse(fmt::format("out: {} x {}, x is {} x {}", result.rows, result.cols, tokens.rows,
+                       tokens.cols));
+  }
+  if (do_overlap(tokens, result)) refuse("out: it shares memory with x");
+  if (topk != desc_.topk || routing.tokens != tokens.rows) {
+    refuse(fmt::format("topk_ids: {} x {}, {} x {} are needed", routing.tokens, topk, tokens.rows,
+                       desc_.topk));
+  }
+  if (tokens.rows > max_tokens_) {
+    throw Error(ErrorCode::capacity, fmt::format("[moe] x: {} tokens, the layer was made for {}",
+                                                 tokens.rows, max_tokens_));
+  }
+  const ForwardOptions options{.schedule = parse_schedule(spec.schedule),
+                               .groups = spec.groups,
+                               .panel = spec.panel,
+                               .n_c_dispatch = spec.n_c_dispatch,
+                               .n_c_combine = spec.n_c_combine};
+  const int ranks = world_->size();
+  CallRecord record;
+  record.ranks.resize(static_cast<std::size_t>(ranks));
+  if (spec.is_traced) record.traces.resize(static_cast<std::size_t>(ranks));
+  const nb::gil_scoped_release unlocked;
+  world_->run([&](int rank) {
+    const auto r = static_cast<std::size_t>(rank);
+    const std::int64_t begin = part_begin(tokens.rows, ranks, rank);
+    const std::int64_t end = part_begin(tokens.rows, ranks, rank + 1);
+    const ConstMatrixView to = rows_of(result, begin, end);
+    ForwardOptions own = options;
+    if (spec.is_traced) own.trace = &record.traces[r];
+    record.ranks[r] = layers_[r]->forward(
+        rows_of(tokens, begin, end), rows_of(routing, topk, begin, end),
+        {const_cast<void*>(to.data), to.rows, to.cols, to.row_stride, to.dtype}, own);
+  });
+  return record;
+}
+
+}  // namespace comet::python

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""moe and MoeLayer against double precision, with NumPy."""
+
+import threading
+
+import numpy
+import pytest
+
+import comet_moe
+from conftest import Case, expect_close
+
+
+@pytest.mark.parametrize("ranks, ep, tp", [(1, 1, 1), (2, 2, 1), (2, 1, 2), (3, 3, 1), (4, 2, 2), (6, 3, 2)])
+def test_every_split_is_the_truth(ranks, ep, tp):
+    case = Case()
+    world = comet_moe.World.local(ranks)
+    for tokens in (37, 1, 0, 64):
+        case = Case(tokens=tokens, seed=tokens)
+        y = comet_moe.moe(*case.arguments(), world=world, ep=ep, tp=tp)
+        assert y.shape == case.x.shape and y.dtype == case.x.dtype
+        expect_close(y, case.truth())
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "pipelined", "comet"])
+def test_schedules_agree_bit_for_bit(schedule):
+    case = Case(tokens=200)
+    world = comet_moe.World.local(4)
+    one = comet_moe.moe(*case.arguments(), world=world, schedule="sequential")
+    for _ in range(3):
+        y = comet_moe.moe(*case.arguments(), world=world, schedule=schedule, groups=2)
+        assert numpy.array_equal(y, one)
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu", "relu"])
+def test_activations(activation):
+    case = Case()
+    expect_close(comet_moe.moe(*case.arguments(), activation=activation), case.truth(activation))
+
+
+@pytest.mark.parametrize("layout", ["up_gate", "interleaved"])
+@pytest.mark.parametrize("tp", [1, 2])
+def test_gate_layouts_compute_the_same(layout, tp):
+    case = Case()
+    gate, up = case.w13[:, :case.inter], case.w13[:, case.inter:]
+    if layout == "up_gate":
+        w13 = numpy.concatenate([up, gate], axis=1)
+    else:
+        w13 = numpy.stack([gate, up], axis=2).reshape(case.w13.shape)
+    y = comet_moe.moe(case.x, case.ids, case.weights, w13, case.w2, gate_layout=layout,
+                      world=comet_moe.World.local(tp), tp=tp)
+    expect_close(y, case.truth())
+
+
+def test_experts_without_gate():
+    case = Case(gated=False)
+    expect_close(comet_moe.moe(*case.arguments(), gate_layout="none", activation="relu"), case.truth("relu"))
+
+
+def test_lists_of_matrices_64_bit_ids_dropped_choices_and_padded_rows():
+    case = Case()
+    case.ids[::3, 1] = -1
+    wide = numpy.zeros((case.x.shape[0], case.x.shape[1] + 16), numpy.float32)
+    wide[:, :-16] = case.x
+    out = numpy.full_like(wide, 7)
+    y = comet_moe.moe(wide[:, :-16], case.ids.astype(numpy.int64), case.weights, list(case.w13), list(case.w2),
+                      out=out[:, :-16], world=comet_moe.World.local(2))
+    expect_close(y, case.truth())
+    assert numpy.all(out[:, -16:] == 7)
+
+
+def test_weights_that_change_between_calls_are_seen():
+    case = Case()
+    layer = comet_moe.MoeLayer(case.w13, case.w2, topk=2, max_tokens=64)
+    expect_close(layer(case.x, case.ids, case.weights), case.truth())
+    case.w2 *= -2
+    expect_close(layer(case.x, case.ids, case.weights), case.truth())
+
+
+def test_many_weights_and_sizes_with_one_world():
+    world = comet_moe.World.local(2)
+    for seed in range(12):
+        case = Case(tokens=10 * seed, seed=seed)
+        expect_close(comet_moe.moe(*case.arguments(), world=world), case.truth())
+    assert len(world._layers) == 8
+
+
+def test_layer_tells_what_it_is_and_did():
+    case = Case(tokens=40)
+    layer = comet_moe.MoeLayer(case.w13, case.w2, topk=2, max_tokens=40, world=comet_moe.World.local(2))
+    assert (layer.num_experts, layer.topk, layer.hidden, layer.intermediate) == (6, 2, 64, 48)
+    assert (layer.ep, layer.tp, layer.dtype) == (2, 1, "f32") and layer.workspace_bytes > 0
+    layer(case.x, case.ids, case.weights)
+    assert sum(rank["rows"] for rank in layer.stats) == 80
+    assert all(rank["t_layer_us"] > 0 for rank in layer.stats)
+    assert "6 experts, top-2" in repr(layer)
+
+
+def test_threads_take_turns():
+    case = Case()
+    world = comet_moe.World.local(2)
+    results = [None] * 4
+
+    def call(i):
+        for _ in range(10):
+            results[i] = comet_moe.moe(*case.arguments(), world=world)
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for y in results:
+        expect_close(y, case.truth())
+
+
+def refuse(error, pattern, *arguments, **options):
+    with pytest.raises(error, match=pattern) as caught:
+        comet_moe.moe(*arguments, **options)
+    assert isinstance(caught.value, comet_moe.CometError)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_input_is_one_sentence():
+    case = Case()
+    x, ids, weights, w13, w2 = case.arguments()
+    refuse(ValueError, "two axes", x[0], ids, weights, w13, w2)
+    refuse(ValueError, "float32, bfloat16 and float16", x.astype(numpy.float64), ids, weights, w13, w2)
+    refuse(ValueError, "int32 and int64", x, ids.astype(numpy.int16), weights, w13, w2)
+    refuse(ValueError, "topk_weights.*float32", x, ids, weights.astype(numpy.float64), w13, w2)
+    refuse(ValueError, r"topk_weights: shape \(37, 1\)", x, ids, weights[:, :1].copy(), w13, w2)
+    refuse(ValueError, "37 x 2 are needed", x, ids[:5], weights[:5], w13, w2)
+    refuse(ValueError, "experts, w13 has 6", x, ids, weights, w13, w2[:5])
+    refuse(ValueError, "rows an expert", x, ids, weights, w13[:, :-8], w2)
+    refuse(ValueError, "positive multiples of 8", x[:, :60], ids, weights, w13[:, :, :60], w2[:, :60])
+    refuse(ValueError, "one per expert", x, ids, weights, [], [])
+    refuse(ValueError, "expert 3 differs", x, ids, weights, [*w13[:3], w13[3, :8], *w13[4:]], w2)
+    refuse(ValueError, "elements of a row are", x.T.copy().T, ids, weights, w13, w2)
+    refuse(ValueError, "shares memory", x, ids, weights, w13, w2, out=x)
+    refuse(ValueError, "schedule", x, ids, weights, w13, w2, schedule="fast")
+    refuse(ValueError, "gate_layout|layout", x, ids, weights, w13, w2, gate_layout="both")
+    refuse(ValueError, "ep 2 x tp 1: the world has 1", x, ids, weights, w13, w2, ep=2)
+    refuse(IndexError, "9", x, numpy.full_like(ids, 9), weights, w13, w2, world=comet_moe.World.local(2))
+    # Nothing is lost: the same world goes on.
+    expect_close(comet_moe.moe(*case.arguments()), case.truth())
+
+
+def test_worlds_that_cannot_be():
+    with pytest.raises(ValueError, match="size: 0"):
+        comet_moe.World.local(0)
+    with pytest.raises(ValueError, match="link"):
+        comet_moe.World.local(2, link="fast")
+    with pytest.raises(ValueError, match="timeout"):
+        comet_moe.World.local(2, timeout_ms=-1)
+    assert repr(comet_moe.World.local(2, link="paced:0.5")) == "World.local(2, link='paced:0.5')"
+
+
+def test_layers_have_a_limit_of_tokens():
+    case = Case()
+    layer = comet_moe.MoeLayer(case.w13, case.w2, topk=2, max_tokens=36)
+    with pytest.raises(MemoryError, match="37 tokens, the layer was made for 36"):
+        layer(case.x, case.ids, case.weights)
+
+
+def test_arrays_of_unknown_libraries_need_out():
+    case = Case()
+
+    class Foreign:
+        """Speaks DLPack, and is nobody's."""
+
+        def __init__(self, array):
+            self.array, self.shape = array, array.shape
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    refuse(ValueError, "out: needed", Foreign(case.x), case.ids, case.weights, case.w13, case.w2)
+    y = comet_moe.moe(Foreign(case.x), case.ids, case.weights, Foreign(case.w13), Foreign(case.w2),
+                      out=numpy.empty_like(case.x))
+    expect_close(y, case.truth())

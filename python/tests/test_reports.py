@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans, traces, the command and the doctor."""
+
+import json
+import subprocess
+import sys
+
+import numpy
+import pytest
+
+import comet_moe
+from comet_moe import command
+from conftest import Case
+
+
+def test_plan_is_a_readable_table():
+    case = Case(tokens=64)
+    plan = comet_moe.plan(case.ids, 6, hidden=64, intermediate=48, ep=2)
+    assert sum(rank["rows"] for rank in plan.data["ranks"]) == 128
+    assert plan.data["world"] == 2
+    assert "rank" in repr(plan) and len(repr(plan).splitlines()) > 3
+    with pytest.raises(IndexError, match="topk_ids|id"):
+        comet_moe.plan(numpy.full((8, 2), 6, numpy.int32), 6, hidden=64, intermediate=48)
+
+
+def test_plan_plots():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    case = Case(tokens=64)
+    axes = comet_moe.plan(case.ids, 6, hidden=64, intermediate=48, ep=2).plot()
+    assert len(axes[1].patches) == 2
+
+
+def test_trace_shows_each_rank(tmp_path):
+    case = Case(tokens=200)
+    layer = comet_moe.MoeLayer(case.w13, case.w2, topk=2, max_tokens=200, world=comet_moe.World.local(2))
+    y, trace = layer.trace(case.x, case.ids, case.weights)
+    assert numpy.array_equal(y, layer(case.x, case.ids, case.weights))
+    assert {event.rank for event in trace.events} == {0, 1}
+    assert trace.seconds_by_kind()["first_gemm"] > 0 and trace.milliseconds > 0
+    assert trace._repr_svg_().startswith("<svg") or "<svg" in trace._repr_svg_()
+    trace.save(tmp_path / "call.svg")
+    trace.save(tmp_path / "call.json")
+    assert "traceEvents" in json.loads((tmp_path / "call.json").read_text(encoding="utf-8"))
+    with pytest.raises(ValueError, match=".svg or .json"):
+        trace.save(tmp_path / "call.png")
+    assert "comet on 2 ranks" in repr(trace)
+
+
+def test_bench_gives_rows():
+    rows = comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=64, world="local:2", ep=2,
+                           schedules="sequential,comet", groups=1, rounds=1)
+    assert [row["schedule"] for row in rows] == ["sequential", "comet"]
+    with pytest.raises(comet_moe.CometError, match="tokens"):
+        comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=-1)
+
+
+def test_doctor_says_what_is_there():
+    report = comet_moe.doctor()
+    assert report["version"] == comet_moe.__version__
+    assert {"cpu", "cuda"} <= {backend["name"] for backend in report["backends"]}
+    numpy_line = next(p for p in report["python"]["packages"] if p["name"] == "numpy")
+    assert numpy_line["version"] == numpy.__version__
+    printed = subprocess.run([sys.executable, "-m", "comet_moe.doctor"], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout
+    assert "backends" in printed and f"numpy      {numpy.__version__}" in printed
+    import comet_moe.doctor as module
+    assert module() == comet_moe.doctor()
+
+
+def test_errors_of_the_command_are_its_sentence():
+    with pytest.raises(comet_moe.CometError, match="comet: .*fast"):
+        command.run("info", "--model", "fast")
