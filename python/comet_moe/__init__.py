@@ -13,11 +13,13 @@ from comet_moe._errors import (CapacityError, CometError, FileError, FormatError
                                RankTimeoutError, UnsupportedError)
 from comet_moe._report import doctor
 from comet_moe.command import bench
-from comet_moe.layer import MoeLayer, moe
+from comet_moe.layer import MoeLayer, loaded_torch_ops, moe
 from comet_moe.planning import Plan, plan
 from comet_moe.trace import Event, Trace
 from comet_moe.world import World
 
+
+loaded_torch_ops()  # registers the operator, if torch is loaded
 
 __all__ = ["CapacityError", "CometError", "Event", "FileError", "FormatError", "InternalError",
            "InvalidArgumentError", "MismatchError", "MoeLayer", "OutOfRangeError", "PeerError", "Plan",

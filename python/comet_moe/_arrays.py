@@ -34,8 +34,13 @@ def plain(x: Any) -> Any:
     return x.detach()
 
 
-def matrices(weights: Any) -> list:
-    """One array of three axes, or one of two per expert, as a list."""
-    if isinstance(weights, (list, tuple)):
-        return [plain(matrix) for matrix in weights]
-    return [plain(weights)]
+def dense(x: Any) -> Any:
+    """x without gaps between its rows: a copy if it has any, so for what is small."""
+    x = plain(x)
+    contiguous = getattr(x, "contiguous", None)
+    if contiguous is not None:
+        return contiguous()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(x, numpy.ndarray):
+        return numpy.ascontiguousarray(x)
+    return x

@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import Any, Sequence
 
 from comet_moe import _core
-from comet_moe._arrays import empty_like, matrices, plain
+from comet_moe._arrays import dense, empty_like, plain
 from comet_moe._errors import InvalidArgumentError
 from comet_moe.trace import Trace
 from comet_moe.world import World, default_world
 
 _KEPT_LAYERS = 8  # of a world, the last used ones
 _LEAST_TOKENS = 64  # that a kept layer is made for
+
+
+def _listed(weights: Any) -> Sequence[Any]:
+    """One array of three axes, or one of two per expert, as a list."""
+    return weights if isinstance(weights, (list, tuple)) else [weights]
 
 
 class MoeLayer:
@@ -35,11 +42,11 @@ class MoeLayer:
                  ep: int | None = None, tp: int = 1, activation: str = "silu", gate_layout: str = "gate_up",
                  weight_position: str = "after_down", workers: int = 0) -> None:
         self.world = default_world() if world is None else world
-        self._weights = (w13, w2)  # what tells them apart while this layer lives
+        self._weights = (w13, w2)  # alive, so that their addresses are nobody else's
         if tp < 1:
             raise InvalidArgumentError(f"[layer] tp: {tp}, from 1")
         self._core = _core.Layer(
-            self.world._core, matrices(w13), matrices(w2), topk=topk, max_tokens=max_tokens,
+            self.world._core, [plain(w) for w in _listed(w13)], [plain(w) for w in _listed(w2)], topk=topk, max_tokens=max_tokens,
             ep=self.world.size // tp if ep is None else ep, tp=tp, activation=activation,
             gate_layout=gate_layout, weight_position=weight_position, workers=workers)
         #: Of the last call, a dict per rank: times in microseconds, rows, tiles, bytes over links.
@@ -76,7 +83,7 @@ class MoeLayer:
 
     def _run(self, x, topk_ids, topk_weights, out, trace, **options):
         y = empty_like(x) if out is None else out
-        self.stats, events = self._core.forward(plain(x), plain(topk_ids), plain(topk_weights), plain(y),
+        self.stats, events = self._core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y),
                                                 trace=trace, **options)
         return y, events
 
@@ -85,30 +92,38 @@ class MoeLayer:
                 f"{self.dtype}, ep {self.ep}, tp {self.tp}, up to {self.max_tokens} tokens)")
 
 
-def _address(array: Any) -> tuple:
-    """What tells an array's memory from another's."""
+def _address(array: Any) -> Any:
+    """What tells an array's memory from that of others that live."""
     pointer = getattr(array, "data_ptr", None)
     if pointer is not None:
-        return pointer(), tuple(array.shape), tuple(array.stride()), str(array.dtype)
+        return pointer(), array.shape, array.stride(), array.dtype
     interface = getattr(array, "__array_interface__", None)
     if interface is not None:
-        return interface["data"][0], interface["shape"], interface.get("strides"), interface["typestr"]
-    return (id(array),)
+        return interface["data"][0], interface["shape"], interface["strides"], interface["typestr"]
+    return id(array)
 
 
-def _kept_layer(world: World, w13: Any, w2: Any, tokens: int, **options: Any) -> MoeLayer:
-    """The world's layer with these weights, made anew if there is none for so many tokens."""
-    key = (tuple(map(_address, matrices(w13))), tuple(map(_address, matrices(w2))),
-           tuple(sorted(options.items())))
-    with world._lock:
-        layer = world._layers.pop(key, None)
+def call_kept_layer(x: Any, topk_ids: Any, topk_weights: Any, w13: Sequence[Any], w2: Sequence[Any],
+                    world: World, out: Any, schedule: str, groups: int, ep: int, tp: int, activation: str,
+                    gate_layout: str, weight_position: str) -> Any:
+    """Calls the world's layer with these weights, made anew if there is none for so many tokens. ep 0 is all
+    that tp leaves."""
+    if len(topk_ids.shape) != 2 or len(x.shape) != 2:
+        raise InvalidArgumentError(f"[moe] x and topk_ids: shapes {tuple(x.shape)} and {tuple(topk_ids.shape)}, "
+                                   "two axes each are needed")
+    tokens, topk = x.shape[0], topk_ids.shape[1]
+    key = (*map(_address, w13), *map(_address, w2), topk, ep, tp, activation, gate_layout, weight_position)
+    with world.lock:
+        layer = world.layers.get(key)
         if layer is None or layer.max_tokens < tokens:
-            most = max(_LEAST_TOKENS, 1 << max(tokens - 1, 0).bit_length())
-            layer = MoeLayer(w13, w2, max_tokens=most, world=world, **options)
-        world._layers[key] = layer
-        while len(world._layers) > _KEPT_LAYERS:
-            world._layers.popitem(last=False)
-        return layer
+            layer = MoeLayer(w13, w2, topk=topk, max_tokens=max(_LEAST_TOKENS, 1 << (tokens - 1).bit_length()),
+                             world=world, ep=ep or None, tp=tp, activation=activation, gate_layout=gate_layout,
+                             weight_position=weight_position)
+            world.layers[key] = layer
+            if len(world.layers) > _KEPT_LAYERS:
+                world.layers.popitem(last=False)
+        world.layers.move_to_end(key)
+    return layer(x, topk_ids, topk_weights, out=out, schedule=schedule, groups=groups)
 
 
 def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: Any | Sequence[Any], *,
@@ -117,13 +132,27 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
         groups: int = 1, out: Any = None) -> Any:
     """A Mixture-of-Experts layer as a function: y [T, H], in `out` if given. See MoeLayer for the arguments.
 
+    PyTorch's tensors go through the operator torch.ops.comet_moe.moe, so it may be compiled.
+
     The world keeps the layers of the last 8 weights that it was called with, and so these weights' memory;
     make a MoeLayer to decide about that yourself.
     """
-    world = default_world() if world is None else world
-    if len(topk_ids.shape) != 2 or len(x.shape) != 2:
-        raise InvalidArgumentError(f"[moe] x and topk_ids: shapes {tuple(x.shape)} and {tuple(topk_ids.shape)}, "
-                                   "two axes each are needed")
-    layer = _kept_layer(world, w13, w2, x.shape[0], topk=topk_ids.shape[1], ep=ep, tp=tp,
-                        activation=activation, gate_layout=gate_layout, weight_position=weight_position)
-    return layer(x, topk_ids, topk_weights, out=out, schedule=schedule, groups=groups)
+    if world is None:
+        world = default_world()
+    ops = loaded_torch_ops()
+    if ops is not None and out is None and isinstance(x, ops.torch.Tensor):
+        return ops.moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout,
+                       weight_position, schedule, groups)
+    return call_kept_layer(x, topk_ids, topk_weights, _listed(w13), _listed(w2), world, out, schedule, groups,
+                           0 if ep is None else ep, tp, activation, gate_layout, weight_position)
+
+
+_torch_ops: Any = None
+
+
+def loaded_torch_ops() -> Any:
+    """The module comet_moe.torch_ops, if the program uses PyTorch."""
+    global _torch_ops
+    if _torch_ops is None and "torch" in sys.modules:
+        _torch_ops = importlib.import_module("comet_moe.torch_ops")
+    return _torch_ops

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from comet_moe import _core
-from comet_moe._arrays import plain
+from comet_moe._arrays import dense
 
 
 class Plan:
@@ -48,5 +48,5 @@ def plan(topk_ids: Any, num_experts: int, *, hidden: int, intermediate: int, ep:
     hidden, intermediate: H and I. dtype: of a token, "f32", "bf16" or "f16". groups, block_m: of
     schedule "comet"; 0 chooses.
     """
-    return Plan(_core.plan(plain(topk_ids), num_experts, ep=ep, tp=tp, hidden=hidden,
+    return Plan(_core.plan(dense(topk_ids), num_experts, ep=ep, tp=tp, hidden=hidden,
                            intermediate=intermediate, dtype=dtype, groups=groups, block_m=block_m))

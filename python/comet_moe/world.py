@@ -4,9 +4,24 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import threading
+import weakref
 
 from comet_moe import _core
+from comet_moe._errors import InvalidArgumentError
+
+
+_handles = itertools.count(1)
+_worlds: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+
+def world_of(handle: int) -> World:
+    """The world of a handle; InvalidArgumentError if it is gone."""
+    world = _worlds.get(handle)
+    if world is None:
+        raise InvalidArgumentError(f"[world] handle: {handle}, no world of this process has it")
+    return world
 
 
 class World:
@@ -15,8 +30,12 @@ class World:
 
     def __init__(self, core: _core.LocalWorld) -> None:
         self._core = core
-        self._layers: collections.OrderedDict = collections.OrderedDict()
-        self._lock = threading.Lock()
+        #: Names this world to the operator of PyTorch; no other of the process has it.
+        self.handle = next(_handles)
+        _worlds[self.handle] = self
+        # Layers that comet_moe.moe keeps, the last used one last, and the lock that guards them.
+        self.layers: collections.OrderedDict = collections.OrderedDict()
+        self.lock = threading.Lock()
 
     @staticmethod
     def local(ranks: int = 1, *, link: str = "native", timeout_ms: int = 0) -> World:

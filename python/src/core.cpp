@@ -108,6 +108,7 @@ void bind_layer(nb::module_& module) {
 NB_MODULE(_core, module) {
   module.doc() = "The C++ library of comet_moe.";
   module.attr("__version__") = COMET_VERSION_STRING;
+  nanobind::set_leak_warnings(false);  // worlds may live as long as the process
   comet::python::translate_errors();
   comet::python::bind_world(module);
   comet::python::bind_layer(module);

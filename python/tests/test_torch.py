@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator of PyTorch; skipped where there is none."""
+
+import numpy
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import comet_moe  # noqa: E402
+from conftest import Case, expect_close  # noqa: E402
+
+
+def tensors(case, dtype=torch.float32):
+    return (torch.from_numpy(case.x).to(dtype), torch.from_numpy(case.ids), torch.from_numpy(case.weights),
+            torch.from_numpy(case.w13).to(dtype), torch.from_numpy(case.w2).to(dtype))
+
+
+def op_arguments(case, world):
+    x, ids, weights, w13, w2 = tensors(case)
+    return (x, ids, weights, [w13], [w2], world.handle, 0, 1, "silu", "gate_up", "after_down", "comet", 1)
+
+
+def test_tensors_give_tensors():
+    case = Case()
+    y = comet_moe.moe(*tensors(case), world=comet_moe.World.local(2))
+    assert isinstance(y, torch.Tensor) and y.dtype == torch.float32
+    expect_close(y.numpy(), case.truth())
+
+
+def test_bfloat16_is_near_the_truth_of_rounded_numbers():
+    case = Case()
+    x, ids, weights, w13, w2 = tensors(case, torch.bfloat16)
+    case.x, case.w13, case.w2 = (t.float().numpy() for t in (x, w13, w2))
+    y = comet_moe.moe(x, ids, weights, w13, w2)
+    assert y.dtype == torch.bfloat16
+    numpy.testing.assert_allclose(y.float().numpy(), case.truth(), rtol=0.02, atol=0.02)
+
+
+def test_lists_of_parameters_and_strided_metadata():
+    case = Case()
+    x, ids, weights, w13, w2 = tensors(case)
+    parameters = [torch.nn.Parameter(w, requires_grad=False) for w in w13]
+    with torch.no_grad():
+        y = comet_moe.moe(x, ids.T.contiguous().T.long(), weights.T.contiguous().T, parameters, list(w2))
+    expect_close(y.numpy(), case.truth())
+
+
+def test_gradients_are_refused():
+    case = Case()
+    x, ids, weights, w13, w2 = tensors(case)
+    w2.requires_grad_()
+    with pytest.raises(ValueError, match="requires_grad.*no_grad"):
+        comet_moe.moe(x, ids, weights, w13, w2)
+    with pytest.raises(ValueError, match="requires_grad.*no_grad"):
+        comet_moe.MoeLayer(w13, w2, topk=2, max_tokens=64)
+    with torch.no_grad():
+        expect_close(comet_moe.moe(x, ids, weights, w13, w2).numpy(), case.truth())
+
+
+def test_compiles_whole():
+    case = Case()
+    world = comet_moe.World.local(2)
+
+    def block(x, ids, weights, w13, w2):
+        return comet_moe.moe(x * 2, ids, weights, w13, w2, world=world) + 1
+
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*tensors(case)), block(*tensors(case)))
+
+
+def test_operator_passes_opcheck():
+    world = comet_moe.World.local(2)
+    torch.library.opcheck(torch.ops.comet_moe.moe.default, op_arguments(Case(), world))
+
+
+def test_a_world_that_is_gone_is_named():
+    arguments = list(op_arguments(Case(), comet_moe.World.local(1)))
+    arguments[5] = 10**9
+    with pytest.raises(ValueError, match="handle: 1000000000"):
+        torch.ops.comet_moe.moe(*arguments)
+
