@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hugging Face Transformers: enable() registers the experts implementation "comet".
+
+    from comet_moe.integrations.transformers import enable
+    enable()
+    model = AutoModelForCausalLM.from_pretrained(name, experts_implementation="comet")
+
+It serves models whose experts are gated, without biases, and lie in gate_up_proj [E, 2 * I, H] and down_proj
+[E, H, I]: Mixtral, Qwen2-MoE, Qwen3-MoE, Phi-3.5-MoE, OLMoE, DeepSeek-V3 and their like. Inference only.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+
+import torch
+
+import comet_moe
+from comet_moe._errors import UnsupportedError
+from comet_moe.world import World
+
+NAME = "comet"
+_LEAST_VERSION = (5, 7)  # the first whose registry takes names of third parties
+
+_ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUActivation": "gelu", "ReLU": "relu"}
+
+_world: World | None = None
+
+
+def _refuse(module: torch.nn.Module, reason: str) -> None:
+    raise UnsupportedError(f"[transformers] {type(module).__name__}: {reason}; choose another experts_implementation")
+
+
+def _activation_of(module: torch.nn.Module) -> str:
+    function = getattr(module, "act_fn", None)
+    name = _ACTIVATIONS.get(type(function).__name__)
+    is_exact = not isinstance(function, torch.nn.GELU) or function.approximate == "none"
+    if name is None or not is_exact:
+        _refuse(module, f"its activation is {type(function).__name__}, there are SiLU, exact GELU and ReLU")
+    return name
+
+
+def _check(module: torch.nn.Module) -> None:
+    """Raises UnsupportedError with the reason if the module computes something else than a Comet layer."""
+    if not module.has_gate:
+        _refuse(module, "its experts have no gate")
+    if module.has_bias:
+        _refuse(module, "its experts have biases")
+    if module.is_transposed:
+        _refuse(module, "its weights are stored transposed")
+    if getattr(module, "has_post_expert_norm", False):
+        _refuse(module, "it normalises what an expert returns")
+    if getattr(type(module)._apply_gate, "__name__", "") != "_default_apply_gate":
+        _refuse(module, "it has a gate of its own kind")
+    if getattr(module, "_is_expert_parallel", False):
+        _refuse(module, "expert parallelism over processes is not in this version")
+
+
+def comet_experts_forward(module: torch.nn.Module, hidden_states: torch.Tensor, top_k_index: torch.Tensor,
+                          top_k_weights: torch.Tensor) -> torch.Tensor:
+    """y [T, H] of an experts module: hidden_states [T, H], top_k_index and top_k_weights [T, K]."""
+    _check(module)
+    return comet_moe.moe(hidden_states, top_k_index, top_k_weights.float(), module.gate_up_proj,
+                         module.down_proj, world=_world, activation=_activation_of(module),
+                         gate_layout="gate_up" if module.is_concatenated else "interleaved")
+
+
+def enable(world: World | None = None) -> None:
+    """Registers the experts implementation "comet", on `world` or, without one, on a world of one rank. Raises
+    UnsupportedError if the installed Transformers has no registry for it."""
+    global _world
+    version = importlib.metadata.version("transformers")
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers < _LEAST_VERSION:
+        raise UnsupportedError(f"[transformers] version: {version}, needs "
+                               f"{'.'.join(map(str, _LEAST_VERSION))} or later")
+    try:
+        from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+    except ImportError as error:
+        raise UnsupportedError(f"[transformers] version: {version} has no "
+                               "transformers.integrations.moe.ALL_EXPERTS_FUNCTIONS, which this integration "
+                               "registers with") from error
+    _world = world
+    ALL_EXPERTS_FUNCTIONS.register(NAME, comet_experts_forward)
