@@ -188,7 +188,8 @@ def print_sweeps(rows):
 def print_tests(rows):
     for row in rows:
         if row["kind"] in ("gtest", "check"):
-            print(f"- {row['program']}: {row['result']}, {row['count']}")
+            note = f" ({row['note']})" if row.get("note") else ""
+            print(f"- {row['program']}: {row['result']}{note}, {row['count']}")
     print()
 
 

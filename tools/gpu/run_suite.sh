@@ -60,6 +60,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 [[ -f evidence.env ]] || die "no evidence.env beside this script: run it where make gpu-suite put it"
 # shellcheck source=/dev/null
 source ./evidence.env # commit, and evidence_<suite>
+# shellcheck source=/dev/null
 source ./unpack.sh
 shopt -s nullglob
 unpack_suite "$PWD"
