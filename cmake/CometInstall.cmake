@@ -17,3 +17,6 @@ install(FILES ${PROJECT_BINARY_DIR}/cometConfig.cmake ${PROJECT_BINARY_DIR}/come
 if(TARGET comet_cli)
   install(TARGETS comet_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+if(TARGET comet_mpi)
+  install(TARGETS comet_mpi LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()

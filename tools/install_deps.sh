@@ -15,6 +15,7 @@ build_packages=(
   libfmt-dev nlohmann-json3-dev libcli11-dev
   libdnnl-dev
   ocl-icd-opencl-dev # Debian's oneDNN has OpenCL in its CMake config, but not in its Depends
+  libopenmpi-dev openmpi-bin # world mpi
   libgtest-dev libbenchmark-dev
   python3 # the checks in tools/ are CTest tests; the C++ build itself needs no Python
 )

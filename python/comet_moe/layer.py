@@ -23,7 +23,7 @@ def _listed(weights: Any) -> Sequence[Any]:
 
 
 class MoeLayer:
-    """One Mixture-of-Experts layer on all ranks of a world:
+    """One Mixture-of-Experts layer on a world:
 
         y[t] = sum over k of topk_weights[t, k] * expert[topk_ids[t, k]](x[t])
 
@@ -36,11 +36,15 @@ class MoeLayer:
     leaves. gate_layout: where gate and up lie in w13: "gate_up" (Hugging Face, vLLM, Megatron), "up_gate",
     "interleaved" (row by row) or "none". weight_position: "after_down", or "before_down" as in Megatron.
     activation: "silu", "gelu" or "relu". workers: threads of each rank; 0 shares out the processor's cores.
+    num_experts: E, if w13 and w2 have this process's part only: its rank's experts, the rank // tp-th of ep equal
+    parts (the first ones have one more where E is no multiple), and of each the rank % tp-th of tp slices of I.
+
+    Where ranks are processes, all make the layer with the same arguments and call it together.
     """
 
     def __init__(self, w13: Any, w2: Any, *, topk: int, max_tokens: int, world: World | None = None,
                  ep: int | None = None, tp: int = 1, activation: str = "silu", gate_layout: str = "gate_up",
-                 weight_position: str = "after_down", workers: int = 0) -> None:
+                 weight_position: str = "after_down", workers: int = 0, num_experts: int = 0) -> None:
         self.world = default_world() if world is None else world
         self._weights = (w13, w2)  # alive, so that their addresses are nobody else's
         if tp < 1:
@@ -48,7 +52,8 @@ class MoeLayer:
         self._core = _core.Layer(
             self.world._core, [plain(w) for w in _listed(w13)], [plain(w) for w in _listed(w2)], topk=topk, max_tokens=max_tokens,
             ep=self.world.size // tp if ep is None else ep, tp=tp, activation=activation,
-            gate_layout=gate_layout, weight_position=weight_position, workers=workers)
+            gate_layout=gate_layout, weight_position=weight_position, workers=workers,
+            num_experts=num_experts)
         #: Of the last call, a dict per rank: times in microseconds, rows, tiles, bytes over links.
         self.stats: list[dict] = []
 
@@ -65,7 +70,7 @@ class MoeLayer:
     def __call__(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "comet",
                  groups: int = 1, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1) -> Any:
         """y [T, H], in `out` if given. x: [T, H]. topk_ids: [T, K] int32 or int64, -1 drops a choice.
-        topk_weights: [T, K] float32. Ranks get equal parts of the tokens.
+        topk_weights: [T, K] float32. They are of all ranks in this process, which get equal parts.
 
         schedule: "comet", "sequential", "pipelined" or "reference". groups: of tokens for comet, chunks for
         pipelined. panel, n_c_*: see docs/design.md; the defaults choose.
@@ -134,11 +139,15 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
 
     PyTorch's tensors go through the operator torch.ops.comet_moe.moe, so it may be compiled.
 
+    On a world of local ranks; where they are processes, make a MoeLayer, whose size all agree on.
+
     The world keeps the layers of the last 8 weights that it was called with, and so these weights' memory;
     make a MoeLayer to decide about that yourself.
     """
     if world is None:
         world = default_world()
+    if not world.is_local:
+        raise InvalidArgumentError(f"[moe] world: {world}, needs World.local: make a MoeLayer on this one")
     ops = loaded_torch_ops()
     if ops is not None and out is None and isinstance(x, ops.torch.Tensor):
         return ops.moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout,

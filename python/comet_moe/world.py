@@ -25,11 +25,13 @@ def world_of(handle: int) -> World:
 
 
 class World:
-    """Ranks, and what joins them. Make one with `World.local`; it may be used from any thread, whose calls
+    """Ranks, and what joins them. Make one with `World.local` or `World.from_mpi`; it may be used from any thread, whose calls
     take turns."""
 
-    def __init__(self, core: _core.LocalWorld) -> None:
+    def __init__(self, core: _core.WorldPart) -> None:
         self._core = core
+        #: Whether all ranks are threads of this process.
+        self.is_local: bool = core.kind == "local"
         #: Names this world to the operator of PyTorch; no other of the process has it.
         self.handle = next(_handles)
         _worlds[self.handle] = self
@@ -44,7 +46,13 @@ class World:
         link: "native", or "paced:<GB/s>" to EMULATE a slower one between the ranks. timeout_ms: longest
         wait for a rank; 0 takes COMET_TIMEOUT_MS of the environment, else 30 s.
         """
-        return World(_core.LocalWorld(ranks, link, timeout_ms))
+        return World(_core.WorldPart.local(ranks, link, timeout_ms))
+
+    @staticmethod
+    def from_mpi(*, timeout_ms: int = 0) -> World:
+        """This process is one rank of those that mpirun has started, all on one host, and calls get its own
+        tokens. All processes call it, and then the same layers in the same order."""
+        return World(_core.WorldPart.mpi(timeout_ms))
 
     @property
     def size(self) -> int:
@@ -52,16 +60,28 @@ class World:
         return self._core.size
 
     @property
+    def rank(self) -> int:
+        """This process's rank; 0 where it has all."""
+        return self._core.first_rank
+
+    @property
     def link(self) -> str:
         """What joins them, as `local` takes it."""
         return self._core.link
 
+    def barrier(self) -> None:
+        """Returns once all ranks have called it."""
+        self._core.barrier()
+
     def recover(self) -> None:
-        """Makes the world good again after a call that failed with a timeout or an internal error."""
+        """Makes the world good again after a call that failed with a timeout or an internal error. All ranks
+        call it."""
         self._core.recover()
 
     def __repr__(self) -> str:
-        return f"World.local({self.size}, link={self.link!r})"
+        if self.is_local:
+            return f"World.local({self.size}, link={self.link!r})"
+        return f"World.from_mpi(), rank {self.rank} of {self.size}"
 
 
 _default: World | None = None

@@ -13,8 +13,8 @@
 #include "comet/version.hpp"
 #include "errors.hpp"
 #include "layer.hpp"
-#include "local_world.hpp"
 #include "plan.hpp"
+#include "world_part.hpp"
 
 namespace comet::python {
 namespace {
@@ -35,27 +35,37 @@ nb::dict to_dict(const CallStats& stats) {
 }
 
 void bind_world(nb::module_& module) {
-  nb::class_<LocalWorld>(module, "LocalWorld")
-      .def(
-          "__init__",
-          [](LocalWorld* self, int ranks, const std::string& link, std::int64_t timeout_ms) {
-            new (self) LocalWorld(ranks, link, std::chrono::milliseconds(timeout_ms));
+  using std::chrono::milliseconds;
+  const nb::call_guard<nb::gil_scoped_release> unlocked;
+  nb::class_<WorldPart>(module, "WorldPart")
+      .def_static(
+          "local",
+          [](int ranks, const std::string& link, std::int64_t timeout_ms) {
+            return WorldPart::local(ranks, link, milliseconds(timeout_ms));
           },
           nb::arg("ranks"), nb::arg("link"), nb::arg("timeout_ms"))
-      .def_prop_ro("size", &LocalWorld::size)
-      .def_prop_ro("link", &LocalWorld::link)
-      .def_prop_ro("timeout_ms", &LocalWorld::timeout_ms)
-      .def("recover", &LocalWorld::recover, nb::call_guard<nb::gil_scoped_release>());
+      .def_static(
+          "mpi", [](std::int64_t timeout_ms) { return WorldPart::mpi(milliseconds(timeout_ms)); },
+          nb::arg("timeout_ms"), unlocked)
+      .def_prop_ro("size", &WorldPart::size)
+      .def_prop_ro("num_here", &WorldPart::num_here)
+      .def_prop_ro("first_rank", &WorldPart::first_rank)
+      .def_prop_ro("kind", &WorldPart::kind)
+      .def_prop_ro("link", &WorldPart::link)
+      .def_prop_ro("timeout_ms", &WorldPart::timeout_ms)
+      .def("recover", &WorldPart::recover, unlocked)
+      .def("barrier", &WorldPart::barrier, unlocked);
 }
 
 void bind_layer(nb::module_& module) {
   nb::class_<Layer>(module, "Layer")
       .def(
           "__init__",
-          [](Layer* self, std::shared_ptr<LocalWorld> world, std::vector<ConstArray> w13,
+          [](Layer* self, std::shared_ptr<WorldPart> world, std::vector<ConstArray> w13,
              std::vector<ConstArray> w2, std::int64_t topk, std::int64_t max_tokens,
              std::int64_t ep, std::int64_t tp, const std::string& activation,
-             const std::string& gate_layout, const std::string& weight_position, int workers) {
+             const std::string& gate_layout, const std::string& weight_position, int workers,
+             std::int64_t num_experts) {
             new (self) Layer(std::move(world), std::move(w13), std::move(w2),
                              {.topk = topk,
                               .max_tokens = max_tokens,
@@ -64,11 +74,13 @@ void bind_layer(nb::module_& module) {
                               .activation = activation,
                               .gate_layout = gate_layout,
                               .weight_position = weight_position,
-                              .workers = workers});
+                              .workers = workers,
+                              .num_experts = num_experts});
           },
           nb::arg("world"), nb::arg("w13"), nb::arg("w2"), nb::kw_only(), nb::arg("topk"),
           nb::arg("max_tokens"), nb::arg("ep"), nb::arg("tp"), nb::arg("activation"),
-          nb::arg("gate_layout"), nb::arg("weight_position"), nb::arg("workers"))
+          nb::arg("gate_layout"), nb::arg("weight_position"), nb::arg("workers"),
+          nb::arg("num_experts"))
       .def_prop_ro("num_experts", [](const Layer& l) { return l.desc().num_experts; })
       .def_prop_ro("topk", [](const Layer& l) { return l.desc().topk; })
       .def_prop_ro("hidden", [](const Layer& l) { return l.desc().hidden; })

@@ -45,13 +45,18 @@ const void* WeightArrays::expert(std::int64_t expert) const noexcept {
 }
 
 RankWeights::RankWeights(const WeightArrays& w13, const WeightArrays& w2, GateLayout layout,
-                         const MoeDesc& desc, const ParallelDesc& parallel, int rank) {
-  for (const std::int32_t expert : local_experts(desc, parallel, rank / parallel.tp)) {
+                         const MoeDesc& desc, const ParallelDesc& parallel, int rank,
+                         bool is_part) {
+  const std::vector<std::int32_t> global = local_experts(desc, parallel, rank / parallel.tp);
+  for (std::size_t local = 0; local < global.size(); ++local) {
+    const std::int64_t expert = is_part ? static_cast<std::int64_t>(local) : global[local];
     first_.push_back(w13.expert(expert));
     second_.push_back(w2.expert(expert));
   }
   const std::int64_t inter_local = desc.intermediate / parallel.tp;
-  const std::int64_t slice = rank % parallel.tp * inter_local;  // first row of the rank's slice
+  // Rows of gate, or of up, in a matrix, and the first one of the rank's slice.
+  const std::int64_t inter_there = is_part ? inter_local : desc.intermediate;
+  const std::int64_t slice = is_part ? 0 : rank % parallel.tp * inter_local;
   const std::int64_t stride = w13.row_stride();
   const auto part = [&](std::int64_t first_row, std::int64_t rows_apart) {
     return ExpertMatrices{.row_stride = rows_apart * stride,
@@ -61,11 +66,11 @@ RankWeights::RankWeights(const WeightArrays& w13, const WeightArrays& w2, GateLa
   switch (layout) {
     case GateLayout::gate_up:
       weights_.gate = part(0, 1);
-      weights_.up = part(desc.intermediate, 1);
+      weights_.up = part(inter_there, 1);
       break;
     case GateLayout::up_gate:
       weights_.up = part(0, 1);
-      weights_.gate = part(desc.intermediate, 1);
+      weights_.gate = part(inter_there, 1);
       break;
     case GateLayout::interleaved:
       weights_.gate = part(0, 2);

@@ -34,11 +34,12 @@ class WeightArrays {
   DType dtype_ = DType::f32;
 };
 
-/// One rank's views of whole experts, which must outlive it.
+/// One rank's views of whole experts, or of those and the slices that it has (`is_part`). The
+/// arrays must outlive it.
 class RankWeights {
  public:
   RankWeights(const WeightArrays& w13, const WeightArrays& w2, GateLayout layout,
-              const MoeDesc& desc, const ParallelDesc& parallel, int rank);
+              const MoeDesc& desc, const ParallelDesc& parallel, int rank, bool is_part);
   RankWeights(RankWeights&&) = default;
 
   /// Valid as long as this object.

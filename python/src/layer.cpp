@@ -13,8 +13,9 @@
 namespace comet::python {
 namespace {
 
+// Checks the ranks, then the weights, whole or the part of the one rank here.
 MoeDesc describe(const WeightArrays& w13, const WeightArrays& w2, const LayerSpec& spec,
-                 int ranks) {
+                 const WorldPart& world) {
   const auto refuse = [](const std::string& what) {
     throw Error(ErrorCode::invalid_argument, "[layer] " + what);
   };
@@ -34,14 +35,20 @@ MoeDesc describe(const WeightArrays& w13, const WeightArrays& w2, const LayerSpe
     refuse(fmt::format("w2: {}, w13 is {}", to_string(w2.dtype()), to_string(w13.dtype())));
   }
   if (spec.max_tokens < 0) refuse(fmt::format("max_tokens: {}, from 0", spec.max_tokens));
-  if (spec.ep < 1 || spec.tp < 1 || spec.ep * spec.tp != ranks) {
-    refuse(fmt::format("ep {} x tp {}: the world has {} ranks", spec.ep, spec.tp, ranks));
+  if (spec.ep < 1 || spec.tp < 1 || spec.ep * spec.tp != world.size()) {
+    refuse(fmt::format("ep {} x tp {}: the world has {} ranks", spec.ep, spec.tp, world.size()));
   }
-  return {.num_experts = w13.experts(),
+  const bool is_part = spec.num_experts != 0;
+  if (is_part && world.num_here() != 1) {
+    refuse(fmt::format("num_experts: {}, for weights of one rank, and {} ranks are here",
+                       spec.num_experts, world.num_here()));
+  }
+  const std::int64_t here = world.num_here();
+  return {.num_experts = is_part ? spec.num_experts : w13.experts(),
           .topk = spec.topk,
           .hidden = w13.cols(),
-          .intermediate = w2.cols(),
-          .max_tokens = (spec.max_tokens + ranks - 1) / ranks,
+          .intermediate = w2.cols() * (is_part ? spec.tp : 1),
+          .max_tokens = (spec.max_tokens + here - 1) / here,
           .dtype = w13.dtype(),
           .activation = parse_activation(spec.activation),
           .gated = is_gated,
@@ -68,26 +75,35 @@ int choose_workers(int wished, int ranks) {
 
 }  // namespace
 
-Layer::Layer(std::shared_ptr<LocalWorld> world, std::vector<ConstArray> w13,
+Layer::Layer(std::shared_ptr<WorldPart> world, std::vector<ConstArray> w13,
              std::vector<ConstArray> w2, const LayerSpec& spec)
     : world_(std::move(world)),
       w13_(std::move(w13), "w13"),
       w2_(std::move(w2), "w2"),
-      desc_(describe(w13_, w2_, spec, world_->size())),
+      desc_(describe(w13_, w2_, spec, *world_)),
       parallel_{.ep = spec.ep, .tp = spec.tp},
       max_tokens_(spec.max_tokens),
       workers_(choose_workers(spec.workers, world_->size())),
-      layers_(static_cast<std::size_t>(world_->size())) {
+      layers_(static_cast<std::size_t>(world_->num_here())) {
   validate(desc_, parallel_);
   const GateLayout layout = parse_gate_layout(spec.gate_layout);
-  for (int rank = 0; rank < world_->size(); ++rank) {
-    rank_weights_.emplace_back(w13_, w2_, layout, desc_, parallel_, rank);
+  const bool is_part = spec.num_experts != 0;
+  for (int index = 0; index < world_->num_here(); ++index) {
+    const int rank = world_->first_rank() + index;
+    const auto local =
+        static_cast<std::int64_t>(local_experts(desc_, parallel_, rank / parallel_.tp).size());
+    if (is_part && w13_.experts() != local) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("[layer] w13: {} experts, rank {} has {} of the {}", w13_.experts(),
+                              rank, local, desc_.num_experts));
+    }
+    rank_weights_.emplace_back(w13_, w2_, layout, desc_, parallel_, rank, is_part);
   }
   const nb::gil_scoped_release unlocked;
-  world_->run([&](int rank) {
-    const auto r = static_cast<std::size_t>(rank);
-    layers_[r] = MoeLayer::create(desc_, parallel_, rank_weights_[r].weights(), world_->rank(rank),
-                                  {.num_workers = workers_});
+  world_->run([&](int index) {
+    const auto i = static_cast<std::size_t>(index);
+    layers_[i] = MoeLayer::create(desc_, parallel_, rank_weights_[i].weights(),
+                                  world_->world(index), {.num_workers = workers_});
   });
 }
 
@@ -135,7 +151,7 @@ CallRecord Layer::forward(const ConstArray& x, const ConstArray& ids, const Cons
                                .panel = spec.panel,
                                .n_c_dispatch = spec.n_c_dispatch,
                                .n_c_combine = spec.n_c_combine};
-  const int ranks = world_->size();
+  const int ranks = world_->num_here();
   CallRecord record;
   record.ranks.resize(static_cast<std::size_t>(ranks));
   if (spec.is_traced) record.traces.resize(static_cast<std::size_t>(ranks));

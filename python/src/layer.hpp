@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layer: one MoE layer on all ranks of a LocalWorld, called with the tokens of all of them.
+// Layer: one MoE layer on the ranks of a WorldPart, called with the tokens of all of them.
 #pragma once
 
 #include <memory>
@@ -10,20 +10,23 @@
 #include "arrays.hpp"
 #include "comet/layer.hpp"
 #include "expert_weights.hpp"
-#include "local_world.hpp"
+#include "world_part.hpp"
 
 namespace comet::python {
 
 /// As its Python constructor gets it.
 struct LayerSpec {
   std::int64_t topk = 0;
-  std::int64_t max_tokens = 0;  ///< Of all ranks together.
+  std::int64_t max_tokens = 0;  ///< Of all ranks here together.
   std::int64_t ep = 1;
   std::int64_t tp = 1;
   std::string activation = "silu";
   std::string gate_layout = "gate_up";
   std::string weight_position = "after_down";
   int workers = 0;  ///< Threads of each rank; 0: cores / ranks, at least 1.
+  /// Experts of all ranks, where the weights are this process's own part of them; 0: they are
+  /// whole.
+  std::int64_t num_experts = 0;
 };
 
 /// As forward gets it.
@@ -36,7 +39,7 @@ struct CallSpec {
   bool is_traced = false;
 };
 
-/// What a call did on each rank.
+/// What a call did on each rank here.
 struct CallRecord {
   std::vector<CallStats> ranks;
   std::vector<Trace> traces;  ///< [ranks], empty unless asked for.
@@ -45,7 +48,7 @@ struct CallRecord {
 /// Keeps its world and its weights.
 class Layer {
  public:
-  Layer(std::shared_ptr<LocalWorld> world, std::vector<ConstArray> w13, std::vector<ConstArray> w2,
+  Layer(std::shared_ptr<WorldPart> world, std::vector<ConstArray> w13, std::vector<ConstArray> w2,
         const LayerSpec& spec);
   ~Layer();
   Layer(const Layer&) = delete;
@@ -53,26 +56,26 @@ class Layer {
 
   const MoeDesc& desc() const noexcept { return desc_; }
   const ParallelDesc& parallel() const noexcept { return parallel_; }
-  LocalWorld& world() noexcept { return *world_; }
+  WorldPart& world() noexcept { return *world_; }
   std::int64_t max_tokens() const noexcept { return max_tokens_; }
   std::int64_t workspace_bytes() const noexcept;
   int workers() const noexcept { return workers_; }
 
-  /// Tokens [T, H] are cut into as many equal parts as there are ranks. May wait, without Python's
-  /// lock.
+  /// Tokens [T, H] are cut into as many equal parts as there are ranks here. May wait, without
+  /// Python's lock.
   CallRecord forward(const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
                      const Array& out, const CallSpec& spec);
 
  private:
-  std::shared_ptr<LocalWorld> world_;
+  std::shared_ptr<WorldPart> world_;
   WeightArrays w13_;
   WeightArrays w2_;
   MoeDesc desc_;
   ParallelDesc parallel_;
   std::int64_t max_tokens_;
   int workers_;                                    // of each rank
-  std::vector<RankWeights> rank_weights_;          // [ranks]
-  std::vector<std::unique_ptr<MoeLayer>> layers_;  // [ranks]
+  std::vector<RankWeights> rank_weights_;          // [ranks here]
+  std::vector<std::unique_ptr<MoeLayer>> layers_;  // [ranks here]
 };
 
 }  // namespace comet::python

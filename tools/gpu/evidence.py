@@ -16,6 +16,8 @@ import sys
 import tokenize
 from pathlib import Path
 
+# Worlds whose ranks are processes run on CPUs alone: no program of a GPU suite makes one.
+PROCESS_WORLDS = ("!src/comm/process/**/*", "!src/comm/mpi/**/*", "!include/comet/mpi_world.hpp")
 TESTED = (
     "src/backend/cuda/**/*",
     "src/comm/**/*",
@@ -28,6 +30,7 @@ TESTED = (
     "include/comet/*.hpp",
     "cmake/CometCuda.cmake",
     "tests/cuda/**/*",
+    *PROCESS_WORLDS,
 )
 # Suite -> globs of its sources; one that starts with ! takes files out again.
 SUITES = {
@@ -56,6 +59,7 @@ SUITES = {
         "include/comet/*.hpp",
         "bench/cuda/overlap_grid.py",
         "bench/cuda/released_stages.py",
+        *PROCESS_WORLDS,
     ),
 }
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// WorldPart: the ranks of a world that this process has, as Python holds them.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comet/world.hpp"
+#include "rank_threads.hpp"
+
+namespace comet::python {
+
+/// All ranks of a local world, or one of a world of processes. Shared by the layers that were made
+/// on it. Threads of Python take turns.
+class WorldPart {
+ public:
+  explicit WorldPart(std::vector<std::unique_ptr<World>> worlds);
+
+  /// Ranks are threads of this process.
+  static std::shared_ptr<WorldPart> local(int ranks, const std::string& link,
+                                          std::chrono::milliseconds timeout);
+  /// This process is a rank of what mpirun has started. Collective.
+  static std::shared_ptr<WorldPart> mpi(std::chrono::milliseconds timeout);
+
+  int size() const noexcept { return first().size(); }  ///< Of the world.
+  int num_here() const noexcept { return threads_.size(); }
+  int first_rank() const noexcept { return first().rank(); }
+  std::string kind() const { return std::string(first().kind()); }
+  std::string link() const { return to_string(first().link()); }
+  std::int64_t timeout_ms() const noexcept { return first().timeout().count(); }
+  /// Number `index` of those here.
+  World& world(int index) { return *worlds_[static_cast<std::size_t>(index)]; }
+
+  /// RankThreads::run, with indices of ranks here.
+  void run(const std::function<void(int)>& body) { threads_.run(body); }
+  /// World::recover and World::barrier on all ranks here.
+  void recover();
+  void barrier();
+
+ private:
+  World& first() const noexcept { return *worlds_.front(); }
+
+  std::vector<std::unique_ptr<World>> worlds_;
+  RankThreads threads_;
+};
+
+}  // namespace comet::python

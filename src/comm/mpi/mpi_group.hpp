@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the plugin libcomet_mpi.so gives: the one piece that is linked with MPI.
+#pragma once
+
+#include <memory>
+
+#include "comm/process/process_group.hpp"
+
+namespace comet {
+
+/// What the plugin returns.
+struct MpiStart {
+  ProcessGroup* group = nullptr;  ///< The caller's, or null.
+  char error[512] = {};           ///< Why there is none, one sentence.
+};
+
+/// The plugin's only symbol, "comet_mpi_start", has this type: starts MPI if nobody has and makes a
+/// group of all its processes. Collective.
+using MpiStartFunction = void(MpiStart* start);
+
+inline constexpr const char* kMpiPlugin = "libcomet_mpi.so";
+inline constexpr const char* kMpiSymbol = "comet_mpi_start";
+
+}  // namespace comet

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/process/failure_watch.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.hpp"
+
+namespace comet {
+namespace {
+
+constexpr int kLookMs = 5;  // between two looks at the boards
+
+// A descriptor that polls readable once the process has ended, or -1 if there is none.
+int open_process(std::int32_t pid) {
+  return static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0U));
+}
+
+}  // namespace
+
+FailureWatch::FailureWatch(const ControlBlock& control, const WorldView& view)
+    : control_(control), view_(view), peers_(static_cast<std::size_t>(control.size()), -1) {
+  for (int rank = 0; rank < control.size(); ++rank) {
+    const std::int32_t pid = control.member(rank).pid.load(std::memory_order_relaxed);
+    if (pid != ::getpid()) peers_[static_cast<std::size_t>(rank)] = open_process(pid);
+  }
+  stop_ = ::eventfd(0, EFD_CLOEXEC);
+  check(stop_ >= 0, ErrorCode::internal, "[world] rank {}: no eventfd: {}", view.rank,
+        std::strerror(errno));
+  thread_ = std::thread([this] { watch(); });
+}
+
+FailureWatch::~FailureWatch() {
+  const std::uint64_t one = 1;
+  // It can only fail if the counter is full.
+  [[maybe_unused]] const ssize_t written = ::write(stop_, &one, sizeof(one));
+  thread_.join();
+  ::close(stop_);
+  for (const int peer : peers_) {
+    if (peer >= 0) ::close(peer);
+  }
+}
+
+void FailureWatch::settle() {
+  const std::lock_guard lock(mutex_);
+  exchange();
+}
+
+void FailureWatch::clear() {
+  const std::lock_guard lock(mutex_);
+  view_.failures->clear();
+  is_equal_ = false;
+}
+
+void FailureWatch::clear_record() {
+  control_.shared().failure.state.store(FailureRecord::none, std::memory_order_release);
+}
+
+void FailureWatch::watch() {
+  while (true) {
+    std::vector<pollfd> watched{{stop_, POLLIN, 0}};
+    for (const int peer : peers_) {
+      if (peer >= 0) watched.push_back({peer, POLLIN, 0});
+    }
+    const int ready = ::poll(watched.data(), watched.size(), kLookMs);
+    if (ready > 0 && watched.front().revents != 0) return;
+    const std::lock_guard lock(mutex_);
+    if (ready > 0) look_for_dead();
+    exchange();
+  }
+}
+
+void FailureWatch::look_for_dead() {
+  for (int rank = 0; rank < control_.size(); ++rank) {
+    int& peer = peers_[static_cast<std::size_t>(rank)];
+    if (peer < 0) continue;
+    pollfd ended{peer, POLLIN, 0};
+    if (::poll(&ended, 1, 0) <= 0) continue;
+    ::close(peer);
+    peer = -1;
+    const Member& member = control_.member(rank);
+    if (member.has_left.load(std::memory_order_acquire) != 0) continue;
+    const Progress progress = view_.progress->get(rank);
+    publish(rank, ErrorCode::peer,
+            fmt::format("[world] rank {} is gone: its process {} has ended, last in {} of call {}",
+                        rank, member.pid.load(std::memory_order_relaxed), to_string(progress.stage),
+                        progress.epoch));
+  }
+}
+
+void FailureWatch::exchange() {
+  if (is_equal_) return;
+  if (view_.failures->failed()) {
+    try {
+      view_.failures->rethrow(view_.rank);
+    } catch (const Error& error) {
+      publish(view_.rank, error.code(), error.what());
+    }
+    is_equal_ = true;
+    return;
+  }
+  const FailureRecord& record = control_.shared().failure;
+  if (record.state.load(std::memory_order_acquire) != FailureRecord::there) return;
+  view_.failures->report(record.rank, static_cast<ErrorCode>(record.code),
+                         std::string(record.sentence, record.length));
+  is_equal_ = true;
+  view_.doorbell().ring();
+}
+
+// The first record of the world wins.
+void FailureWatch::publish(int rank, ErrorCode code, const std::string& sentence) {
+  FailureRecord& record = control_.shared().failure;
+  std::uint32_t none = FailureRecord::none;
+  if (!record.state.compare_exchange_strong(none, FailureRecord::written)) return;
+  record.rank = rank;
+  record.code = static_cast<std::int32_t>(code);
+  record.length =
+      static_cast<std::uint32_t>(std::min(sentence.size(), FailureRecord::kMaxSentence));
+  std::copy_n(sentence.data(), record.length, record.sentence);
+  record.state.store(FailureRecord::there, std::memory_order_release);
+  control_.ring_all();
+}
+
+}  // namespace comet

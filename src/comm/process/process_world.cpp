@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/process/process_world.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/check.hpp"
+#include "comm/link_spec.hpp"
+
+namespace comet {
+
+ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::milliseconds timeout)
+    : group_(std::move(group)),
+      timeout_(timeout),
+      control_(*group_),
+      link_(group_->size()),
+      progress_(group_->size(), control_.progress_words()),
+      rendezvous_(control_),
+      recovery_(control_) {
+  for (int rank = 0; rank < group_->size(); ++rank) {
+    doorbells_.push_back(&control_.member(rank).doorbell);
+  }
+  view_.rank = group_->rank();
+  view_.size = group_->size();
+  view_.doorbells = doorbells_.data();
+  view_.link = &link_;
+  view_.failures = &failures_;
+  view_.progress = &progress_;
+  view_.timeout = timeout_;
+  watch_ = std::make_unique<FailureWatch>(control_, view_);
+}
+
+ProcessWorld::~ProcessWorld() {
+  control_.member(rank()).has_left.store(1, std::memory_order_release);
+  const bool is_good = !failures_.failed();
+  watch_.reset();
+  if (is_good) group_->leave();
+}
+
+void ProcessWorld::check_equal_bytes(std::uint64_t meeting, std::string_view call) const {
+  std::vector<std::uint64_t> sizes;
+  for (int rank = 0; rank < group_->size(); ++rank) {
+    sizes.push_back(rendezvous_.post(rank, meeting).bytes);
+  }
+  const bool equal = std::all_of(sizes.begin(), sizes.end(),
+                                 [&](std::uint64_t bytes) { return bytes == sizes[0]; });
+  check(equal, ErrorCode::mismatch,
+        "[world] bytes of {} differ between ranks: {} in rank order, one size", call,
+        fmt::join(sizes, ", "));
+}
+
+SymmetricBuffer ProcessWorld::allocate(std::size_t bytes) {
+  const auto own_rank = static_cast<std::size_t>(rank());
+  std::vector<SharedMemory> parts(static_cast<std::size_t>(size()));
+  parts[own_rank] = SharedMemory(bytes);
+  SharedPost post;
+  post.bytes = bytes;
+  post.fd = parts[own_rank].fd();
+  const std::uint64_t meeting = rendezvous_.meet(view_, ProcessRendezvous::Call::allocate, post);
+  check_equal_bytes(meeting, "allocate");
+  std::vector<std::byte*> peers;
+  bool has_all = true;
+  for (int peer = 0; peer < size(); ++peer) {
+    SharedMemory& part = parts[static_cast<std::size_t>(peer)];
+    if (peer != rank()) {
+      part = SharedMemory(control_.member(peer).pid.load(std::memory_order_relaxed),
+                          rendezvous_.post(peer, meeting).fd, bytes);
+    }
+    peers.push_back(part.data());
+    has_all = has_all && part.data() != nullptr;
+  }
+  // All have looked for all: then descriptors may go, and all agree on what came of it.
+  post.fd = has_all ? 0 : -1;
+  const std::uint64_t looked = rendezvous_.meet(view_, ProcessRendezvous::Call::allocate, post);
+  parts[own_rank].close_fd();
+  for (int peer = 0; peer < size(); ++peer) {
+    check(rendezvous_.post(peer, looked).fd == 0, ErrorCode::capacity,
+          "[world] out of memory: rank {} cannot have {} bytes shared with all ranks", peer, bytes);
+  }
+  for (SharedMemory& part : parts) memory_.push_back(std::move(part));
+  std::byte* const local = peers[own_rank];
+  return {local, std::move(peers), bytes};
+}
+
+void ProcessWorld::barrier() { rendezvous_.meet(view_, ProcessRendezvous::Call::barrier, {}); }
+
+void ProcessWorld::all_gather(const void* in, void* out, std::size_t bytes) {
+  std::size_t done = 0;
+  do {
+    const std::size_t count = std::min(bytes - done, SharedPost::kMaxPayload);
+    SharedPost post;
+    post.bytes = bytes;
+    if (count > 0) std::memcpy(post.payload, static_cast<const std::byte*>(in) + done, count);
+    const std::uint64_t meeting =
+        rendezvous_.meet(view_, ProcessRendezvous::Call::all_gather, post);
+    check_equal_bytes(meeting, "all_gather");
+    for (int rank = 0; count > 0 && rank < size(); ++rank) {
+      std::memcpy(static_cast<std::byte*>(out) + static_cast<std::size_t>(rank) * bytes + done,
+                  rendezvous_.post(rank, meeting).payload, count);
+    }
+    done += count;
+  } while (done < bytes);
+}
+
+void ProcessWorld::set_link(const LinkSpec& link) {
+  SharedPost post;
+  post.link = link;
+  const std::uint64_t meeting = rendezvous_.meet(view_, ProcessRendezvous::Call::set_link, post);
+  for (int rank = 1; rank < size(); ++rank) {
+    const LinkSpec& first = rendezvous_.post(0, meeting).link;
+    const LinkSpec& other = rendezvous_.post(rank, meeting).link;
+    check(is_same_link(other, first), ErrorCode::mismatch,
+          "[world] links differ between ranks: rank 0 has {}, rank {} has {}", to_string(first),
+          rank, to_string(other));
+  }
+  check(link.kind == LinkSpec::Kind::native, ErrorCode::unsupported,
+        "[world] link: {}, ranks that are processes have native links only", to_string(link));
+}
+
+void ProcessWorld::recover() {
+  watch_->settle();
+  view_.epoch = recovery_.meet(view_, [this](std::uint32_t epoch) {
+    for (int rank = 0; rank < size(); ++rank) {
+      control_.member(rank).meetings.store(0, std::memory_order_seq_cst);
+      progress_.set(rank, {epoch, Stage::idle, -1});
+    }
+    watch_->clear_record();
+  });
+  watch_->clear();
+}
+
+}  // namespace comet

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// ProcessWorld: ranks that are processes of one host and share memory. Layers run on the CPU.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "comet/world.hpp"
+#include "comm/process/control_block.hpp"
+#include "comm/process/failure_watch.hpp"
+#include "comm/process/process_group.hpp"
+#include "comm/process/process_recovery.hpp"
+#include "comm/process/process_rendezvous.hpp"
+#include "comm/world_view.hpp"
+
+namespace comet {
+
+class ProcessWorld final : public World {
+ public:
+  /// Collective.
+  ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::milliseconds timeout);
+  /// Not collective: what others share with this rank stays as long as they have it.
+  ~ProcessWorld() override;
+
+  int rank() const noexcept override { return view_.rank; }
+  int size() const noexcept override { return view_.size; }
+  std::string_view kind() const noexcept override { return group_->kind(); }
+  Backend backend() const noexcept override { return Backend::cpu; }
+  SymmetricBuffer allocate(std::size_t bytes) override;
+  void barrier() override;
+  void all_gather(const void* in, void* out, std::size_t bytes) override;
+  LinkSpec link() const override { return {}; }
+  /// Native only: an emulated link's clocks would be each process's own.
+  void set_link(const LinkSpec& link) override;
+  void recover() override;
+  std::chrono::milliseconds timeout() const noexcept override { return timeout_; }
+  void* stream() const noexcept override { return nullptr; }
+  WorldView& view() noexcept override { return view_; }
+
+ private:
+  void check_equal_bytes(std::uint64_t meeting, std::string_view call) const;
+
+  std::unique_ptr<ProcessGroup> group_;
+  std::chrono::milliseconds timeout_;
+  ControlBlock control_;
+  std::vector<SharedMemory> memory_;  // of all symmetric buffers, all ranks' parts
+  std::vector<Doorbell*> doorbells_;  // [size]
+  PacedLink link_;
+  FailureBoard failures_;
+  ProgressBoard progress_;
+  WorldView view_;
+  ProcessRendezvous rendezvous_;
+  ProcessRecovery recovery_;
+  std::unique_ptr<FailureWatch> watch_;
+};
+
+}  // namespace comet

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/process/process_world.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "comet/error.hpp"
+#include "comm/forked_group.hpp"
+
+namespace comet {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Runs `body` on the ranks of a world each; every rank's text should be empty.
+std::vector<ForkedEnd> run_worlds(
+    int size, const std::function<std::string(World&)>& body,
+    milliseconds timeout = milliseconds(20000),
+    const std::function<void(const std::vector<pid_t>&, const ForkedArena&)>& meanwhile = {}) {
+  return run_forked(
+      size,
+      [&](std::unique_ptr<ForkedGroup> group) {
+        ProcessWorld world(std::move(group), timeout);
+        return body(world);
+      },
+      meanwhile);
+}
+
+void expect_all(const std::vector<ForkedEnd>& ends, const std::string& text) {
+  for (std::size_t rank = 0; rank < ends.size(); ++rank) {
+    EXPECT_EQ(ends[rank].signal, 0) << "rank " << rank;
+    EXPECT_EQ(ends[rank].text, text) << "rank " << rank;
+  }
+}
+
+// What a call throws, or "nothing".
+std::string thrown_by(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return fmt::format("{}: {}", to_string(error.code()), error.what());
+  }
+  return "nothing";
+}
+
+TEST(ProcessWorld, RanksMeetAndShowEachOtherAnySize) {
+  for (const int size : {1, 2, 5}) {
+    expect_all(run_worlds(size,
+                          [&](World& world) -> std::string {
+                            if (world.size() != size || world.kind() != "forked") return "who?";
+                            for (const std::size_t count : {0, 1, 512, 513, 5000}) {
+                              std::vector<std::uint64_t> own(count);
+                              std::iota(own.begin(), own.end(), 1000000 * world.rank());
+                              std::vector<std::uint64_t> all(count * size);
+                              world.all_gather(own.data(), all.data(), count * 8);
+                              for (std::size_t i = 0; i < all.size(); ++i) {
+                                const std::size_t want = i / count * 1000000 + i % count;
+                                if (all[i] != want) return fmt::format("{} at {}", all[i], i);
+                              }
+                              world.barrier();
+                            }
+                            return {};
+                          }),
+               "");
+  }
+}
+
+TEST(ProcessWorld, SymmetricMemoryIsZeroedAlignedAndSeenByAll) {
+  expect_all(run_worlds(3,
+                        [](World& world) -> std::string {
+                          for (const std::size_t bytes : {1, 4096, 100000}) {
+                            const SymmetricBuffer buffer = world.allocate(bytes);
+                            if (buffer.peers.size() != 3 || buffer.bytes != bytes) return "sizes";
+                            if (buffer.local != buffer.peers[world.rank()]) return "local";
+                            if (reinterpret_cast<std::uintptr_t>(buffer.local) % 4096 != 0)
+                              return "border";
+                            for (std::size_t i = 0; i < bytes; ++i) {
+                              if (buffer.local[i] != std::byte{0}) return "not zero";
+                            }
+                            world.barrier();
+                            const int next = (world.rank() + 1) % 3;
+                            buffer.peers[next][bytes - 1] = std::byte(world.rank() + 1);
+                            world.barrier();
+                            if (buffer.local[bytes - 1] != std::byte((world.rank() + 2) % 3 + 1))
+                              return "value";
+                          }
+                          return {};
+                        }),
+             "");
+}
+
+TEST(ProcessWorld, SignalsWakeSleepersOfOtherProcesses) {
+  expect_all(run_worlds(2,
+                        [](World& world) -> std::string {
+                          auto* slot =
+                              reinterpret_cast<std::uint32_t*>(world.allocate(64).peers[1]);
+                          WorldView& view = world.view();
+                          for (std::uint32_t i = 1; i <= 200; ++i) {
+                            if (world.rank() == 0) view.signal(1, slot, i);
+                            if (world.rank() == 1) {
+                              const auto deadline =
+                                  std::chrono::steady_clock::now() + std::chrono::seconds(5);
+                              while (!has_reached(slot, i)) {
+                                const std::uint32_t seen = view.doorbell().value();
+                                if (has_reached(slot, i)) break;
+                                if (std::chrono::steady_clock::now() > deadline) return "overslept";
+                                view.doorbell().sleep(seen, deadline);
+                              }
+                            }
+                            world.barrier();
+                          }
+                          return {};
+                        }),
+             "");
+}
+
+TEST(ProcessWorld, DisagreementIsAnErrorOfAllAndTheWorldGoesOn) {
+  expect_all(
+      run_worlds(3,
+                 [](World& world) -> std::string {
+                   const auto bytes = static_cast<std::size_t>(world.rank() == 2 ? 16 : 8);
+                   std::string said = thrown_by([&] { world.allocate(bytes); });
+                   if (said !=
+                       "mismatch: [world] bytes of allocate differ between ranks: 8, 8, 16 in rank "
+                       "order, one size")
+                     return said;
+                   said =
+                       thrown_by([&] { world.rank() == 1 ? world.barrier() : world.set_link({}); });
+                   if (said !=
+                       "mismatch: [world] ranks are in different collective calls: rank 0 in "
+                       "set_link, rank 1 in barrier")
+                     return said;
+                   said = thrown_by([&] {
+                     world.set_link({.kind = LinkSpec::Kind::paced, .gigabytes_per_second = 1});
+                   });
+                   if (said.find("unsupported: [world] link: paced:1") != 0) return said;
+                   world.barrier();
+                   return {};
+                 }),
+      "");
+}
+
+TEST(ProcessWorld, ARankThatStaysAwayIsNamedAndTheWorldRecovers) {
+  expect_all(run_worlds(
+                 3,
+                 [](World& world) -> std::string {
+                   for (int round = 0; round < 3; ++round) {
+                     if (world.rank() != 1) {
+                       const std::string said = thrown_by([&] { world.barrier(); });
+                       if (said.find("timeout: [world] rank ") != 0 ||
+                           said.find("waited 300 ms in barrier for rank 1") == std::string::npos) {
+                         return said;
+                       }
+                     } else {
+                       std::this_thread::sleep_for(milliseconds(500));
+                       if (thrown_by([&] { world.barrier(); }) == "nothing")
+                         return "late, and good";
+                     }
+                     world.recover();
+                     world.barrier();
+                   }
+                   return {};
+                 },
+                 milliseconds(300)),
+             "");
+}
+
+TEST(ProcessWorld, AFaultReachesAllRanksWithItsSentence) {
+  expect_all(run_worlds(4,
+                        [](World& world) -> std::string {
+                          if (world.rank() == 2)
+                            world.view().report_failure(ErrorCode::internal, "[test] it broke");
+                          const std::string said = thrown_by([&] {
+                            for (;;) world.barrier();
+                          });
+                          const std::string want = world.rank() == 2 ? "internal: [test] it broke"
+                                                                     : "peer: [test] it broke";
+                          if (said != want) return said;
+                          world.recover();
+                          world.barrier();
+                          return {};
+                        }),
+             "");
+}
+
+TEST(ProcessWorld, ADeadRankIsNamedAtOnce) {
+  for (int victim = 0; victim < 3; ++victim) {
+    const auto ends = run_worlds(3, [victim](World& world) -> std::string {
+      world.barrier();
+      if (world.rank() == victim) ::raise(SIGKILL);
+      return thrown_by([&] {
+        for (;;) world.barrier();
+      });
+    });
+    for (int rank = 0; rank < 3; ++rank) {
+      if (rank == victim) {
+        EXPECT_EQ(ends[rank].signal, SIGKILL);
+        continue;
+      }
+      EXPECT_EQ(ends[rank].signal, 0);
+      EXPECT_EQ(
+          ends[rank].text.find(fmt::format("peer: [world] rank {} is gone: its process ", victim)),
+          0U)
+          << ends[rank].text;
+      EXPECT_LT(ends[rank].seconds, 3) << "of 20 that a wait may last";
+    }
+  }
+}
+
+TEST(ProcessWorld, AStoppedRankIsNamedWithinTheTimeout) {
+  const auto ends = run_worlds(
+      3,
+      [](World& world) -> std::string {
+        world.barrier();
+        if (world.rank() == 1) ::raise(SIGSTOP);
+        return thrown_by([&] {
+          for (;;) world.barrier();
+        });
+      },
+      milliseconds(700),
+      [](const std::vector<pid_t>& pids, const ForkedArena& /*arena*/) {
+        std::this_thread::sleep_for(milliseconds(2500));
+        ::kill(pids[1], SIGKILL);
+      });
+  for (const int rank : {0, 2}) {
+    EXPECT_NE(ends[rank].text.find("waited 700 ms in barrier for rank 1"), std::string::npos)
+        << ends[rank].text;
+    EXPECT_LT(ends[rank].seconds, 2.7);
+  }
+}
+
+TEST(ProcessWorld, RecoveryNamesWhoDoesNotCome) {
+  const auto ends = run_worlds(
+      3,
+      [](World& world) -> std::string {
+        world.view().report_failure(ErrorCode::internal, "[test] it broke");
+        if (world.rank() == 2) {
+          std::this_thread::sleep_for(milliseconds(900));
+          return {};
+        }
+        return thrown_by([&] { world.recover(); });
+      },
+      milliseconds(400));
+  for (const int rank : {0, 1}) {
+    EXPECT_EQ(ends[rank].text,
+              fmt::format("timeout: [world] rank {} waited 400 ms in recover for rank 2", rank));
+  }
+}
+
+}  // namespace
+}  // namespace comet
