@@ -24,7 +24,4 @@ namespace comet {
 std::unique_ptr<World> make_mpi_world(
     std::chrono::milliseconds timeout = std::chrono::milliseconds(0));
 
-/// Whether mpirun has started this process.
-bool is_started_by_mpi() noexcept;
-
 }  // namespace comet

@@ -15,6 +15,7 @@ from comet_moe.world import World, default_world
 
 _KEPT_LAYERS = 8  # of a world, the last used ones
 _LEAST_TOKENS = 64  # that a kept layer is made for
+_DTYPES = {"torch.float32": "f32", "torch.bfloat16": "bf16"}
 
 
 def _listed(weights: Any) -> Sequence[Any]:
@@ -50,13 +51,16 @@ class MoeLayer:
         if tp < 1:
             raise InvalidArgumentError(f"[layer] tp: {tp}, from 1")
         self._core = _core.Layer(
-            self.world._core, [plain(w) for w in _listed(w13)], [plain(w) for w in _listed(w2)], topk=topk, max_tokens=max_tokens,
-            ep=self.world.size // tp if ep is None else ep, tp=tp, activation=activation,
-            gate_layout=gate_layout, weight_position=weight_position, workers=workers,
+            self.world._core, [plain(w) for w in _listed(w13)], [plain(w) for w in _listed(w2)], topk=topk,
+            max_tokens=max_tokens, ep=self.world.size // tp if ep is None else ep, tp=tp,
+            activation=activation, gate_layout=gate_layout, weight_position=weight_position, workers=workers,
             num_experts=num_experts)
-        #: Of the last call, a dict per rank: times in microseconds, rows, tiles, bytes over links.
-        self.stats: list[dict] = []
+        # As attributes they cost no call of the module.
+        self.capacity = max_tokens
+        self._topk, self._hidden, self._dtype = self._core.topk, self._core.hidden, self._core.dtype
 
+    stats = property(lambda self: self._core.stats(), doc="Of the last call, a dict per rank here: times in "
+                     "microseconds, rows, tiles, bytes over links.")
     num_experts = property(lambda self: self._core.num_experts, doc="E.")
     topk = property(lambda self: self._core.topk, doc="K.")
     hidden = property(lambda self: self._core.hidden, doc="H, elements of a token.")
@@ -78,6 +82,21 @@ class MoeLayer:
         return self._run(x, topk_ids, topk_weights, out, False, schedule=schedule, groups=groups, panel=panel,
                          n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine)[0]
 
+    def call_tensors(self, x: Any, topk_ids: Any, topk_weights: Any, schedule: str, groups: int) -> Any:
+        """As a call, of tensors of PyTorch that ask for no gradients: what is as it should be goes by address."""
+        torch = sys.modules["torch"]
+        if (x.is_cpu and topk_ids.is_cpu and topk_weights.is_cpu and x.dim() == 2 and x.stride(1) == 1
+                and _DTYPES.get(str(x.dtype)) == self._dtype and x.shape[1] == self._hidden
+                and topk_ids.shape == topk_weights.shape == (x.shape[0], self._topk)
+                and topk_ids.is_contiguous() and topk_weights.is_contiguous()
+                and topk_ids.dtype in (torch.int64, torch.int32) and topk_weights.dtype == torch.float32):
+            y = torch.empty(x.shape, dtype=x.dtype)
+            self._core.forward_at(x.data_ptr(), x.stride(0), x.shape[0], topk_ids.data_ptr(),
+                                  topk_ids.dtype == torch.int64, topk_weights.data_ptr(), y.data_ptr(),
+                                  schedule, groups)
+            return y
+        return self(x, topk_ids, topk_weights, schedule=schedule, groups=groups)  # copies, or says what is wrong
+
     def trace(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "comet",
               groups: int = 1, panel: int = 0, n_c_dispatch: int = -1,
               n_c_combine: int = -1) -> tuple[Any, Trace]:
@@ -88,8 +107,8 @@ class MoeLayer:
 
     def _run(self, x, topk_ids, topk_weights, out, trace, **options):
         y = empty_like(x) if out is None else out
-        self.stats, events = self._core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y),
-                                                trace=trace, **options)
+        events = self._core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y), trace=trace,
+                                    **options)
         return y, events
 
     def __repr__(self) -> str:
@@ -108,19 +127,14 @@ def _address(array: Any) -> Any:
     return id(array)
 
 
-def call_kept_layer(x: Any, topk_ids: Any, topk_weights: Any, w13: Sequence[Any], w2: Sequence[Any],
-                    world: World, out: Any, schedule: str, groups: int, ep: int, tp: int, activation: str,
-                    gate_layout: str, weight_position: str) -> Any:
-    """Calls the world's layer with these weights, made anew if there is none for so many tokens. ep 0 is all
-    that tp leaves."""
-    if len(topk_ids.shape) != 2 or len(x.shape) != 2:
-        raise InvalidArgumentError(f"[moe] x and topk_ids: shapes {tuple(x.shape)} and {tuple(topk_ids.shape)}, "
-                                   "two axes each are needed")
-    tokens, topk = x.shape[0], topk_ids.shape[1]
+def kept_layer(tokens: int, topk: int, w13: Sequence[Any], w2: Sequence[Any], world: World, ep: int, tp: int,
+               activation: str, gate_layout: str, weight_position: str) -> MoeLayer:
+    """The world's layer with these weights, made anew if there is none for so many tokens. ep 0 is all that tp
+    leaves."""
     key = (*map(_address, w13), *map(_address, w2), topk, ep, tp, activation, gate_layout, weight_position)
     with world.lock:
         layer = world.layers.get(key)
-        if layer is None or layer.max_tokens < tokens:
+        if layer is None or layer.capacity < tokens:
             layer = MoeLayer(w13, w2, topk=topk, max_tokens=max(_LEAST_TOKENS, 1 << (tokens - 1).bit_length()),
                              world=world, ep=ep or None, tp=tp, activation=activation, gate_layout=gate_layout,
                              weight_position=weight_position)
@@ -128,7 +142,14 @@ def call_kept_layer(x: Any, topk_ids: Any, topk_weights: Any, w13: Sequence[Any]
             if len(world.layers) > _KEPT_LAYERS:
                 world.layers.popitem(last=False)
         world.layers.move_to_end(key)
-    return layer(x, topk_ids, topk_weights, out=out, schedule=schedule, groups=groups)
+    return layer
+
+
+def check_axes(x: Any, topk_ids: Any) -> None:
+    """Raises InvalidArgumentError unless both have two."""
+    if len(topk_ids.shape) != 2 or len(x.shape) != 2:
+        raise InvalidArgumentError(f"[moe] x and topk_ids: shapes {tuple(x.shape)} and {tuple(topk_ids.shape)}, "
+                                   "two axes each are needed")
 
 
 def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: Any | Sequence[Any], *,
@@ -152,8 +173,10 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
     if ops is not None and out is None and isinstance(x, ops.torch.Tensor):
         return ops.moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout,
                        weight_position, schedule, groups)
-    return call_kept_layer(x, topk_ids, topk_weights, _listed(w13), _listed(w2), world, out, schedule, groups,
-                           0 if ep is None else ep, tp, activation, gate_layout, weight_position)
+    check_axes(x, topk_ids)
+    layer = kept_layer(x.shape[0], topk_ids.shape[1], _listed(w13), _listed(w2), world, 0 if ep is None else ep,
+                       tp, activation, gate_layout, weight_position)
+    return layer(x, topk_ids, topk_weights, out=out, schedule=schedule, groups=groups)
 
 
 _torch_ops: Any = None

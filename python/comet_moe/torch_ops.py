@@ -12,7 +12,7 @@ from typing import Sequence
 import torch
 
 from comet_moe._errors import InvalidArgumentError
-from comet_moe.layer import call_kept_layer
+from comet_moe.layer import check_axes, kept_layer
 from comet_moe.world import World, world_of
 
 _SCHEMA = ("moe(Tensor x, Tensor topk_ids, Tensor topk_weights, Tensor[] w13, Tensor[] w2, int world, int ep, "
@@ -22,29 +22,28 @@ _library = torch.library.Library("comet_moe", "DEF")
 _library.define(_SCHEMA, tags=(torch.Tag.needs_fixed_stride_order,))
 
 
+def _check_gradients(*tensors):
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        raise InvalidArgumentError(
+            "[moe] requires_grad: set on an input, and this layer has no backward yet: call it under "
+            "torch.no_grad()")
+
+
 def _moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout, weight_position, schedule,
          groups):
-    return call_kept_layer(x, topk_ids, topk_weights, w13, w2, world_of(world), None, schedule, groups, ep, tp,
-                           activation, gate_layout, weight_position)
+    _check_gradients(x, topk_weights, *w13, *w2)
+    check_axes(x, topk_ids)
+    layer = kept_layer(x.shape[0], topk_ids.shape[1], w13, w2, world_of(world), ep, tp, activation, gate_layout,
+                       weight_position)
+    return layer.call_tensors(x, topk_ids, topk_weights, schedule, groups)
 
 
-def _moe_fake(x, *_):
+def _moe_fake(x, topk_ids, topk_weights, w13, w2, *_):
+    _check_gradients(x, topk_weights, *w13, *w2)
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _moe_autograd(x, topk_ids, topk_weights, w13, w2, *options):
-    if torch.is_grad_enabled():
-        for tensor in (x, topk_weights, *w13, *w2):
-            if tensor.requires_grad:
-                raise InvalidArgumentError(
-                    "[moe] requires_grad: set on an input, and this layer has no backward yet: call it under "
-                    "torch.no_grad()")
-    with torch._C._AutoDispatchBelowAutograd():
-        return _op(x, topk_ids, topk_weights, w13, w2, *options)
-
-
 _library.impl("moe", _moe, "CPU")
-_library.impl("moe", _moe_autograd, "Autograd")
 torch.library.register_fake("comet_moe::moe", _moe_fake, lib=_library)
 _op = torch.ops.comet_moe.moe.default
 

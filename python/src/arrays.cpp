@@ -35,6 +35,12 @@ void check_dense(const ConstArray& array, std::string_view name) {
   }
 }
 
+// From one row's start to the next one's.
+template <typename View>
+std::int64_t row_bytes(const View& matrix) {
+  return matrix.row_stride * static_cast<std::int64_t>(size_of(matrix.dtype));
+}
+
 }  // namespace
 
 DType dtype_of(const ConstArray& array, std::string_view name) {
@@ -122,9 +128,17 @@ RoutingView rows_of(const RoutingView& routing, std::int64_t topk, std::int64_t 
 
 ConstMatrixView rows_of(const ConstMatrixView& matrix, std::int64_t begin, std::int64_t end) {
   ConstMatrixView rows = matrix;
-  const auto bytes = static_cast<std::int64_t>(size_of(matrix.dtype));
   if (rows.data != nullptr) {
-    rows.data = static_cast<const std::byte*>(matrix.data) + begin * matrix.row_stride * bytes;
+    rows.data = static_cast<const std::byte*>(matrix.data) + begin * row_bytes(matrix);
+  }
+  rows.rows = end - begin;
+  return rows;
+}
+
+MatrixView rows_of(const MatrixView& matrix, std::int64_t begin, std::int64_t end) {
+  MatrixView rows = matrix;
+  if (rows.data != nullptr) {
+    rows.data = static_cast<std::byte*>(matrix.data) + begin * row_bytes(matrix);
   }
   rows.rows = end - begin;
   return rows;

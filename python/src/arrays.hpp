@@ -39,6 +39,7 @@ RoutingView ids_of(const ConstArray& ids);
 RoutingView rows_of(const RoutingView& routing, std::int64_t topk, std::int64_t begin,
                     std::int64_t end);
 ConstMatrixView rows_of(const ConstMatrixView& matrix, std::int64_t begin, std::int64_t end);
+MatrixView rows_of(const MatrixView& matrix, std::int64_t begin, std::int64_t end);
 
 /// First of `count` that part `part` of `parts` has, which are as equal as can be.
 constexpr std::int64_t part_begin(std::int64_t count, int parts, int part) noexcept {

@@ -2,7 +2,7 @@
 // The module comet_moe._core: the C++ library as Python's side of the package uses it. What users
 // see, with its documentation, is in python/comet_moe.
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/pair.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -90,28 +90,48 @@ void bind_layer(nb::module_& module) {
       .def_prop_ro("tp", [](const Layer& l) { return l.parallel().tp; })
       .def_prop_ro("max_tokens", &Layer::max_tokens)
       .def_prop_ro("workspace_bytes", &Layer::workspace_bytes)
+      .def("stats",
+           [](const Layer& layer) {
+             nb::list stats;
+             for (const CallStats& each : layer.stats()) stats.append(to_dict(each));
+             return stats;
+           })
       .def(
           "forward",
           [](Layer& layer, const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
              const Array& out, const std::string& schedule, std::int64_t groups, std::int64_t panel,
-             int n_c_dispatch, int n_c_combine, bool trace) {
-            const CallRecord record = layer.forward(x, ids, weights, out,
-                                                    {.schedule = schedule,
-                                                     .groups = groups,
-                                                     .panel = panel,
-                                                     .n_c_dispatch = n_c_dispatch,
-                                                     .n_c_combine = n_c_combine,
-                                                     .is_traced = trace});
-            nb::list stats;
-            for (const CallStats& each : record.ranks) stats.append(to_dict(each));
-            if (!trace) return nb::make_tuple(stats, nb::none());
-            return nb::make_tuple(
-                stats, CallTrace(schedule, groups == 1 ? "" : std::to_string(groups) + " groups",
-                                 layer.workers(), record.traces));
+             int n_c_dispatch, int n_c_combine, bool trace) -> std::optional<CallTrace> {
+            const std::vector<Trace> traces =
+                layer.forward(views_of(x, ids, weights, out), {.schedule = schedule,
+                                                               .groups = groups,
+                                                               .panel = panel,
+                                                               .n_c_dispatch = n_c_dispatch,
+                                                               .n_c_combine = n_c_combine,
+                                                               .is_traced = trace});
+            if (!trace) return std::nullopt;
+            return CallTrace(schedule, groups == 1 ? "" : std::to_string(groups) + " groups",
+                             layer.workers(), traces);
           },
           nb::arg("x"), nb::arg("topk_ids"), nb::arg("topk_weights"), nb::arg("out"), nb::kw_only(),
           nb::arg("schedule"), nb::arg("groups"), nb::arg("panel"), nb::arg("n_c_dispatch"),
-          nb::arg("n_c_combine"), nb::arg("trace"));
+          nb::arg("n_c_combine"), nb::arg("trace"))
+      // The same of addresses, for callers who have checked that the arrays are in host memory, of
+      // the layer's type and dense but for the rows of x: a DLPack capsule takes microseconds.
+      .def("forward_at", [](Layer& layer, std::uintptr_t x, std::int64_t x_stride,
+                            std::int64_t tokens, std::uintptr_t ids, bool ids_are_64,
+                            std::uintptr_t weights, std::uintptr_t out, const std::string& schedule,
+                            std::int64_t groups) {
+        const MoeDesc& desc = layer.desc();
+        CallViews views;
+        views.x = {reinterpret_cast<const void*>(x), tokens, desc.hidden, x_stride, desc.dtype};
+        views.routing.ids = reinterpret_cast<const void*>(ids);
+        views.routing.weights = reinterpret_cast<const float*>(weights);
+        views.routing.tokens = tokens;
+        views.routing.id_type = ids_are_64 ? IdType::i64 : IdType::i32;
+        views.topk = desc.topk;
+        views.out = {reinterpret_cast<void*>(out), tokens, desc.hidden, desc.hidden, desc.dtype};
+        layer.forward(views, {.schedule = schedule, .groups = groups});
+      });
 }
 
 }  // namespace

@@ -117,57 +117,73 @@ std::int64_t Layer::workspace_bytes() const noexcept {
   return layers_.front()->workspace_bytes() + layers_.front()->local_bytes();
 }
 
-CallRecord Layer::forward(const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
-                          const Array& out, const CallSpec& spec) {
+CallViews views_of(const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
+                   const Array& out) {
+  const ConstMatrixView to = matrix_of(ConstArray(out), "out");
+  return {.x = matrix_of(x, "x"),
+          .routing = routing_of(ids, weights),
+          .topk = static_cast<std::int64_t>(ids.shape(1)),
+          .out = {out.data(), to.rows, to.cols, to.row_stride, to.dtype}};
+}
+
+void Layer::check_views(const CallViews& views) const {
   const auto refuse = [](const std::string& what) {
     throw Error(ErrorCode::invalid_argument, "[moe] " + what);
   };
-  const ConstMatrixView tokens = matrix_of(x, "x");
-  const ConstMatrixView result = matrix_of(ConstArray(out), "out");
-  const RoutingView routing = routing_of(ids, weights);
-  const auto topk = static_cast<std::int64_t>(ids.shape(1));
-  if (tokens.cols != desc_.hidden) {
-    refuse(fmt::format("x: tokens of {} elements, the layer's have {}", tokens.cols, desc_.hidden));
+  const ConstMatrixView& x = views.x;
+  const MatrixView& out = views.out;
+  if (x.cols != desc_.hidden) {
+    refuse(fmt::format("x: tokens of {} elements, the layer's have {}", x.cols, desc_.hidden));
   }
-  if (tokens.dtype != desc_.dtype || result.dtype != desc_.dtype) {
-    refuse(fmt::format("x is {} and out is {}, the weights are {}", to_string(tokens.dtype),
-                       to_string(result.dtype), to_string(desc_.dtype)));
+  if (x.dtype != desc_.dtype || out.dtype != desc_.dtype) {
+    refuse(fmt::format("x is {} and out is {}, the weights are {}", to_string(x.dtype),
+                       to_string(out.dtype), to_string(desc_.dtype)));
   }
-  if (result.rows != tokens.rows || result.cols != tokens.cols) {
-    refuse(fmt::format("out: {} x {}, x is {} x {}", result.rows, result.cols, tokens.rows,
-                       tokens.cols));
+  if (out.rows != x.rows || out.cols != x.cols) {
+    refuse(fmt::format("out: {} x {}, x is {} x {}", out.rows, out.cols, x.rows, x.cols));
   }
-  if (do_overlap(tokens, result)) refuse("out: it shares memory with x");
-  if (topk != desc_.topk || routing.tokens != tokens.rows) {
-    refuse(fmt::format("topk_ids: {} x {}, {} x {} are needed", routing.tokens, topk, tokens.rows,
-                       desc_.topk));
+  if (do_overlap(x, {out.data, out.rows, out.cols, out.row_stride, out.dtype})) {
+    refuse("out: it shares memory with x");
   }
-  if (tokens.rows > max_tokens_) {
-    throw Error(ErrorCode::capacity, fmt::format("[moe] x: {} tokens, the layer was made for {}",
-                                                 tokens.rows, max_tokens_));
+  if (views.topk != desc_.topk || views.routing.tokens != x.rows) {
+    refuse(fmt::format("topk_ids: {} x {}, {} x {} are needed", views.routing.tokens, views.topk,
+                       x.rows, desc_.topk));
   }
+  if (x.rows > max_tokens_) {
+    throw Error(ErrorCode::capacity,
+                fmt::format("[moe] x: {} tokens, the layer was made for {}", x.rows, max_tokens_));
+  }
+}
+
+std::vector<Trace> Layer::forward(const CallViews& views, const CallSpec& spec) {
+  check_views(views);
   const ForwardOptions options{.schedule = parse_schedule(spec.schedule),
                                .groups = spec.groups,
                                .panel = spec.panel,
                                .n_c_dispatch = spec.n_c_dispatch,
                                .n_c_combine = spec.n_c_combine};
-  const int ranks = world_->num_here();
-  CallRecord record;
-  record.ranks.resize(static_cast<std::size_t>(ranks));
-  if (spec.is_traced) record.traces.resize(static_cast<std::size_t>(ranks));
+  const int parts = world_->num_here();
+  std::vector<CallStats> stats(static_cast<std::size_t>(parts));
+  std::vector<Trace> traces(spec.is_traced ? stats.size() : 0);
   const nb::gil_scoped_release unlocked;
-  world_->run([&](int rank) {
-    const auto r = static_cast<std::size_t>(rank);
-    const std::int64_t begin = part_begin(tokens.rows, ranks, rank);
-    const std::int64_t end = part_begin(tokens.rows, ranks, rank + 1);
-    const ConstMatrixView to = rows_of(result, begin, end);
+  world_->run([&](int index) {
+    const auto i = static_cast<std::size_t>(index);
+    const std::int64_t begin = part_begin(views.x.rows, parts, index);
+    const std::int64_t end = part_begin(views.x.rows, parts, index + 1);
     ForwardOptions own = options;
-    if (spec.is_traced) own.trace = &record.traces[r];
-    record.ranks[r] = layers_[r]->forward(
-        rows_of(tokens, begin, end), rows_of(routing, topk, begin, end),
-        {const_cast<void*>(to.data), to.rows, to.cols, to.row_stride, to.dtype}, own);
+    if (spec.is_traced) own.trace = &traces[i];
+    stats[i] = layers_[i]->forward(rows_of(views.x, begin, end),
+                                   rows_of(views.routing, views.topk, begin, end),
+                                   rows_of(views.out, begin, end), own);
   });
-  return record;
+  const std::lock_guard lock(stats_mutex_);
+  stats_ = std::move(stats);
+  return traces;
+}
+
+std::vector<CallStats> Layer::stats() const {
+  const std::lock_guard lock(stats_mutex_);
+  return stats_;
 }
 
 }  // namespace comet::python

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <memory>
-#include <optional>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -39,11 +39,17 @@ struct CallSpec {
   bool is_traced = false;
 };
 
-/// What a call did on each rank here.
-struct CallRecord {
-  std::vector<CallStats> ranks;
-  std::vector<Trace> traces;  ///< [ranks], empty unless asked for.
+/// What forward reads and writes: tokens [T, H] of all ranks here.
+struct CallViews {
+  ConstMatrixView x;
+  RoutingView routing;
+  std::int64_t topk = 0;  ///< Columns of ids and weights.
+  MatrixView out;
 };
+
+/// The views of arrays; throws Error(invalid_argument or unsupported).
+CallViews views_of(const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
+                   const Array& out);
 
 /// Keeps its world and its weights.
 class Layer {
@@ -61,20 +67,26 @@ class Layer {
   std::int64_t workspace_bytes() const noexcept;
   int workers() const noexcept { return workers_; }
 
-  /// Tokens [T, H] are cut into as many equal parts as there are ranks here. May wait, without
-  /// Python's lock.
-  CallRecord forward(const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
-                     const Array& out, const CallSpec& spec);
+  /// Tokens are cut into as many equal parts as there are ranks here. May wait, without Python's
+  /// lock. Returns the events of each rank here, if they are asked for.
+  std::vector<Trace> forward(const CallViews& views, const CallSpec& spec);
+
+  /// What the last call that returned did on each rank here.
+  std::vector<CallStats> stats() const;
 
  private:
+  void check_views(const CallViews& views) const;
+
   std::shared_ptr<WorldPart> world_;
   WeightArrays w13_;
   WeightArrays w2_;
   MoeDesc desc_;
   ParallelDesc parallel_;
   std::int64_t max_tokens_;
-  int workers_;                                    // of each rank
-  std::vector<RankWeights> rank_weights_;          // [ranks here]
+  int workers_;                            // of each rank
+  std::vector<RankWeights> rank_weights_;  // [ranks here]
+  mutable std::mutex stats_mutex_;
+  std::vector<CallStats> stats_;                   // of the last call
   std::vector<std::unique_ptr<MoeLayer>> layers_;  // [ranks here]
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layers on ranks that are forked processes: the bits of world local, and deaths in the middle of
-// calls. COMET_RANDOM_KILLS sets the number of those (default 10).
+// calls. COMET_RANDOM_KILLS sets the number of those (default 6).
 #include <gtest/gtest.h>
 
 #include "check/rng.hpp"
@@ -17,7 +17,7 @@ class ProcessLayers : public testing::TestWithParam<int> {};
 
 TEST_P(ProcessLayers, HaveTheBitsOfWorldLocal) {
   const int ranks = GetParam();
-  const std::vector<ProcessCase> cases = make_process_cases(ranks, 12, 3);
+  const std::vector<ProcessCase> cases = make_process_cases(ranks, 6, 3);
   const auto ends = run_forked(ranks, [&](std::unique_ptr<ForkedGroup> group) -> std::string {
     ProcessWorld world(std::move(group), milliseconds(20000));
     for (const ProcessCase& c : cases) {
@@ -40,7 +40,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, ProcessLayers, testing::Values(1, 2, 3, 4),
 // One rank is killed at a random moment while layers are called; each other one ends with the
 // sentence that names it.
 TEST(ProcessDeaths, ARandomlyKilledRankIsNamedByAllOthers) {
-  const std::uint64_t kills = number_from("COMET_RANDOM_KILLS", 10);
+  const std::uint64_t kills = number_from("COMET_RANDOM_KILLS", 6);
   for (std::uint64_t i = 0; i < kills; ++i) {
     Rng rng(17, i);
     const auto ranks = static_cast<int>(rng.between(2, 4));

@@ -3,7 +3,6 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/check.hpp"
@@ -49,10 +48,6 @@ MpiStartFunction* find_start() {
 }
 
 }  // namespace
-
-bool is_started_by_mpi() noexcept {
-  return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr;
-}
 
 std::unique_ptr<World> make_mpi_world(std::chrono::milliseconds timeout) {
   check(timeout.count() >= 0 && timeout <= std::chrono::hours(24), ErrorCode::invalid_argument,

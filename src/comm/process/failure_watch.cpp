@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/check.hpp"
@@ -16,7 +17,8 @@ namespace {
 
 constexpr int kLookMs = 5;  // between two looks at the boards
 
-// A descriptor that polls readable once the process has ended, or -1 if there is none.
+// A descriptor that polls readable once the process has ended, or -1 if there is none: because it
+// has ended (ESRCH), or because this system has none, where only the limits of waits are left.
 int open_process(std::int32_t pid) {
   return static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0U));
 }
@@ -27,7 +29,10 @@ FailureWatch::FailureWatch(const ControlBlock& control, const WorldView& view)
     : control_(control), view_(view), peers_(static_cast<std::size_t>(control.size()), -1) {
   for (int rank = 0; rank < control.size(); ++rank) {
     const std::int32_t pid = control.member(rank).pid.load(std::memory_order_relaxed);
-    if (pid != ::getpid()) peers_[static_cast<std::size_t>(rank)] = open_process(pid);
+    if (pid == ::getpid()) continue;
+    const int peer = open_process(pid);
+    if (peer < 0 && errno == ESRCH) report_end(rank);
+    peers_[static_cast<std::size_t>(rank)] = peer;
   }
   stop_ = ::eventfd(0, EFD_CLOEXEC);
   check(stop_ >= 0, ErrorCode::internal, "[world] rank {}: no eventfd: {}", view.rank,
@@ -83,14 +88,18 @@ void FailureWatch::look_for_dead() {
     if (::poll(&ended, 1, 0) <= 0) continue;
     ::close(peer);
     peer = -1;
-    const Member& member = control_.member(rank);
-    if (member.has_left.load(std::memory_order_acquire) != 0) continue;
-    const Progress progress = view_.progress->get(rank);
-    publish(rank, ErrorCode::peer,
-            fmt::format("[world] rank {} is gone: its process {} has ended, last in {} of call {}",
-                        rank, member.pid.load(std::memory_order_relaxed), to_string(progress.stage),
-                        progress.epoch));
+    report_end(rank);
   }
+}
+
+void FailureWatch::report_end(int rank) {
+  const Member& member = control_.member(rank);
+  if (member.has_left.load(std::memory_order_acquire) != 0) return;
+  const Progress progress = view_.progress->get(rank);
+  publish(rank, ErrorCode::peer,
+          fmt::format("[world] rank {} is gone: its process {} has ended, last in {} of call {}",
+                      rank, member.pid.load(std::memory_order_relaxed), to_string(progress.stage),
+                      progress.epoch));
 }
 
 void FailureWatch::exchange() {

@@ -34,6 +34,7 @@ class FailureWatch {
   void watch();
   void exchange();
   void look_for_dead();
+  void report_end(int rank);
   void publish(int rank, ErrorCode code, const std::string& sentence);
 
   const ControlBlock& control_;
