@@ -209,6 +209,21 @@ TEST(ProcessWorld, ADeadRankIsNamedAtOnce) {
   }
 }
 
+TEST(ProcessWorld, ARankThatLeavesWithAnExceptionIsNamedAtOnce) {
+  const auto ends = run_worlds(3, [](World& world) -> std::string {
+    world.barrier();
+    if (world.rank() == 1) throw std::runtime_error("out of ideas");
+    return thrown_by([&] {
+      for (;;) world.barrier();
+    });
+  });
+  EXPECT_EQ(ends[1].text, "threw: out of ideas");
+  for (const int rank : {0, 2}) {
+    EXPECT_EQ(ends[rank].text, "peer: [world] rank 1 has left with an exception");
+    EXPECT_LT(ends[rank].seconds, 3);
+  }
+}
+
 TEST(ProcessWorld, AStoppedRankIsNamedWithinTheTimeout) {
   const auto ends = run_worlds(
       3,

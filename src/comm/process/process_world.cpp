@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <utility>
 #include <vector>
 
@@ -12,7 +13,8 @@
 namespace comet {
 
 ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::milliseconds timeout)
-    : group_(std::move(group)),
+    : num_exceptions_(std::uncaught_exceptions()),
+      group_(std::move(group)),
       timeout_(timeout),
       control_(*group_),
       link_(group_->size()),
@@ -33,8 +35,14 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
 }
 
 ProcessWorld::~ProcessWorld() {
-  control_.member(rank()).has_left.store(1, std::memory_order_release);
+  if (std::uncaught_exceptions() > num_exceptions_ && !failures_.failed()) {
+    // Others would wait for this rank until their time is over.
+    view_.report_failure(ErrorCode::internal,
+                         fmt::format("[world] rank {} has left with an exception", rank()));
+  }
   const bool is_good = !failures_.failed();
+  if (!is_good) watch_->settle();
+  control_.member(rank()).has_left.store(1, std::memory_order_release);
   watch_.reset();
   if (is_good) group_->leave();
 }

@@ -19,7 +19,8 @@ class ProcessWorld final : public World {
  public:
   /// Collective.
   ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::milliseconds timeout);
-  /// Not collective: what others share with this rank stays as long as they have it.
+  /// Not collective: what others share with this rank stays as long as they have it. While an
+  /// exception passes it fails the world, so that nobody waits for this rank.
   ~ProcessWorld() override;
 
   int rank() const noexcept override { return view_.rank; }
@@ -40,6 +41,7 @@ class ProcessWorld final : public World {
  private:
   void check_equal_bytes(std::uint64_t meeting, std::string_view call) const;
 
+  int num_exceptions_;  // on their way when the world was made
   std::unique_ptr<ProcessGroup> group_;
   std::chrono::milliseconds timeout_;
   ControlBlock control_;
