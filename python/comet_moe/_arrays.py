@@ -9,6 +9,11 @@ from typing import Any
 from comet_moe._errors import InvalidArgumentError
 
 
+#: What an input that asks for gradients is told.
+NO_BACKWARD = ("[moe] requires_grad: set on an input, and this layer has no backward yet: call it under "
+               "torch.no_grad()")
+
+
 def empty_like(x: Any) -> Any:
     """An array of x's library, shape and type to write to."""
     torch = sys.modules.get("torch")
@@ -28,9 +33,7 @@ def plain(x: Any) -> Any:
     if torch is None or not isinstance(x, torch.Tensor):
         return x
     if x.requires_grad and torch.is_grad_enabled():
-        raise InvalidArgumentError(
-            "[moe] requires_grad: set on an input, and this layer has no backward yet: call it under "
-            "torch.no_grad()")
+        raise InvalidArgumentError(NO_BACKWARD)
     return x.detach()
 
 

@@ -18,7 +18,7 @@ _LEAST_TOKENS = 64  # that a kept layer is made for
 _DTYPES = {"torch.float32": "f32", "torch.bfloat16": "bf16"}
 
 
-def _listed(weights: Any) -> Sequence[Any]:
+def listed(weights: Any) -> Sequence[Any]:
     """One array of three axes, or one of two per expert, as a list."""
     return weights if isinstance(weights, (list, tuple)) else [weights]
 
@@ -29,8 +29,8 @@ class MoeLayer:
         y[t] = sum over k of topk_weights[t, k] * expert[topk_ids[t, k]](x[t])
 
     w13: [E, 2 * I, H], or a list of E matrices [2 * I, H] ([I, H] with gate_layout "none"). w2: [E, H, I], or a
-    list of E matrices. Of NumPy, PyTorch, JAX or anything else that speaks DLPack, in host memory, float32 or
-    bfloat16, rows dense; used where they lie, so they may change between calls, not during one.
+    list of E matrices. Of NumPy, PyTorch or, with `out` in calls, anything else that speaks DLPack, in host
+    memory, float32 or bfloat16, rows dense; used where they lie, so they may change between calls, not during one.
 
     topk: choices of a token. max_tokens: most tokens of a call. ep, tp: how experts are spread, ep * tp is the
     world's size: ep parts of the list of experts, each expert cut into tp slices; ep None is all that tp
@@ -51,7 +51,7 @@ class MoeLayer:
         if tp < 1:
             raise InvalidArgumentError(f"[layer] tp: {tp}, from 1")
         self._core = _core.Layer(
-            self.world._core, [plain(w) for w in _listed(w13)], [plain(w) for w in _listed(w2)], topk=topk,
+            self.world._core, [plain(w) for w in listed(w13)], [plain(w) for w in listed(w2)], topk=topk,
             max_tokens=max_tokens, ep=self.world.size // tp if ep is None else ep, tp=tp,
             activation=activation, gate_layout=gate_layout, weight_position=weight_position, workers=workers,
             num_experts=num_experts)
@@ -174,7 +174,7 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
         return ops.moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout,
                        weight_position, schedule, groups)
     check_axes(x, topk_ids)
-    layer = kept_layer(x.shape[0], topk_ids.shape[1], _listed(w13), _listed(w2), world, 0 if ep is None else ep,
+    layer = kept_layer(x.shape[0], topk_ids.shape[1], listed(w13), listed(w2), world, 0 if ep is None else ep,
                        tp, activation, gate_layout, weight_position)
     return layer(x, topk_ids, topk_weights, out=out, schedule=schedule, groups=groups)
 

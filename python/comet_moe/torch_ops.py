@@ -11,8 +11,9 @@ from typing import Sequence
 
 import torch
 
+from comet_moe._arrays import NO_BACKWARD
 from comet_moe._errors import InvalidArgumentError
-from comet_moe.layer import check_axes, kept_layer
+from comet_moe.layer import check_axes, kept_layer, listed
 from comet_moe.world import World, world_of
 
 _SCHEMA = ("moe(Tensor x, Tensor topk_ids, Tensor topk_weights, Tensor[] w13, Tensor[] w2, int world, int ep, "
@@ -24,9 +25,7 @@ _library.define(_SCHEMA, tags=(torch.Tag.needs_fixed_stride_order,))
 
 def _check_gradients(*tensors):
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        raise InvalidArgumentError(
-            "[moe] requires_grad: set on an input, and this layer has no backward yet: call it under "
-            "torch.no_grad()")
+        raise InvalidArgumentError(NO_BACKWARD)
 
 
 def _moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout, weight_position, schedule,
@@ -53,7 +52,5 @@ def moe(x: torch.Tensor, topk_ids: torch.Tensor, topk_weights: torch.Tensor,
         ep: int | None, tp: int, activation: str, gate_layout: str, weight_position: str, schedule: str,
         groups: int) -> torch.Tensor:
     """comet_moe.moe by way of the operator."""
-    first = [w13] if isinstance(w13, torch.Tensor) else list(w13)
-    second = [w2] if isinstance(w2, torch.Tensor) else list(w2)
-    return _op(x, topk_ids, topk_weights, first, second, world.handle, 0 if ep is None else ep, tp, activation,
+    return _op(x, topk_ids, topk_weights, listed(w13), listed(w2), world.handle, 0 if ep is None else ep, tp, activation,
                gate_layout, weight_position, schedule, groups)

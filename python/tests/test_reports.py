@@ -4,6 +4,8 @@
 import json
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import numpy
 import pytest
@@ -66,6 +68,12 @@ def test_doctor_says_what_is_there():
     assert "backends" in printed and f"numpy      {numpy.__version__}" in printed
     import comet_moe.doctor as module
     assert module() == comet_moe.doctor()
+
+
+def test_the_command_is_installed():
+    script = Path(sysconfig.get_path("scripts")) / "comet"
+    printed = subprocess.run([script, "info"], check=True, text=True, stdout=subprocess.PIPE).stdout
+    assert printed.startswith(f"comet {comet_moe.__version__}")
 
 
 def test_errors_of_the_command_are_its_sentence():
