@@ -28,7 +28,7 @@ def layer(folders, reason, public=None):
 
 
 # Folders that the folders beside them may include.
-FOR_SIBLINGS = {"comm/process"}  # worlds of processes, whoever starts them
+FOR_SIBLINGS = {"comm/process", "comm/net"}  # worlds of processes, whoever starts them
 
 LAYERS = {
     "base": layer(

@@ -111,6 +111,10 @@ struct CallStats {
   std::int64_t combine_bytes_in = 0;    ///< See dispatch_bytes_in.
   std::int64_t combine_bytes_out = 0;   ///< See dispatch_bytes_in.
   std::int64_t metadata_bytes_in = 0;   ///< Headers, ids and weights read from other ranks.
+  /// What the plan has this rank send to ranks of other hosts, metadata included, and what it gave
+  /// its connections: equal after a tiled call.
+  std::int64_t host_bytes_planned = 0;
+  std::int64_t host_bytes_sent = 0;  ///< See host_bytes_planned.
 };
 
 /// One layer on one rank. create, forward, replay_compute and destruction are collective. Not

@@ -17,6 +17,7 @@ enum class TraceKind : std::uint8_t {
   pull,         ///< Copying delivered tokens of another rank to their rows.
   first_gemm,   ///< One (tile, column tile) of the first GEMM with activation.
   second_gemm,  ///< One (tile, panel) of the second GEMM.
+  send,         ///< Handing a block of own tokens to the network, for a rank on another host.
   push,         ///< Summing and writing one block's partials of a panel.
   home_sum,     ///< Summing all sources' partials of one own block and panel.
   wait,         ///< A worker found nothing ready.

@@ -31,6 +31,8 @@ nb::dict to_dict(const CallStats& stats) {
   d["combine_bytes_in"] = stats.combine_bytes_in;
   d["combine_bytes_out"] = stats.combine_bytes_out;
   d["metadata_bytes_in"] = stats.metadata_bytes_in;
+  d["host_bytes_planned"] = stats.host_bytes_planned;
+  d["host_bytes_sent"] = stats.host_bytes_sent;
   return d;
 }
 

@@ -11,6 +11,13 @@ namespace comet {
 namespace {
 
 constexpr const char* kTimeoutName = "COMET_TIMEOUT_MS";
+constexpr const char* kInterfaceName = "COMET_INTERFACE";
+constexpr const char* kHostName = "COMET_HOST";
+
+std::string text_of(const char* name) {
+  const char* const text = std::getenv(name);
+  return text != nullptr ? text : "";
+}
 
 Env read_env() {
   Env result;
@@ -25,6 +32,8 @@ Env read_env() {
           kTimeoutName, value);
     result.timeout = std::chrono::milliseconds(milliseconds);
   }
+  result.interface_name = text_of(kInterfaceName);
+  result.host = text_of(kHostName);
   return result;
 }
 
@@ -37,7 +46,11 @@ const Env& env() {
 
 std::vector<EnvLine> describe_env() {
   return {{kTimeoutName, std::to_string(env().timeout.count()),
-           "longest wait for another rank, in milliseconds"}};
+           "longest wait for another rank, in milliseconds"},
+          {kInterfaceName, env().interface_name,
+           "network interface between hosts of a world of processes; empty: any"},
+          {kHostName, env().host,
+           "ranks with different values share no memory, as on different hosts; for tests"}};
 }
 
 }  // namespace comet

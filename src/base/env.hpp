@@ -11,6 +11,11 @@ namespace comet {
 struct Env {
   /// COMET_TIMEOUT_MS: longest wait for another rank; default 30,000.
   std::chrono::milliseconds timeout{30000};
+  /// COMET_INTERFACE: the network interface by which ranks of several hosts reach each other;
+  /// default: any.
+  std::string interface_name;
+  /// COMET_HOST: ranks with different values share no memory though they are on one host.
+  std::string host;
 };
 
 /// The process's environment, read at the first call. Throws Error(invalid_argument) naming the

@@ -5,13 +5,14 @@
 namespace comet {
 namespace {
 
-constexpr NameTable<TraceKind, 12> kTraceKinds{{{TraceKind::publish, "publish"},
+constexpr NameTable<TraceKind, 13> kTraceKinds{{{TraceKind::publish, "publish"},
                                                 {TraceKind::headers, "headers"},
                                                 {TraceKind::plan, "plan"},
                                                 {TraceKind::gather, "gather"},
                                                 {TraceKind::pull, "pull"},
                                                 {TraceKind::first_gemm, "first_gemm"},
                                                 {TraceKind::second_gemm, "second_gemm"},
+                                                {TraceKind::send, "send"},
                                                 {TraceKind::push, "push"},
                                                 {TraceKind::home_sum, "home_sum"},
                                                 {TraceKind::wait, "wait"},

@@ -33,7 +33,7 @@ WorkspaceReport describe_workspace(const WorkspaceQuery& query) {
   report.partial_bytes = sizes.combine_bytes;
   // Ids of 16 bits and float32 weights, both twice: a call's and the next one's.
   report.routing_bytes = 2 * sizes.ids * (2 + 4);
-  report.signal_bytes = 4 * (sizes.slots + sizes.world);
+  report.signal_bytes = 4 * (sizes.slots + sizes.world * (1 + sizes.blocks));
   report.bytes = make_workspace_layout(sizes).bytes;
   return report;
 }

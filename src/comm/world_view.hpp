@@ -12,6 +12,7 @@
 #include "comm/failure_board.hpp"
 #include "comm/paced_link.hpp"
 #include "comm/progress_board.hpp"
+#include "comm/remote_ranks.hpp"
 
 namespace comet {
 
@@ -23,7 +24,8 @@ struct WorldView {
   PacedLink* link = nullptr;
   FailureBoard* failures = nullptr;
   ProgressBoard* progress = nullptr;
-  DeviceRank* device = nullptr;  ///< This rank's GPU; null on cpu.
+  RemoteRanks* remote = nullptr;  ///< Null if all ranks' memory can be reached.
+  DeviceRank* device = nullptr;   ///< This rank's GPU; null on cpu.
   /// Calls that this rank has begun, of all layers together. Only its own thread uses it. On cuda
   /// the device counts instead.
   std::uint32_t epoch = 0;
@@ -31,9 +33,13 @@ struct WorldView {
 
   Doorbell& doorbell() const noexcept { return *doorbells[rank]; }
 
+  bool is_remote(int peer) const noexcept { return remote != nullptr && remote->is_remote(peer); }
+
   /// Stores `value` to a slot in `peer`'s memory with release order, so that a reader who acquires
-  /// it sees all that this thread wrote before, then wakes the peer's sleepers.
-  void signal(int peer, std::uint32_t* slot, std::uint32_t value) const noexcept {
+  /// it sees all that this thread wrote, or put if the peer is remote, before; then wakes the
+  /// peer's sleepers.
+  void signal(int peer, std::uint32_t* slot, std::uint32_t value) const {
+    if (is_remote(peer)) return remote->signal(peer, slot, value);
     std::atomic_ref<std::uint32_t>(*slot).store(value, std::memory_order_release);
     doorbells[peer]->ring();
   }

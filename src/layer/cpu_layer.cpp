@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "backend/cpu/engine.hpp"
+#include "backend/cpu/remote_ops.hpp"
 #include "backend/ref/reference.hpp"
 #include "base/check.hpp"
 #include "base/trace_span.hpp"
@@ -106,6 +107,7 @@ CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rout
   const std::uint32_t epoch = ++world.epoch;
   last_call_.reset();
   last_stats_ = {};
+  const std::int64_t sent_before = world.remote != nullptr ? world.remote->bytes_put() : 0;
   try {
     {
       world.progress->set(world.rank, {epoch, Stage::publish, -1});
@@ -113,6 +115,7 @@ CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rout
       publish(*workspace_, dims_, epoch,
               config_hash(desc_, parallel_, dims_, config, max_rows_, layer_id_), x, routing,
               fault);
+      announce(*workspace_, dims_, epoch, options.schedule == Schedule::reference);
     }
     stats.t_publish_us = microseconds_since(start);
     run(options, config, epoch, y, stats);
@@ -132,6 +135,7 @@ CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rout
   }
   world.progress->set(world.rank, {epoch, Stage::idle, -1});
   stats.t_layer_us = microseconds_since(start);
+  if (world.remote != nullptr) stats.host_bytes_sent = world.remote->bytes_put() - sent_before;
   last_stats_ = stats;
   return stats;
 }
@@ -196,6 +200,9 @@ void CpuMoeLayer::plan_call(const RunConfig& config, CallStats& stats) {
   stats.tiles = plan_.num_tiles();
   stats.dispatch_bytes_in = stats.combine_bytes_out = plan_.tokens_in * dims_.row_bytes();
   stats.dispatch_bytes_out = stats.combine_bytes_in = plan_.tokens_out * dims_.row_bytes();
+  if (world_.view().remote == nullptr) return;
+  stats.host_bytes_planned = announced_bytes(dims_, published_.tokens[dims_.rank], world_.view()) +
+                             planned_bytes(plan_, dims_, world_.view());
 }
 
 void CpuMoeLayer::check_capacity(const PlanProblem& problem) const {

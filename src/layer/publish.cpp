@@ -19,6 +19,11 @@ InputFault fault_of(ErrorCode code, fmt::format_string<Args...> format, Args&&..
   return {code, fmt::format(format, std::forward<Args>(args)...)};
 }
 
+// What a rank that publishes `tokens` tokens shows all others before they plan.
+std::int64_t metadata_bytes(const LayerDims& dims, std::int64_t tokens) {
+  return kHeaderBytes + tokens * dims.topk * 2;
+}
+
 CallHeader* header_of(const Workspace& workspace, int rank, std::uint32_t epoch) {
   return reinterpret_cast<CallHeader*>(workspace.peers()[rank] +
                                        workspace.layout().header[epoch & 1U]);
@@ -53,6 +58,22 @@ void write_tokens(Workspace& workspace, const LayerDims& dims, const ConstMatrix
   }
 }
 
+void put_published(const Workspace& workspace, const LayerDims& dims, std::uint32_t epoch, int peer,
+                   bool all_tokens) {
+  RemoteRanks& remote = *workspace.world().view().remote;
+  const CallHeader* header = header_of(workspace, dims.rank, epoch);
+  remote.put(peer, reinterpret_cast<const std::byte*>(header),
+             header->fault != 0 ? std::int64_t{sizeof(CallHeader)} : kHeaderBytes);
+  const auto put = [&](std::int64_t region, std::int64_t token_bytes) {
+    remote.put(peer, workspace.local() + region, header->tokens * token_bytes);
+  };
+  const WorkspaceLayout& layout = workspace.layout();
+  put(layout.ids[epoch & 1U], std::int64_t{dims.topk} * 2);
+  if (!all_tokens) return;
+  put(layout.weights[epoch & 1U], dims.weight_bytes());
+  put(layout.x, dims.row_bytes());
+}
+
 void wait_for_headers(const Workspace& workspace, std::uint32_t epoch) {
   const WorldView& world = workspace.world().view();
   for (int source = 0; source < world.size; ++source) {
@@ -79,8 +100,7 @@ void pace_metadata(const Workspace& workspace, const LayerDims& dims, Published&
   auto end = now;
   for (int step = 1; step < world.size; ++step) {
     const int source = (world.rank + step) % world.size;
-    const std::int64_t bytes =
-        kHeaderBytes + published.tokens[source] * std::int64_t{dims.topk} * 2;
+    const std::int64_t bytes = metadata_bytes(dims, published.tokens[source]);
     published.metadata_bytes_in += bytes;
     end = std::max(end, world.link->book(source, world.rank, bytes, now));
   }
@@ -163,10 +183,24 @@ void publish(Workspace& workspace, const LayerDims& dims, std::uint32_t epoch,
     write_routing(workspace, dims, epoch, routing);
     write_tokens(workspace, dims, x);
   }
+}
+
+void announce(const Workspace& workspace, const LayerDims& dims, std::uint32_t epoch,
+              bool all_tokens) {
+  const WorldView& world = workspace.world().view();
   for (int step = 0; step < world.size; ++step) {
     const int peer = (world.rank + step) % world.size;
+    if (world.is_remote(peer)) put_published(workspace, dims, epoch, peer, all_tokens);
     world.signal(peer, published_slot(workspace, peer, world.rank), epoch);
   }
+}
+
+std::int64_t announced_bytes(const LayerDims& dims, std::int64_t tokens, const WorldView& world) {
+  std::int64_t bytes = 0;
+  for (int peer = 0; peer < world.size; ++peer) {
+    if (world.is_remote(peer)) bytes += metadata_bytes(dims, tokens);
+  }
+  return bytes;
 }
 
 void read_headers(Workspace& workspace, const LayerDims& dims, std::uint32_t epoch,

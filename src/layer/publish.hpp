@@ -32,11 +32,19 @@ std::optional<InputFault> find_input_fault(const LayerDims& dims, DType dtype,
                                            const ConstMatrixView& x, const RoutingView& routing,
                                            const MatrixView& y);
 
-/// Writes everything of epoch `epoch` to this rank's workspace, or only the fault, and signals all
-/// ranks. Releases what it wrote.
+/// Writes everything of epoch `epoch` to this rank's workspace, or only the fault.
 void publish(Workspace& workspace, const LayerDims& dims, std::uint32_t epoch,
              std::uint64_t config_hash, const ConstMatrixView& x, const RoutingView& routing,
              const std::optional<InputFault>& fault);
+
+/// Signals all ranks that this one has published, and releases what it wrote. To ranks of other
+/// hosts it puts the header and ids, and with `all_tokens`, for schedules that send none
+/// themselves, all tokens and weights.
+void announce(const Workspace& workspace, const LayerDims& dims, std::uint32_t epoch,
+              bool all_tokens);
+
+/// Bytes that announce puts to ranks of other hosts in a call of a tiled schedule.
+std::int64_t announced_bytes(const LayerDims& dims, std::int64_t tokens, const WorldView& world);
 
 /// What all ranks published.
 struct Published {

@@ -12,7 +12,7 @@ static_assert(std::is_trivially_copyable_v<CallHeader>);
 
 bool WorkspaceSizes::covers(const WorkspaceSizes& other) const noexcept {
   return world == other.world && ids >= other.ids && x_bytes >= other.x_bytes &&
-         combine_bytes >= other.combine_bytes && slots >= other.slots;
+         combine_bytes >= other.combine_bytes && blocks >= other.blocks && slots >= other.slots;
 }
 
 void WorkspaceSizes::grow_to(const WorkspaceSizes& other) noexcept {
@@ -20,6 +20,7 @@ void WorkspaceSizes::grow_to(const WorkspaceSizes& other) noexcept {
   ids = std::max(ids, other.ids);
   x_bytes = std::max(x_bytes, other.x_bytes);
   combine_bytes = std::max(combine_bytes, other.combine_bytes);
+  blocks = std::max(blocks, other.blocks);
   slots = std::max(slots, other.slots);
 }
 
@@ -29,9 +30,9 @@ WorkspaceSizes workspace_sizes(const LayerDims& dims) {
   sizes.ids = dims.max_tokens * dims.topk;
   sizes.x_bytes = dims.max_tokens * dims.row_bytes();
   sizes.combine_bytes = dims.world * sizes.x_bytes;
+  sizes.blocks = num_token_blocks(dims.max_tokens);
   // The narrowest panel is one column tile.
-  sizes.slots =
-      dims.world * ceil_div(dims.hidden, dims.panel_n) * num_token_blocks(dims.max_tokens);
+  sizes.slots = dims.world * ceil_div(dims.hidden, dims.panel_n) * sizes.blocks;
   return sizes;
 }
 
@@ -46,6 +47,7 @@ WorkspaceLayout make_workspace_layout(const WorkspaceSizes& sizes) {
   WorkspaceLayout layout{};
   for (std::int64_t& at : layout.header) at = place(sizeof(CallHeader));
   layout.published = place(sizes.world * 4);
+  layout.sent = place(sizes.world * sizes.blocks * 4);
   layout.combine_slots = place(sizes.slots * 4);
   for (std::int64_t& at : layout.ids) at = place(sizes.ids * 2);
   for (std::int64_t& at : layout.weights) at = place(sizes.ids * 4);

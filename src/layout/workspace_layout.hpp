@@ -28,6 +28,7 @@ struct WorkspaceSizes {
   std::int64_t ids = 0;            ///< max_tokens * topk
   std::int64_t x_bytes = 0;        ///< max_tokens * H elements
   std::int64_t combine_bytes = 0;  ///< world * max_tokens * H elements
+  std::int64_t blocks = 0;         ///< token blocks of max_tokens
   std::int64_t slots = 0;          ///< world * column tiles * token blocks
 
   /// True if a workspace of these sizes also serves `other`.
@@ -42,6 +43,7 @@ WorkspaceSizes workspace_sizes(const LayerDims& dims);
 struct WorkspaceLayout {
   std::int64_t header[2];      ///< CallHeader
   std::int64_t published;      ///< u32 [world]: epoch of each rank's last publish
+  std::int64_t sent;           ///< u32 [world, token blocks], see sent_slot
   std::int64_t combine_slots;  ///< u32, see combine_slot
   std::int64_t ids[2];         ///< u16 [tokens, topk]
   std::int64_t weights[2];     ///< f32 [tokens, topk]
@@ -60,6 +62,13 @@ COMET_HOST_DEVICE inline std::int64_t combine_index(const LayerDims& dims, std::
                                                     std::int64_t width, std::int64_t source,
                                                     std::int64_t token) {
   return dims.world * dims.max_tokens * column + (source * dims.max_tokens + token) * width;
+}
+
+/// Index of the signal "the tokens of source's 64-token block that this rank needs are in its
+/// mirror" among the sent slots of a rank on another host than the source. `num_blocks` as below.
+COMET_HOST_DEVICE constexpr std::int64_t sent_slot(std::int64_t source, std::int64_t block,
+                                                   std::int64_t num_blocks) {
+  return source * num_blocks + block;
 }
 
 /// Index of the signal "source's partials of panel and 64-token block are here" among the combine

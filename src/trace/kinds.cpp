@@ -20,6 +20,7 @@ constexpr std::array<KindStyle, kNumTraceKinds> kStyles{{
     {TraceKind::second_gemm, TraceClass::compute, "second GEMM", "#2a9d8f", "thread_state_running"},
     {TraceKind::gather, TraceClass::copy, "gather own tokens", "#f2c14e", "yellow"},
     {TraceKind::pull, TraceClass::copy, "spread pulled tokens", "#ee8434", "rail_animation"},
+    {TraceKind::send, TraceClass::copy, "send tokens to other hosts", "#c77d3b", "rail_load"},
     {TraceKind::push, TraceClass::copy, "sum and push partials", "#d1495b", "rail_response"},
     {TraceKind::home_sum, TraceClass::copy, "sum at home rank", "#8d6cab", "rail_idle"},
     {TraceKind::link_pull, TraceClass::link, "link busy: dispatch", "#f7b37f", "rail_load"},

@@ -10,7 +10,7 @@
 
 namespace comet {
 
-inline constexpr std::size_t kNumTraceKinds = 12;
+inline constexpr std::size_t kNumTraceKinds = 13;
 
 /// What kinds are summed up as.
 enum class TraceClass : std::uint8_t {

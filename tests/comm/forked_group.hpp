@@ -58,13 +58,15 @@ class ForkedArena {
 /// One rank's end.
 class ForkedGroup final : public ProcessGroup {
  public:
-  ForkedGroup(const ForkedArena& arena, int rank, int size)
-      : arena_(arena), rank_(rank), size_(size) {}
+  /// Ranks with different `host` behave as if they were on different hosts.
+  ForkedGroup(const ForkedArena& arena, int rank, int size, std::string host)
+      : arena_(arena), rank_(rank), size_(size), host_(std::move(host)) {}
 
   std::string_view kind() const noexcept override { return "forked"; }
   int rank() const noexcept override { return rank_; }
   const ForkedArena& arena() const noexcept { return arena_; }
   int size() const noexcept override { return size_; }
+  std::string_view host() const noexcept override { return host_; }
 
   // Through the arena: a slot per rank and turn.
   void all_gather(const void* in, void* out, std::size_t bytes) override {
@@ -86,11 +88,12 @@ class ForkedGroup final : public ProcessGroup {
   void leave() noexcept override {}
 
  private:
-  static constexpr std::size_t kSlotBytes = 64;
+  static constexpr std::size_t kSlotBytes = 512;
 
   const ForkedArena& arena_;
   int rank_;
   int size_;
+  std::string host_;
   std::uint64_t num_gathers_ = 0;
 };
 
@@ -101,13 +104,21 @@ struct ForkedEnd {
   double seconds = 0;  ///< From the fork on.
 };
 
+/// Which host each rank shall seem to be on: "0" for the ranks below the first number, "1" for
+/// those below the second, and so on; none means one host.
+inline std::string host_of(const std::vector<int>& host_ends, int rank) {
+  std::size_t host = 0;
+  while (host < host_ends.size() && rank >= host_ends[host]) ++host;
+  return host_ends.empty() ? "" : std::to_string(host);
+}
+
 /// Runs `body` in `size` forked processes and waits for all, killing them after `limit`.
 /// `meanwhile` runs in the parent with their process numbers and arena. Nothing of GoogleTest may
 /// be used in a body.
 inline std::vector<ForkedEnd> run_forked(
     int size, const std::function<std::string(std::unique_ptr<ForkedGroup>)>& body,
     const std::function<void(const std::vector<pid_t>&, const ForkedArena&)>& meanwhile = {},
-    std::chrono::seconds limit = std::chrono::seconds(60)) {
+    std::chrono::seconds limit = std::chrono::seconds(60), const std::vector<int>& host_ends = {}) {
   const ForkedArena arena;
   const auto begin = std::chrono::steady_clock::now();
   std::vector<pid_t> pids;
@@ -120,7 +131,7 @@ inline std::vector<ForkedEnd> run_forked(
     if (pid == 0) {
       std::string text;
       try {
-        text = body(std::make_unique<ForkedGroup>(arena, rank, size));
+        text = body(std::make_unique<ForkedGroup>(arena, rank, size, host_of(host_ends, rank)));
       } catch (const std::exception& error) {
         text = std::string("threw: ") + error.what();
       }

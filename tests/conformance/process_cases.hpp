@@ -44,6 +44,12 @@ struct ProcessCase {
         return fmt::format("{}\n  {}: rank {} moved other bytes than on world local", describe(c),
                            runs[i].label, rank);
       }
+      if (runs[i].options[r].schedule != Schedule::reference && !got.error &&
+          got.stats.host_bytes_sent != got.stats.host_bytes_planned) {
+        return fmt::format("{}\n  {}: rank {} sent {} bytes to other hosts, planned {}",
+                           describe(c), runs[i].label, rank, got.stats.host_bytes_sent,
+                           got.stats.host_bytes_planned);
+      }
     }
     return {};
   }

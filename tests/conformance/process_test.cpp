@@ -13,29 +13,48 @@ namespace {
 
 using std::chrono::milliseconds;
 
-class ProcessLayers : public testing::TestWithParam<int> {};
+// Ranks, and where hosts end, see run_forked.
+struct Shape {
+  int ranks;
+  std::vector<int> host_ends;
+};
+
+class ProcessLayers : public testing::TestWithParam<Shape> {};
 
 TEST_P(ProcessLayers, HaveTheBitsOfWorldLocal) {
-  const int ranks = GetParam();
+  const int ranks = GetParam().ranks;
   const std::vector<ProcessCase> cases = make_process_cases(ranks, 6, 3);
-  const auto ends = run_forked(ranks, [&](std::unique_ptr<ForkedGroup> group) -> std::string {
-    ProcessWorld world(std::move(group), milliseconds(20000));
-    for (const ProcessCase& c : cases) {
-      const Outputs outputs = c.run([&](int /*size*/, const LocalWorldOptions& /*options*/,
-                                        const std::function<void(World&)>& body) { body(world); });
-      const std::string difference = c.difference(outputs, world.rank());
-      if (!difference.empty()) return difference;
-    }
-    return {};
-  });
+  const auto ends = run_forked(
+      ranks,
+      [&](std::unique_ptr<ForkedGroup> group) -> std::string {
+        ProcessWorld world(std::move(group), milliseconds(20000));
+        for (const ProcessCase& c : cases) {
+          const Outputs outputs =
+              c.run([&](int /*size*/, const LocalWorldOptions& /*options*/,
+                        const std::function<void(World&)>& body) { body(world); });
+          const std::string difference = c.difference(outputs, world.rank());
+          if (!difference.empty()) return difference;
+        }
+        return {};
+      },
+      {}, std::chrono::seconds(60), GetParam().host_ends);
   for (const ForkedEnd& end : ends) {
     EXPECT_EQ(end.signal, 0);
     EXPECT_EQ(end.text, "");
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ranks, ProcessLayers, testing::Values(1, 2, 3, 4),
-                         [](const auto& tested) { return "W" + std::to_string(tested.param); });
+INSTANTIATE_TEST_SUITE_P(Ranks, ProcessLayers,
+                         testing::Values(Shape{1, {}}, Shape{2, {}}, Shape{3, {}}, Shape{4, {}},
+                                         Shape{2, {1}}, Shape{3, {1}}, Shape{3, {2}}, Shape{4, {2}},
+                                         Shape{4, {1, 2, 3}}),
+                         [](const auto& tested) {
+                           std::string name = fmt::format("W{}", tested.param.ranks);
+                           for (const int end : tested.param.host_ends) {
+                             name += fmt::format("_host{}", end);
+                           }
+                           return name;
+                         });
 
 // One rank is killed at a random moment while layers are called; each other one ends with the
 // sentence that names it.
@@ -46,6 +65,9 @@ TEST(ProcessDeaths, ARandomlyKilledRankIsNamedByAllOthers) {
     const auto ranks = static_cast<int>(rng.between(2, 4));
     const auto victim = static_cast<int>(rng.between(0, ranks - 1));
     const milliseconds moment(rng.between(0, 150));
+    // One host, or two with the border somewhere.
+    const auto border = static_cast<int>(rng.between(0, ranks - 1));
+    const std::vector<int> host_ends = border == 0 ? std::vector<int>{} : std::vector<int>{border};
     const ProcessCase c = make_process_case(plain_case(ranks, 5));
     const auto ends = run_forked(
         ranks,
@@ -69,11 +91,11 @@ TEST(ProcessDeaths, ARandomlyKilledRankIsNamedByAllOthers) {
           std::this_thread::sleep_for(moment);
           ::kill(pids[static_cast<std::size_t>(victim)], SIGKILL);
         },
-        std::chrono::seconds(30));
+        std::chrono::seconds(30), host_ends);
     for (int rank = 0; rank < ranks; ++rank) {
       const ForkedEnd& end = ends[static_cast<std::size_t>(rank)];
-      SCOPED_TRACE(fmt::format("kill {} of {}: rank {} of {}, after {} ms", i, kills, victim, ranks,
-                               moment.count()));
+      SCOPED_TRACE(fmt::format("kill {} of {}: rank {} of {}, host border {}, after {} ms", i,
+                               kills, victim, ranks, border, moment.count()));
       if (rank == victim) {
         EXPECT_EQ(end.signal, SIGKILL);
         continue;

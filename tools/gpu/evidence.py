@@ -17,7 +17,12 @@ import tokenize
 from pathlib import Path
 
 # Worlds whose ranks are processes run on CPUs alone: no program of a GPU suite makes one.
-PROCESS_WORLDS = ("!src/comm/process/**/*", "!src/comm/mpi/**/*", "!include/comet/mpi_world.hpp")
+PROCESS_WORLDS = (
+    "!src/comm/process/**/*",
+    "!src/comm/net/**/*",
+    "!src/comm/mpi/**/*",
+    "!include/comet/mpi_world.hpp",
+)
 TESTED = (
     "src/backend/cuda/**/*",
     "src/comm/**/*",

@@ -23,6 +23,7 @@ void CallState::reset(const EngineCall& call, const LayerDims& dims, WorldView& 
   column_tiles_ = static_cast<std::int32_t>(column_tiles);
   slot_blocks_ = num_token_blocks(dims.max_tokens);
   gather_pieces_.clear();
+  send_pieces_.clear();
   pull_pieces_.clear();
   second_pieces_.clear();
   push_pieces_.clear();
@@ -61,6 +62,7 @@ void CallState::prepare_compute(const EngineCall& call, const LayerDims& dims, W
 }
 
 void CallState::list_transfers() {
+  list_sends(*call_, *dims_, *world_, send_pieces_);
   const auto num_blocks = static_cast<std::int32_t>(plan_->blocks.size());
   const auto chunk = static_cast<std::int32_t>(call_->config.chunk);
   for (std::int32_t b = 0; b < num_blocks; ++b) {
@@ -139,6 +141,7 @@ void CallState::count_push_waits() {
 void CallState::count_pieces() {
   const auto size = [](const auto& list) { return static_cast<std::int64_t>(list.size()); };
   gathers_.reset(size(gather_pieces_), 1);
+  sends_.reset(size(send_pieces_), 1);
   pulls_.reset(size(pull_pieces_), 1);
   // One entry per tile in walk order: the cut along rows has a ready tile's columns follow each
   // other (walk_item), so they are the parts of one entry.
@@ -148,13 +151,25 @@ void CallState::count_pieces() {
   pushes_.reset(size(push_pieces_), 1);
   homes_.reset(size(home_pieces_), 1);
   pulls_open_.store(pulls_.num_pieces(), std::memory_order_relaxed);
-  remaining_.store(gathers_.num_pieces() + pulls_.num_pieces() + firsts_.num_pieces() +
-                       seconds_.num_pieces() + pushes_.num_pieces() + homes_.num_pieces(),
+  remaining_.store(gathers_.num_pieces() + sends_.num_pieces() + pulls_.num_pieces() +
+                       firsts_.num_pieces() + seconds_.num_pieces() + pushes_.num_pieces() +
+                       homes_.num_pieces(),
                    std::memory_order_relaxed);
 }
 
 std::int32_t CallState::tiles_in_group(std::int32_t group) const {
   return plan_->group_tiles[group + 1] - plan_->group_tiles[group];
+}
+
+std::uint32_t* CallState::sent_slot_of(const BlockTransfer& block) const {
+  auto* slots = reinterpret_cast<std::uint32_t*>(call_->peers[dims_->rank] + call_->layout.sent);
+  return slots + sent_slot(block.source, block.block, slot_blocks_);
+}
+
+// What lies on this host is there since its rank published.
+bool CallState::pull_ready(const PullPiece& piece) const {
+  const BlockTransfer& block = plan_->blocks[piece.block];
+  return !world_->is_remote(block.source) || has_reached(sent_slot_of(block), call_->epoch);
 }
 
 bool CallState::first_ready(std::int64_t walk_idx) const {
@@ -207,14 +222,20 @@ bool CallState::home_ready(const HomePiece& piece) const {
   return has_reached_all(piece.panel, piece.block, nullptr);
 }
 
-std::optional<CallState::Missing> CallState::missing_partials() const {
+std::optional<CallState::Missing> CallState::missing() const {
+  const auto seen = [](std::uint32_t* slot) {
+    return std::atomic_ref(*slot).load(std::memory_order_relaxed);
+  };
+  for (const PullPiece& piece : pull_pieces_) {
+    if (pull_ready(piece)) continue;
+    const BlockTransfer& block = plan_->blocks[piece.block];
+    return Missing{block.source, -1, block.block, seen(sent_slot_of(block))};
+  }
   for (const HomePiece& piece : home_pieces_) {
     std::int32_t source = 0;
     if (has_reached_all(piece.panel, piece.block, &source)) continue;
-    const std::uint32_t seen =
-        std::atomic_ref(*combine_slot_at(dims_->rank, source, piece.panel, piece.block))
-            .load(std::memory_order_relaxed);
-    return Missing{source, piece, seen};
+    return Missing{source, piece.panel, piece.block,
+                   seen(combine_slot_at(dims_->rank, source, piece.panel, piece.block))};
   }
   return std::nullopt;
 }
@@ -225,8 +246,14 @@ std::optional<PullPiece> CallState::take_gather(std::uint32_t rung) {
 }
 
 std::optional<PullPiece> CallState::take_pull(std::uint32_t rung) {
-  const auto piece = pulls_.take(rung, kAlwaysReady);
+  const auto piece =
+      pulls_.take(rung, [this](std::int64_t i) { return pull_ready(pull_pieces_[i]); });
   return piece ? std::optional(pull_pieces_[piece->entry]) : std::nullopt;
+}
+
+std::optional<SendPiece> CallState::take_send(std::uint32_t rung) {
+  const auto piece = sends_.take(rung, kAlwaysReady);
+  return piece ? std::optional(send_pieces_[piece->entry]) : std::nullopt;
 }
 
 std::optional<ReadyList::Piece> CallState::take_first(std::uint32_t rung) {

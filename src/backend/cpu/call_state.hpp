@@ -11,6 +11,7 @@
 #include "backend/cpu/atomic_array.hpp"
 #include "backend/cpu/engine_call.hpp"
 #include "backend/cpu/ready_list.hpp"
+#include "backend/cpu/remote_ops.hpp"
 #include "comm/world_view.hpp"
 
 namespace comet {
@@ -51,6 +52,7 @@ class CallState {
 
   // Taking work: the first ready piece in its order, or nothing. `rung` as in ReadyList::take.
   std::optional<PullPiece> take_gather(std::uint32_t rung);  ///< A block of own tokens.
+  std::optional<SendPiece> take_send(std::uint32_t rung);
   std::optional<PullPiece> take_pull(std::uint32_t rung);
   std::optional<ReadyList::Piece> take_first(
       std::uint32_t rung);  ///< entry: tile index, part: column tile.
@@ -61,6 +63,7 @@ class CallState {
   // Telling what is done. Each releases the caller's writes to whoever takes what it makes ready.
   void rows_arrived(std::int64_t tile, std::int32_t rows);
   void gather_done() { piece_done(); }
+  void send_done() { piece_done(); }
   void pull_done();
   void first_done(std::int64_t tile);
   void second_done(const TilePanel& piece);
@@ -76,13 +79,14 @@ class CallState {
   /// Counts finished pieces: a rank whose count stands still makes no progress.
   std::int64_t remaining() const noexcept { return remaining_.load(std::memory_order_relaxed); }
 
-  /// A source rank whose partials a home sum still lacks, for the sentence of an expired wait.
+  /// What this rank still lacks of another one, for the sentence of an expired wait.
   struct Missing {
     std::int32_t source;
-    HomePiece piece;
+    std::int32_t panel;  ///< Of partials of own tokens; -1: tokens of a source on another host.
+    std::int32_t block;  ///< Of 64 tokens, own ones or the source's.
     std::uint32_t seen;  ///< Epoch in the slot.
   };
-  std::optional<Missing> missing_partials() const;
+  std::optional<Missing> missing() const;
 
   std::uint32_t* combine_slot_at(std::int32_t home, std::int32_t source, std::int64_t panel,
                                  std::int64_t block) const;
@@ -96,11 +100,13 @@ class CallState {
   void list_home_sums();
   void count_pieces();
   void count_push_waits();
+  bool pull_ready(const PullPiece& piece) const;
   bool first_ready(std::int64_t walk_idx) const;
   bool second_ready(const TilePanel& piece) const;
   bool push_ready(const PushPiece& piece) const;
   bool home_ready(const HomePiece& piece) const;
   bool has_reached_all(std::int64_t panel, std::int64_t block, std::int32_t* missing) const;
+  std::uint32_t* sent_slot_of(const BlockTransfer& block) const;
   std::int32_t tiles_in_group(std::int32_t group) const;
   void piece_done();
 
@@ -113,11 +119,12 @@ class CallState {
   std::int64_t slot_blocks_ = 0;  ///< Token blocks of max_tokens.
 
   std::vector<PullPiece> gather_pieces_;
+  std::vector<SendPiece> send_pieces_;
   std::vector<PullPiece> pull_pieces_;
   std::vector<TilePanel> second_pieces_;
   std::vector<PushPiece> push_pieces_;
   std::vector<HomePiece> home_pieces_;
-  ReadyList gathers_, pulls_, firsts_, seconds_, pushes_, homes_;
+  ReadyList gathers_, sends_, pulls_, firsts_, seconds_, pushes_, homes_;
 
   AtomicArray arrived_;        ///< [tiles] rows there
   AtomicArray first_done_;     ///< [tiles] column tiles done

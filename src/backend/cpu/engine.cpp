@@ -215,11 +215,24 @@ bool CpuEngine::complete_transfer(Worker& worker) {
 }
 
 bool CpuEngine::issue_transfer(Worker& worker, bool communicates) {
+  if (issue_send(worker)) return true;  // all of it before any wait for what others send
   const Outstanding most = communicates ? kMostOutstanding : kMostOutstandingHelper;
   const auto pulls = std::count_if(worker.transfers.begin(), worker.transfers.end(),
                                    [](const Transfer& transfer) { return transfer.is_pull; });
   const auto pushes = static_cast<std::int64_t>(worker.transfers.size()) - pulls;
   return (pulls < most.pulls && issue_pull(worker)) || (pushes < most.pushes && issue_push(worker));
+}
+
+bool CpuEngine::issue_send(Worker& worker) {
+  const auto piece = state_.take_send(worker.rung);
+  if (!piece) return false;
+  TraceEvent send = event(worker, TraceKind::send);
+  send.peer = piece->destination;
+  send.block = piece->block;
+  const TraceSpan span = begin(worker, send);
+  send_rows(state_.call(), dims_, world_, *piece);
+  state_.send_done();
+  return true;
 }
 
 bool CpuEngine::issue_pull(Worker& worker) {
@@ -241,6 +254,9 @@ bool CpuEngine::issue_push(Worker& worker) {
     sum.block = block.block;
     const TraceSpan span = begin(worker, sum);
     ops_.push_partials(*push);
+    if (world_.is_remote(block.source)) {
+      send_partials(state_.call(), dims_, world_, block, push->panel);
+    }
   }
   book_transfer(worker, {.end = {}, .is_pull = false, .pull = {}, .push = *push}, dims_.rank,
                 block.source, ops_.push_bytes(*push));
@@ -358,7 +374,7 @@ void CpuEngine::sleep(Worker& worker) {
 void CpuEngine::tell_progress(bool waits) {
   const bool combines = told_combine_.load(std::memory_order_relaxed);
   const Stage stage = combines ? Stage::gemm_combine : Stage::dispatch_gemm;
-  const auto missing = waits ? state_.missing_partials() : std::nullopt;
+  const auto missing = waits ? state_.missing() : std::nullopt;
   // Lacking its own partials, a rank waits for one of its own workers: for no other rank.
   const bool other = missing && missing->source != dims_.rank;
   world_.progress->set(dims_.rank, {state_.call().epoch, stage, other ? missing->source : -1});
@@ -368,19 +384,23 @@ void CpuEngine::tell_progress(bool waits) {
 std::string CpuEngine::expiry_sentence(const Worker& worker) const {
   const auto milliseconds =
       std::chrono::duration_cast<std::chrono::milliseconds>(world_.timeout).count();
-  const auto missing = state_.missing_partials();
+  const auto missing = state_.missing();
   if (!missing || missing->source == dims_.rank) {
     return fmt::format(
         "[engine] rank {} worker {} saw no progress for {} ms with {} pieces left; cause: rank {}, "
         "another of its workers does not return",
         dims_.rank, worker.index, milliseconds, state_.remaining(), dims_.rank);
   }
-  const std::int64_t token = missing->piece.block * kTokenBlock;
+  const bool lacks_tokens = missing->panel < 0;
+  const std::int64_t token = missing->block * kTokenBlock;
+  const std::string what = lacks_tokens
+                               ? fmt::format("its tokens from {} on", token)
+                               : fmt::format("panel {} of tokens {}..{}", missing->panel, token,
+                                             min_of(state_.call().y.rows, token + kTokenBlock) - 1);
   return fmt::format(
-      "[gemm_combine] rank {} worker {} waited {} ms for rank {}: panel {} of tokens {}..{}, "
-      "expected epoch {}, seen {}; {}",
-      dims_.rank, worker.index, milliseconds, missing->source, missing->piece.panel, token,
-      min_of(state_.call().y.rows, token + kTokenBlock) - 1, state_.call().epoch, missing->seen,
+      "[{}] rank {} worker {} waited {} ms for rank {}: {}, expected epoch {}, seen {}; {}",
+      to_string(lacks_tokens ? Stage::dispatch_gemm : Stage::gemm_combine), dims_.rank,
+      worker.index, milliseconds, missing->source, what, state_.call().epoch, missing->seen,
       world_.progress->describe_cause(missing->source));
 }
 

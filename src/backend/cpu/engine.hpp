@@ -51,6 +51,7 @@ class CpuEngine {
   // Each does one piece of work and says so, or finds none ready.
   bool complete_transfer(Worker& worker);
   bool issue_transfer(Worker& worker, bool communicates);
+  bool issue_send(Worker& worker);
   bool issue_pull(Worker& worker);
   bool issue_push(Worker& worker);
   bool gather(Worker& worker);

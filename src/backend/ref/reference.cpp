@@ -37,6 +37,10 @@ class Reference {
   void run() {
     for (std::int32_t home = 0; home < dims_.world; ++home) {
       for (std::int32_t t = 0; t < call_.tokens[home]; ++t) write_partial(home, t);
+      if (world_.is_remote(home)) {
+        world_.remote->put(home, reinterpret_cast<const std::byte*>(partial(home, dims_.rank, 0)),
+                           call_.tokens[home] * dims_.row_bytes());
+      }
       world_.signal(home, slot(home, dims_.rank), call_.epoch);
     }
     for (std::int32_t source = 0; source < dims_.world; ++source) wait_for_partials(source);

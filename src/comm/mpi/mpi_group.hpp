@@ -8,8 +8,9 @@
 
 namespace comet {
 
-/// What the plugin returns.
+/// What the plugin gets and returns.
 struct MpiStart {
+  const char* host = "";          ///< For ProcessGroup::host.
   ProcessGroup* group = nullptr;  ///< The caller's, or null.
   char error[512] = {};           ///< Why there is none, one sentence.
 };

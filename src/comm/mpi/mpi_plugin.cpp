@@ -29,7 +29,7 @@ void end_mpi() {
 
 class MpiGroup final : public ProcessGroup {
  public:
-  explicit MpiGroup(MPI_Comm comm) : comm_(comm) {
+  MpiGroup(MPI_Comm comm, std::string host) : comm_(comm), host_(std::move(host)) {
     MPI_Comm_rank(comm_, &rank_);
     MPI_Comm_size(comm_, &size_);
     ++num_open_groups;
@@ -38,6 +38,7 @@ class MpiGroup final : public ProcessGroup {
   std::string_view kind() const noexcept override { return "mpi"; }
   int rank() const noexcept override { return rank_; }
   int size() const noexcept override { return size_; }
+  std::string_view host() const noexcept override { return host_; }
 
   void all_gather(const void* in, void* out, std::size_t bytes) override {
     const int count = static_cast<int>(bytes);
@@ -51,6 +52,7 @@ class MpiGroup final : public ProcessGroup {
 
  private:
   MPI_Comm comm_;
+  std::string host_;
   int rank_ = 0;
   int size_ = 1;
 };
@@ -73,20 +75,7 @@ std::string start_group(MpiStart& start) {
   MPI_Comm comm = MPI_COMM_NULL;
   MPI_Comm_dup(MPI_COMM_WORLD, &comm);
   MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
-  MPI_Comm host = MPI_COMM_NULL;
-  MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host);
-  int size = 0;
-  int size_here = 0;
-  MPI_Comm_size(comm, &size);
-  MPI_Comm_size(host, &size_here);
-  MPI_Comm_free(&host);
-  int all_here = size == size_here ? 1 : 0;
-  MPI_Allreduce(MPI_IN_PLACE, &all_here, 1, MPI_INT, MPI_MIN, comm);
-  if (all_here == 0) {
-    return fmt::format("[world] mpi: {} of {} ranks are on this host, in this version all must be",
-                       size_here, size);
-  }
-  start.group = new MpiGroup(comm);
+  start.group = new MpiGroup(comm, start.host);
   return {};
 }
 

@@ -56,6 +56,7 @@ std::unique_ptr<World> make_mpi_world(std::chrono::milliseconds timeout) {
   check(start_mpi != nullptr, ErrorCode::internal, "[world] mpi: {} lacks {}", kMpiPlugin,
         kMpiSymbol);
   MpiStart start;
+  start.host = env().host.c_str();
   start_mpi(&start);
   check(start.group != nullptr, ErrorCode::unsupported, "{}", start.error);
   std::unique_ptr<ProcessGroup> group(start.group);

@@ -25,13 +25,18 @@ int open_process(std::int32_t pid) {
 
 }  // namespace
 
-FailureWatch::FailureWatch(const ControlBlock& control, const WorldView& view)
-    : control_(control), view_(view), peers_(static_cast<std::size_t>(control.size()), -1) {
+FailureWatch::FailureWatch(const ControlBlock& control, const WorldView& view,
+                           RemoteControl* remote)
+    : control_(control),
+      view_(view),
+      remote_(remote),
+      peers_(static_cast<std::size_t>(control.size()), -1) {
   for (int rank = 0; rank < control.size(); ++rank) {
+    if (!control.is_here(rank)) continue;  // its connection tells
     const std::int32_t pid = control.member(rank).pid.load(std::memory_order_relaxed);
     if (pid == ::getpid()) continue;
     const int peer = open_process(pid);
-    if (peer < 0 && errno == ESRCH) report_end(rank);
+    if (peer < 0 && errno == ESRCH) report_gone(rank, "has ended");
     peers_[static_cast<std::size_t>(rank)] = peer;
   }
   stop_ = ::eventfd(0, EFD_CLOEXEC);
@@ -56,14 +61,11 @@ void FailureWatch::settle() {
   exchange();
 }
 
-void FailureWatch::clear() {
+void FailureWatch::clear(std::uint32_t recoveries) {
   const std::lock_guard lock(mutex_);
+  generation_.store(recoveries + 1, std::memory_order_release);
   view_.failures->clear();
   is_equal_ = false;
-}
-
-void FailureWatch::clear_record() {
-  control_.shared().failure.state.store(FailureRecord::none, std::memory_order_release);
 }
 
 void FailureWatch::watch() {
@@ -88,17 +90,17 @@ void FailureWatch::look_for_dead() {
     if (::poll(&ended, 1, 0) <= 0) continue;
     ::close(peer);
     peer = -1;
-    report_end(rank);
+    report_gone(rank, "has ended");
   }
 }
 
-void FailureWatch::report_end(int rank) {
+void FailureWatch::report_gone(int rank, const std::string& how) {
   const Member& member = control_.member(rank);
   if (member.has_left.load(std::memory_order_acquire) != 0) return;
   const Progress progress = view_.progress->get(rank);
   publish(rank, ErrorCode::peer,
-          fmt::format("[world] rank {} is gone: its process {} has ended, last in {} of call {}",
-                      rank, member.pid.load(std::memory_order_relaxed), to_string(progress.stage),
+          fmt::format("[world] rank {} is gone: its process {} {}, last in {} of call {}", rank,
+                      member.pid.load(std::memory_order_relaxed), how, to_string(progress.stage),
                       progress.epoch));
 }
 
@@ -114,25 +116,47 @@ void FailureWatch::exchange() {
     return;
   }
   const FailureRecord& record = control_.shared().failure;
-  if (record.state.load(std::memory_order_acquire) != FailureRecord::there) return;
-  view_.failures->report(record.rank, static_cast<ErrorCode>(record.code),
-                         std::string(record.sentence, record.length));
+  const std::uint64_t there = FailureRecord::there(generation());
+  if (record.state.load(std::memory_order_acquire) != there) return;
+  const int rank = record.rank;
+  const auto code = static_cast<ErrorCode>(record.code);
+  const std::string sentence(record.sentence,
+                             std::min<std::size_t>(record.length, FailureRecord::kMaxSentence));
+  // Others may be a recovery further and write the next one.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  if (record.state.load(std::memory_order_relaxed) != there) return;
+  view_.failures->report(rank, code, sentence);
   is_equal_ = true;
   view_.doorbell().ring();
 }
 
-// The first record of the world wins.
+void FailureWatch::hear(std::uint32_t generation, int rank, ErrorCode code,
+                        const std::string& sentence) {
+  write_record(generation, rank, code, sentence);
+}
+
+// The first record of a host wins, and its writer tells the other hosts.
 void FailureWatch::publish(int rank, ErrorCode code, const std::string& sentence) {
+  const std::uint32_t generation = this->generation();
+  if (!write_record(generation, rank, code, sentence)) return;
+  if (remote_ != nullptr) remote_->tell_failure(generation, rank, code, sentence);
+}
+
+bool FailureWatch::write_record(std::uint32_t generation, int rank, ErrorCode code,
+                                const std::string& sentence) {
   FailureRecord& record = control_.shared().failure;
-  std::uint32_t none = FailureRecord::none;
-  if (!record.state.compare_exchange_strong(none, FailureRecord::written)) return;
+  std::uint64_t state = record.state.load(std::memory_order_acquire);
+  do {
+    if (state >= FailureRecord::writing(generation)) return false;
+  } while (!record.state.compare_exchange_weak(state, FailureRecord::writing(generation)));
   record.rank = rank;
   record.code = static_cast<std::int32_t>(code);
   record.length =
       static_cast<std::uint32_t>(std::min(sentence.size(), FailureRecord::kMaxSentence));
   std::copy_n(sentence.data(), record.length, record.sentence);
-  record.state.store(FailureRecord::there, std::memory_order_release);
+  record.state.store(FailureRecord::there(generation), std::memory_order_release);
   control_.ring_all();
+  return true;
 }
 
 }  // namespace comet

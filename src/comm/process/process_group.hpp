@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ProcessGroup: processes of one host as whoever started them knows them.
+// ProcessGroup: processes as whoever started them knows them.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 namespace comet {
 
-/// What a ProcessWorld begins with; all else goes through memory that it shares by itself. One
+/// What a ProcessWorld begins with; all else goes through memory and connections of its own. One
 /// thread at a time.
 class ProcessGroup {
  public:
@@ -19,6 +19,10 @@ class ProcessGroup {
   virtual std::string_view kind() const noexcept = 0;  ///< Of the world: "mpi".
   virtual int rank() const noexcept = 0;
   virtual int size() const noexcept = 0;
+
+  /// Ranks to which this says something different share no memory, though their system would let
+  /// them: to try on one host what happens between several.
+  virtual std::string_view host() const noexcept { return {}; }
 
   /// Collective: every rank's `bytes` bytes, in rank order, to `out` [size * bytes]. Waits as long
   /// as its starter lets it, so it is called while a world is made and never after.

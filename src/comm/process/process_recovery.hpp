@@ -3,32 +3,43 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include "comm/process/control_block.hpp"
+#include "comm/process/remote_control.hpp"
 #include "comm/world_view.hpp"
 
 namespace comet {
 
-/// Rank 0 takes the others in once all are here. A rank that gives up may come again.
+/// Rank 0 decides once all ranks are here, and all others follow what it decided. A rank that gives
+/// up may come again. If rank 0 decided in the same moment, the others go on without it, wait for
+/// it in their next call, and it follows the decision when it comes again.
 class ProcessRecovery {
  public:
-  explicit ProcessRecovery(const ControlBlock& control) : control_(control) {}
+  /// From where all ranks count on.
+  struct Outcome {
+    std::uint32_t number;   ///< Recoveries in all.
+    std::uint32_t epoch;    ///< The latest that any rank has used.
+    std::uint64_t meeting;  ///< The latest that any rank has entered.
+  };
 
-  /// Waits until all ranks are here; rank 0 runs `reset` before any is let go. Returns the epoch
-  /// from which all ranks count on, the latest that any has used. Throws Error(timeout) naming the
-  /// missing ranks after the world's timeout.
-  std::uint32_t meet(const WorldView& view, const std::function<void(std::uint32_t epoch)>& reset);
+  /// `remote` as for ProcessRendezvous.
+  ProcessRecovery(const ControlBlock& control, RemoteControl* remote)
+      : control_(control), remote_(remote) {}
+
+  /// Waits until all ranks are here. All that ranks of other hosts had sent before is then here
+  /// too. Throws Error(timeout) naming the missing ranks after the world's timeout.
+  Outcome meet(const WorldView& view);
 
  private:
-  enum State : std::uint32_t { away, here, taken };
-
-  bool take_all() const noexcept;
-  std::uint32_t latest_epoch() const noexcept;
-  std::string missing_since(int rank, std::int64_t began_ns) const;
+  bool is_waiting(int rank, std::uint32_t number) const noexcept;
+  void decide(std::uint32_t number) const;
+  bool may_leave(std::uint32_t number) const noexcept;
+  std::string missing_since(int rank, std::uint32_t number, std::int64_t began_ns) const;
 
   const ControlBlock& control_;
+  RemoteControl* remote_;
+  std::uint32_t done_ = 0;  // recoveries that this rank has left
 };
 
 }  // namespace comet

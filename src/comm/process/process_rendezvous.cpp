@@ -26,19 +26,18 @@ std::string_view name_of_call(const SharedPost& post) {
 std::uint64_t ProcessRendezvous::meet(const WorldView& view, Call call, const SharedPost& post) {
   if (view.failures->failed()) view.failures->rethrow(view.rank);
   Member& own = control_.member(view.rank);
-  const std::uint64_t meeting = own.meetings.load(std::memory_order_relaxed) + 1;
+  const std::uint64_t meeting = ++last_;
   SharedPost& shown = own.posts[meeting % 2];
   shown = post;
   shown.call = static_cast<std::int32_t>(call);
 
-  // Releases the post. Sequentially consistent, as are the loads of has_met: the last rank in their
-  // order sees all others and rings, so none is left asleep.
-  own.meetings.store(meeting, std::memory_order_seq_cst);
-  if (has_met(meeting)) {
-    control_.ring_all();
-  } else {
-    wait(view, meeting, call);
-  }
+  // Releases the post.
+  own.meeting.store(meeting, std::memory_order_seq_cst);
+  // Whoever comes rings, even if it misses others: those of other hosts may be seen by its host's
+  // ranks already and by itself not yet.
+  control_.ring_all();
+  if (remote_ != nullptr) remote_->tell_meeting(meeting, shown);
+  wait(view, meeting, call);
   for (int rank = 1; rank < control_.size(); ++rank) {
     check(this->post(rank, meeting).call == this->post(0, meeting).call, ErrorCode::mismatch,
           "[world] ranks are in different collective calls: rank 0 in {}, rank {} in {}",
@@ -49,7 +48,7 @@ std::uint64_t ProcessRendezvous::meet(const WorldView& view, Call call, const Sh
 
 bool ProcessRendezvous::has_met(std::uint64_t meeting) const noexcept {
   for (int rank = 0; rank < control_.size(); ++rank) {
-    if (control_.member(rank).meetings.load(std::memory_order_seq_cst) < meeting) return false;
+    if (control_.member(rank).meeting.load(std::memory_order_seq_cst) < meeting) return false;
   }
   return true;
 }
@@ -78,7 +77,7 @@ void ProcessRendezvous::wait(const WorldView& view, std::uint64_t meeting, Call 
 std::string ProcessRendezvous::missing_ranks(const WorldView& view, std::uint64_t meeting) const {
   std::vector<int> missing;
   for (int rank = 0; rank < control_.size(); ++rank) {
-    if (control_.member(rank).meetings.load(std::memory_order_seq_cst) < meeting) {
+    if (control_.member(rank).meeting.load(std::memory_order_seq_cst) < meeting) {
       missing.push_back(rank);
     }
   }

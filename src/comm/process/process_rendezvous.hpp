@@ -7,6 +7,7 @@
 #include <string>
 
 #include "comm/process/control_block.hpp"
+#include "comm/process/remote_control.hpp"
 #include "comm/world_view.hpp"
 
 namespace comet {
@@ -15,7 +16,12 @@ class ProcessRendezvous {
  public:
   enum class Call : std::int32_t { barrier, allocate, all_gather, set_link };
 
-  explicit ProcessRendezvous(const ControlBlock& control) : control_(control) {}
+  /// `remote` tells ranks of other hosts; null if there are none.
+  ProcessRendezvous(const ControlBlock& control, RemoteControl* remote)
+      : control_(control), remote_(remote) {}
+
+  /// After a recovery: the next meeting is the one after `meeting`, on all ranks.
+  void continue_from(std::uint64_t meeting) noexcept { last_ = meeting; }
 
   /// Shows `post`, whose `call` is set here, waits until all ranks have come to their same meeting,
   /// and returns its number: post(rank, number) are valid until this rank's next meeting. Makes
@@ -34,6 +40,8 @@ class ProcessRendezvous {
   std::string missing_ranks(const WorldView& view, std::uint64_t meeting) const;
 
   const ControlBlock& control_;
+  RemoteControl* remote_;
+  std::uint64_t last_ = 0;  // meeting
 };
 
 }  // namespace comet

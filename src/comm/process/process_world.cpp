@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/process/process_world.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <exception>
@@ -9,20 +11,39 @@
 
 #include "base/check.hpp"
 #include "comm/link_spec.hpp"
+#include "comm/net/connect_ranks.hpp"
 
 namespace comet {
+namespace {
+
+// How long a rank that leaves a failed world lets others take what it said last.
+constexpr std::chrono::milliseconds kLastWords(500);
+
+}  // namespace
 
 ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::milliseconds timeout)
     : num_exceptions_(std::uncaught_exceptions()),
       group_(std::move(group)),
       timeout_(timeout),
-      control_(*group_),
+      hosts_(*group_),
+      control_(*group_, hosts_),
       link_(group_->size()),
       progress_(group_->size(), control_.progress_words()),
-      rendezvous_(control_),
-      recovery_(control_) {
+      network_(hosts_.is_one()
+                   ? nullptr
+                   : std::make_unique<Network>(group_->rank(),
+                                               connect_ranks(*group_, hosts_, timeout), timeout)),
+      remote_(network_ == nullptr ? nullptr
+                                  : std::make_unique<RemoteControl>(control_, view_, *network_)),
+      rendezvous_(control_, remote_.get()),
+      recovery_(control_, remote_.get()) {
+  std::vector<std::int32_t> pids(static_cast<std::size_t>(group_->size()));
+  const auto pid = static_cast<std::int32_t>(::getpid());
+  group_->all_gather(&pid, pids.data(), sizeof(pid));
   for (int rank = 0; rank < group_->size(); ++rank) {
     doorbells_.push_back(&control_.member(rank).doorbell);
+    control_.member(rank).pid.store(pids[static_cast<std::size_t>(rank)],
+                                    std::memory_order_relaxed);
   }
   view_.rank = group_->rank();
   view_.size = group_->size();
@@ -31,7 +52,11 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
   view_.failures = &failures_;
   view_.progress = &progress_;
   view_.timeout = timeout_;
-  watch_ = std::make_unique<FailureWatch>(control_, view_);
+  view_.remote = network_.get();
+  watch_ = std::make_unique<FailureWatch>(control_, view_, remote_.get());
+  if (network_ == nullptr) return;
+  remote_->set_watch(*watch_);
+  network_->start(*remote_);
 }
 
 ProcessWorld::~ProcessWorld() {
@@ -43,6 +68,7 @@ ProcessWorld::~ProcessWorld() {
   const bool is_good = !failures_.failed();
   if (!is_good) watch_->settle();
   control_.member(rank()).has_left.store(1, std::memory_order_release);
+  if (network_ != nullptr) network_->finish(is_good ? timeout_ : kLastWords);
   watch_.reset();
   if (is_good) group_->leave();
 }
@@ -72,13 +98,17 @@ SymmetricBuffer ProcessWorld::allocate(std::size_t bytes) {
   bool has_all = true;
   for (int peer = 0; peer < size(); ++peer) {
     SharedMemory& part = parts[static_cast<std::size_t>(peer)];
-    if (peer != rank()) {
+    if (!hosts_.is_here(peer)) {
+      part = SharedMemory(bytes);  // a mirror
+      part.close_fd();
+    } else if (peer != rank()) {
       part = SharedMemory(control_.member(peer).pid.load(std::memory_order_relaxed),
                           rendezvous_.post(peer, meeting).fd, bytes);
     }
     peers.push_back(part.data());
     has_all = has_all && part.data() != nullptr;
   }
+  if (network_ != nullptr && has_all) network_->add_buffer(peers, bytes);
   // All have looked for all: then descriptors may go, and all agree on what came of it.
   post.fd = has_all ? 0 : -1;
   const std::uint64_t looked = rendezvous_.meet(view_, ProcessRendezvous::Call::allocate, post);
@@ -129,14 +159,11 @@ void ProcessWorld::set_link(const LinkSpec& link) {
 
 void ProcessWorld::recover() {
   watch_->settle();
-  view_.epoch = recovery_.meet(view_, [this](std::uint32_t epoch) {
-    for (int rank = 0; rank < size(); ++rank) {
-      control_.member(rank).meetings.store(0, std::memory_order_seq_cst);
-      progress_.set(rank, {epoch, Stage::idle, -1});
-    }
-    watch_->clear_record();
-  });
-  watch_->clear();
+  const ProcessRecovery::Outcome outcome = recovery_.meet(view_);
+  view_.epoch = outcome.epoch;
+  rendezvous_.continue_from(outcome.meeting);
+  progress_.set(rank(), {outcome.epoch, Stage::idle, -1});
+  watch_->clear(outcome.number);
 }
 
 }  // namespace comet

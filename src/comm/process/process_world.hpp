@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ProcessWorld: ranks that are processes of one host and share memory. Layers run on the CPU.
+// ProcessWorld: ranks that are processes. Those of one host share memory, others have connections.
+// Layers run on the CPU.
 #pragma once
 
 #include <chrono>
@@ -8,9 +9,11 @@
 #include "comet/world.hpp"
 #include "comm/process/control_block.hpp"
 #include "comm/process/failure_watch.hpp"
+#include "comm/process/hosts.hpp"
 #include "comm/process/process_group.hpp"
 #include "comm/process/process_recovery.hpp"
 #include "comm/process/process_rendezvous.hpp"
+#include "comm/process/remote_control.hpp"
 #include "comm/world_view.hpp"
 
 namespace comet {
@@ -39,18 +42,23 @@ class ProcessWorld final : public World {
   WorldView& view() noexcept override { return view_; }
 
  private:
+  void connect_hosts();
   void check_equal_bytes(std::uint64_t meeting, std::string_view call) const;
 
   int num_exceptions_;  // on their way when the world was made
   std::unique_ptr<ProcessGroup> group_;
   std::chrono::milliseconds timeout_;
+  Hosts hosts_;
   ControlBlock control_;
-  std::vector<SharedMemory> memory_;  // of all symmetric buffers, all ranks' parts
+  std::vector<SharedMemory> memory_;  // of all symmetric buffers, all ranks' parts or mirrors
   std::vector<Doorbell*> doorbells_;  // [size]
   PacedLink link_;
   FailureBoard failures_;
   ProgressBoard progress_;
   WorldView view_;
+  // Null if all ranks are of one host.
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<RemoteControl> remote_;
   ProcessRendezvous rendezvous_;
   ProcessRecovery recovery_;
   std::unique_ptr<FailureWatch> watch_;

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/net/network.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.hpp"
+
+namespace comet {
+namespace {
+
+constexpr std::chrono::milliseconds kLongestTick(1000);
+constexpr std::chrono::milliseconds kShortestTick(5);
+
+}  // namespace
+
+// One rank of another host.
+class Network::Peer final : public Connection::Receiver {
+ public:
+  Peer(Network& network, int rank, Socket socket)
+      : network_(network), rank_(rank), connection_(std::move(socket)) {}
+
+  std::byte* place(const Message& message) override {
+    return network_.find(message, message.bytes);
+  }
+
+  void take(const Message& message, const std::byte* bytes) override {
+    switch (message.kind) {
+      case MessageKind::alive:
+      case MessageKind::put:  // of no bytes
+        return;
+      case MessageKind::signal: {
+        auto* const slot =
+            reinterpret_cast<std::uint32_t*>(network_.find(message, sizeof(std::uint32_t)));
+        std::atomic_ref(*slot).store(message.value, std::memory_order_release);
+        network_.events_->on_signal();
+        return;
+      }
+      default:
+        network_.events_->on_message(rank_, message, bytes);
+    }
+  }
+
+  Connection& connection() noexcept { return connection_; }
+
+  void receive() {
+    try {
+      connection_.receive_some(*this);
+    } catch (const Error& error) {
+      tell_gone(fmt::format("on another host sent nonsense ({})", error.what()));
+    }
+    if (connection_.has_ended()) tell_gone("on another host has closed its connection");
+  }
+
+  void judge(Clock::time_point now, std::chrono::milliseconds timeout) {
+    if (now - connection_.last_heard() > timeout) {
+      tell_gone(fmt::format("on another host was not heard of for {} ms, it or the network stands",
+                            timeout.count()));
+    } else {
+      is_told_ = connection_.has_ended();  // it is heard again
+    }
+  }
+
+ private:
+  void tell_gone(const std::string& how) {
+    if (!is_told_) network_.events_->on_gone(rank_, how);
+    is_told_ = true;
+  }
+
+  Network& network_;
+  int rank_;
+  Connection connection_;
+  bool is_told_ = false;
+};
+
+Network::Network(int rank, std::vector<Socket> connections, std::chrono::milliseconds timeout)
+    : rank_(rank),
+      timeout_(timeout),
+      tick_(std::clamp(timeout / 4, kShortestTick, kLongestTick)),
+      waker_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  check(waker_.is_open(), ErrorCode::internal, "[world] rank {}: no eventfd: {}", rank,
+        std::strerror(errno));
+  for (Socket& socket : connections) {
+    const int peer = static_cast<int>(peers_.size());
+    peers_.push_back(socket.is_open() ? std::make_unique<Peer>(*this, peer, std::move(socket))
+                                      : nullptr);
+  }
+}
+
+Network::~Network() { finish(std::chrono::milliseconds(0)); }
+
+void Network::start(NetworkEvents& events) {
+  events_ = &events;
+  thread_ = std::thread([this] { serve(); });
+}
+
+void Network::finish(std::chrono::milliseconds limit) {
+  if (!thread_.joinable()) return;
+  send_all({.kind = MessageKind::left, .rank = rank_});
+  finish_by_.store((Clock::now() + limit).time_since_epoch().count(), std::memory_order_release);
+  wake();
+  thread_.join();
+}
+
+void Network::add_buffer(const std::vector<std::byte*>& parts, std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  buffers_.push_back({parts, bytes});
+}
+
+bool Network::is_remote(int rank) const noexcept {
+  return peers_[static_cast<std::size_t>(rank)] != nullptr;
+}
+
+void Network::send(int rank, const Message& message, const void* bytes, std::size_t num_bytes) {
+  peers_[static_cast<std::size_t>(rank)]->connection().post_copy(message, bytes, num_bytes);
+  wake();
+}
+
+void Network::send_all(const Message& message, const void* bytes, std::size_t num_bytes) {
+  for (const auto& peer : peers_) {
+    if (peer != nullptr) peer->connection().post_copy(message, bytes, num_bytes);
+  }
+  wake();
+}
+
+void Network::put(int rank, const std::byte* data, std::int64_t bytes) {
+  Message message = locate(data);
+  message.kind = MessageKind::put;
+  bytes_put_.fetch_add(bytes, std::memory_order_relaxed);
+  for (std::int64_t done = 0; done < bytes;) {
+    const std::int64_t count = std::min<std::int64_t>(bytes - done, Message::kMaxBytes);
+    message.bytes = static_cast<std::uint32_t>(count);
+    peers_[static_cast<std::size_t>(rank)]->connection().post(message, data + done);
+    message.offset += message.bytes;
+    done += count;
+  }
+  wake();
+}
+
+void Network::signal(int rank, const std::uint32_t* slot, std::uint32_t value) {
+  Message message = locate(reinterpret_cast<const std::byte*>(slot));
+  message.kind = MessageKind::signal;
+  message.value = value;
+  peers_[static_cast<std::size_t>(rank)]->connection().post(message);
+  wake();
+}
+
+Message Network::locate(const std::byte* data) const {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t buffer = buffers_.size(); buffer-- > 0;) {  // the last one is in use most
+    const Buffer& candidate = buffers_[buffer];
+    for (std::size_t rank = 0; rank < candidate.parts.size(); ++rank) {
+      const std::byte* const begin = candidate.parts[rank];
+      if (data < begin || data >= begin + candidate.bytes) continue;
+      return {.rank = static_cast<std::int32_t>(rank),
+              .id = buffer,
+              .offset = static_cast<std::uint64_t>(data - begin)};
+    }
+  }
+  fail(ErrorCode::internal, "[net] rank {} puts what lies in no symmetric buffer", rank_);
+}
+
+std::byte* Network::find(const Message& message, std::size_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  check(message.id < buffers_.size() && message.rank >= 0 &&
+            message.rank < static_cast<int>(peers_.size()) &&
+            message.offset <= buffers_[message.id].bytes &&
+            bytes <= buffers_[message.id].bytes - message.offset,
+        ErrorCode::internal, "bytes for buffer {} of rank {} at {}", message.id, message.rank,
+        message.offset);
+  return buffers_[message.id].parts[static_cast<std::size_t>(message.rank)] + message.offset;
+}
+
+// Whoever queued something before this sees that the thread sleeps, or is seen by its next look.
+void Network::wake() noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!sleeps_.exchange(false)) return;
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(waker_.fd(), &one, sizeof(one));
+}
+
+void Network::serve() {
+  Clock::time_point next_tick = Clock::now() + tick_;
+  bool is_shut_down = false;
+  while (true) {
+    const bool has_sent = send_pending();
+    if (!has_sent) wait_for_sockets();
+    for (const auto& peer : peers_) {
+      if (peer != nullptr && !peer->connection().has_ended()) peer->receive();
+    }
+    const Clock::time_point now = Clock::now();
+    if (now >= next_tick) {
+      judge_peers();
+      events_->on_tick();
+      next_tick = now + tick_;
+    }
+    const auto finish_by = finish_by_.load(std::memory_order_acquire);
+    if (finish_by == 0) continue;
+    const bool is_late = now.time_since_epoch().count() >= finish_by;
+    if (!is_shut_down && (is_late || !send_pending())) {
+      const bool is_idle = std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) {
+        return peer == nullptr || !peer->connection().has_more();
+      });
+      if (!is_late && !is_idle) continue;
+      for (const auto& peer : peers_) {
+        if (peer != nullptr) peer->connection().shut_down();
+      }
+      is_shut_down = true;
+    }
+    if (is_late || (is_shut_down && all_have_ended())) return;
+  }
+}
+
+bool Network::send_pending() {
+  bool has_sent = false;
+  for (const auto& peer : peers_) {
+    if (peer != nullptr) has_sent = peer->connection().send_some() || has_sent;
+  }
+  return has_sent;
+}
+
+// Until a socket has something to take or room for what waits to be sent, or a tick.
+void Network::wait_for_sockets() {
+  sleeps_.store(true);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  std::vector<pollfd> polled{{waker_.fd(), POLLIN, 0}};
+  for (const auto& peer : peers_) {
+    if (peer == nullptr || peer->connection().has_ended()) continue;
+    Connection& connection = peer->connection();
+    const int events = POLLIN | (connection.has_more() ? POLLOUT : 0);
+    polled.push_back({connection.fd(), static_cast<std::int16_t>(events), 0});
+  }
+  ::poll(polled.data(), polled.size(), static_cast<int>(tick_.count()));
+  sleeps_.store(false);
+  std::uint64_t count = 0;
+  if (polled.front().revents != 0) {
+    [[maybe_unused]] const ssize_t got = ::read(waker_.fd(), &count, sizeof(count));
+  }
+}
+
+void Network::judge_peers() {
+  const Clock::time_point now = Clock::now();
+  for (const auto& peer : peers_) {
+    if (peer == nullptr || peer->connection().has_ended()) continue;
+    if (now - peer->connection().last_sent() >= tick_) {
+      peer->connection().post({.kind = MessageKind::alive, .rank = rank_});
+    }
+    peer->judge(now, timeout_);
+  }
+}
+
+bool Network::all_have_ended() const {
+  return std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) {
+    return peer == nullptr || peer->connection().has_ended();
+  });
+}
+
+}  // namespace comet
