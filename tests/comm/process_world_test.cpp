@@ -204,9 +204,10 @@ TEST_P(ProcessWorlds, AFaultReachesAllRanksWithItsSentence) {
 TEST_P(ProcessWorlds, ADeadRankIsNamedAtOnce) {
   for (int victim = 0; victim < 3; ++victim) {
     const auto ends = run_worlds(3, [victim](World& world) -> std::string {
-      world.barrier();
-      if (world.rank() == victim) ::raise(SIGKILL);
+      // What the first barrier of another rank waits for may still be on its way.
       return thrown_by([&] {
+        world.barrier();
+        if (world.rank() == victim) ::raise(SIGKILL);
         for (;;) world.barrier();
       });
     });
