@@ -228,9 +228,9 @@ TEST_P(ProcessWorlds, ADeadRankIsNamedAtOnce) {
 
 TEST_P(ProcessWorlds, ARankThatLeavesWithAnExceptionIsNamedAtOnce) {
   const auto ends = run_worlds(3, [](World& world) -> std::string {
-    world.barrier();
-    if (world.rank() == 1) throw std::runtime_error("out of ideas");
     return thrown_by([&] {
+      world.barrier();
+      if (world.rank() == 1) throw std::runtime_error("out of ideas");
       for (;;) world.barrier();
     });
   });
