@@ -30,7 +30,8 @@ WorkspaceSizes workspace_sizes(const LayerDims& dims) {
   sizes.ids = dims.max_tokens * dims.topk;
   sizes.x_bytes = dims.max_tokens * dims.row_bytes();
   sizes.combine_bytes = dims.world * sizes.x_bytes;
-  sizes.blocks = num_token_blocks(dims.max_tokens);
+  // Schedule reference has one signal of each source, also where there are no tokens.
+  sizes.blocks = std::max<std::int64_t>(num_token_blocks(dims.max_tokens), 1);
   // The narrowest panel is one column tile.
   sizes.slots = dims.world * ceil_div(dims.hidden, dims.panel_n) * sizes.blocks;
   return sizes;

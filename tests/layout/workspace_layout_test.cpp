@@ -37,6 +37,11 @@ TEST(WorkspaceLayout, RegionsDoNotOverlapAndAreAligned) {
   }
 }
 
+TEST(WorkspaceLayout, WithoutTokensThereIsASignalOfEachSource) {
+  const LayerDims dims{.world = 3, .topk = 2, .hidden = 40, .element_bytes = 2, .panel_n = 16};
+  EXPECT_GE(workspace_sizes(dims).slots, 3);
+}
+
 TEST(WorkspaceLayout, SizesGrowToTheLargestLayer) {
   WorkspaceSizes a{.world = 2, .ids = 10, .x_bytes = 100, .combine_bytes = 200, .slots = 4};
   const WorkspaceSizes b{.world = 2, .ids = 5, .x_bytes = 300, .combine_bytes = 600, .slots = 2};

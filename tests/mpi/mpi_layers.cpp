@@ -4,8 +4,9 @@
 //
 //   mpirun -n N mpi_layers           12 random cases with N ranks, all schedules
 //   mpirun -n N mpi_layers die R     rank R kills itself while layers are called; the others exit 0
-//   if
-//                                    that is what they are told
+//                                    if that is what they are told
+//   mpirun -n N mpi_layers endure    calls layers until the world fails, says why, and exits 3; its
+//                                    waits last 2 s at most
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -62,9 +63,28 @@ int check_death(World& world, int victim) {
   }
 }
 
+int endure(World& world) {
+  const ProcessCase c = make_process_case(plain_case(world.size(), 5));
+  world.barrier();
+  fmt::print("process {} is rank {}\n", ::getpid(), world.rank());
+  std::fflush(nullptr);
+  try {
+    for (;;) {
+      c.run([&](int /*size*/, const LocalWorldOptions& /*options*/,
+                const std::function<void(World&)>& body) { body(world); });
+    }
+  } catch (const Error& error) {
+    fmt::print("{}\n", error.what());
+    leave(3);
+  }
+}
+
 int run_program(int argc, char** argv) {
   try {
-    const std::unique_ptr<World> world = make_mpi_world(kTimeout);
+    const bool endures = argc == 2 && std::strcmp(argv[1], "endure") == 0;
+    const std::unique_ptr<World> world =
+        make_mpi_world(endures ? std::chrono::milliseconds(2000) : kTimeout);
+    if (endures) return endure(*world);
     if (argc == 3 && std::strcmp(argv[1], "die") == 0) {
       return check_death(*world, std::atoi(argv[2]));
     }

@@ -58,10 +58,10 @@ class Network::Peer final : public Connection::Receiver {
     if (connection_.has_ended()) tell_gone("on another host has closed its connection");
   }
 
-  void judge(Clock::time_point now, std::chrono::milliseconds timeout) {
-    if (now - connection_.last_heard() > timeout) {
+  void judge(Clock::time_point now, std::chrono::milliseconds limit) {
+    if (now - connection_.last_heard() > limit) {
       tell_gone(fmt::format("on another host was not heard of for {} ms, it or the network stands",
-                            timeout.count()));
+                            limit.count()));
     } else {
       is_told_ = connection_.has_ended();  // it is heard again
     }
@@ -82,7 +82,7 @@ class Network::Peer final : public Connection::Receiver {
 Network::Network(int rank, std::vector<Socket> connections, std::chrono::milliseconds timeout)
     : rank_(rank),
       timeout_(timeout),
-      tick_(std::clamp(timeout / 4, kShortestTick, kLongestTick)),
+      tick_(std::clamp(timeout / 8, kShortestTick, kLongestTick)),
       waker_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   check(waker_.is_open(), ErrorCode::internal, "[world] rank {}: no eventfd: {}", rank,
         std::strerror(errno));
@@ -130,6 +130,7 @@ void Network::send_all(const Message& message, const void* bytes, std::size_t nu
 }
 
 void Network::put(int rank, const std::byte* data, std::int64_t bytes) {
+  if (bytes == 0) return;  // such a place may be the end of the buffer
   Message message = locate(data);
   message.kind = MessageKind::put;
   bytes_put_.fetch_add(bytes, std::memory_order_relaxed);
@@ -251,7 +252,8 @@ void Network::judge_peers() {
     if (now - peer->connection().last_sent() >= tick_) {
       peer->connection().post({.kind = MessageKind::alive, .rank = rank_});
     }
-    peer->judge(now, timeout_);
+    // Before waits for it end, which cannot tell a cut from a slow rank.
+    peer->judge(now, std::max(timeout_ - tick_, tick_));
   }
 }
 

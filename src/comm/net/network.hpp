@@ -40,7 +40,7 @@ class NetworkEvents {
 class Network final : public RemoteRanks {
  public:
   /// `connections` [size] are open for the ranks of other hosts, see connect_ranks. A rank that is
-  /// not heard of for `timeout` is gone.
+  /// not heard of for seven eighths of `timeout` is gone.
   Network(int rank, std::vector<Socket> connections, std::chrono::milliseconds timeout);
   ~Network() override;
 
