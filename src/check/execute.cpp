@@ -9,6 +9,7 @@
 
 #include "base/check.hpp"
 #include "check/rng.hpp"
+#include "check/share_outputs.hpp"
 #include "comm/world_view.hpp"
 
 namespace comet {
@@ -170,7 +171,10 @@ Outputs execute(const ExecuteParams& params) {
   Outputs outputs(params.runs.size(), std::vector<RunOutput>(world_size));
   params.world(world_size,
                {.link = params.c.link, .backend = params.c.backend, .timeout = params.timeout},
-               [&](World& world) { RankBody(params, world, outputs).run_all(); });
+               [&](World& world) {
+                 RankBody(params, world, outputs).run_all();
+                 if (!is_one_process(world)) share_outputs(world, outputs);
+               });
   return outputs;
 }
 

@@ -14,12 +14,9 @@
 #include "check/rank_data.hpp"
 #include "comet/error.hpp"
 #include "comet/layer.hpp"
+#include "layer/world_runner.hpp"
 
 namespace comet {
-
-/// Runs a body on all ranks of a new world; run_local_world, or another world's counterpart.
-using WorldRunner = std::function<void(int size, const LocalWorldOptions& options,
-                                       const std::function<void(World&)>& body)>;
 
 /// One forward call of all ranks.
 struct Run {
@@ -64,8 +61,8 @@ struct ExecuteParams {
   bool lockstep = false;  ///< See CaseOptions.
 };
 
-/// [run][rank]. Errors of a single forward call are kept in its output and the next run goes on;
-/// all others, and every timeout, are thrown.
+/// [run][rank], of all ranks, also where each is a process. Errors of a single forward call are
+/// kept in its output and the next run goes on; all others, and every timeout, are thrown.
 Outputs execute(const ExecuteParams& params);
 
 /// The options of a run by `schedule`, the same on all ranks but for n_c, with delays as the case

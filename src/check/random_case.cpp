@@ -62,10 +62,17 @@ std::vector<std::int32_t> random_placement(Rng& rng, std::int64_t num_experts, s
   return owners;
 }
 
-void draw_sizes(Rng& rng, Case& c) {
-  const std::int64_t world = rng.pick<std::int64_t>({1, 2, 3, 4, 5, 6, 8});
+// `ranks`, or if it is 0 as many as the dice say, in two dimensions.
+void draw_parallel(Rng& rng, std::int64_t ranks, Case& c) {
+  const std::int64_t drawn = rng.pick<std::int64_t>({1, 2, 3, 4, 5, 6, 8});
+  const std::int64_t world = ranks > 0 ? ranks : drawn;
   c.parallel.tp = random_divisor(rng, world);
   c.parallel.ep = world / c.parallel.tp;
+}
+
+void draw_sizes(Rng& rng, std::int64_t ranks, Case& c) {
+  draw_parallel(rng, ranks, c);
+  const std::int64_t world = c.world_size();
   MoeDesc& desc = c.desc;
   desc.num_experts = rng.between(1, 20);
   desc.topk = rng.between(1, 8);
@@ -82,10 +89,9 @@ void draw_sizes(Rng& rng, Case& c) {
 }
 
 // Several panels of 256 columns in one case, several row tiles of an expert in another.
-void draw_device_sizes(Rng& rng, Case& c) {
-  const std::int64_t world = rng.pick<std::int64_t>({1, 2, 3, 4, 5, 6, 8});
-  c.parallel.tp = random_divisor(rng, world);
-  c.parallel.ep = world / c.parallel.tp;
+void draw_device_sizes(Rng& rng, std::int64_t ranks, Case& c) {
+  draw_parallel(rng, ranks, c);
+  const std::int64_t world = c.world_size();
   MoeDesc& desc = c.desc;
   desc.num_experts = rng.one_in(8) ? rng.between(21, 64) : rng.between(1, 20);
   desc.topk = rng.between(1, 8);
@@ -170,18 +176,18 @@ std::string_view to_string(RoutingKind kind) noexcept { return name_of(kRoutings
 std::string_view to_string(TokenPattern pattern) noexcept { return name_of(kPatterns, pattern); }
 std::string_view to_string(DelayKind kind) noexcept { return name_of(kDelays, kind); }
 
-Case random_case(std::uint64_t seed, std::uint64_t index, Backend backend) {
+Case random_case(std::uint64_t seed, std::uint64_t index, Backend backend, std::int64_t ranks) {
   Rng rng(seed, index);
   Case c;
   c.seed = seed;
   c.index = index;
   c.backend = backend;
   if (backend == Backend::cuda) {
-    draw_device_sizes(rng, c);
+    draw_device_sizes(rng, ranks, c);
     draw_function(rng, c);
     draw_device_execution(rng, c);
   } else {
-    draw_sizes(rng, c);
+    draw_sizes(rng, ranks, c);
     draw_function(rng, c);
     draw_execution(rng, c);
   }

@@ -80,8 +80,10 @@ struct Case {
 };
 
 /// The same on every machine. Most cases take a few milliseconds per forward call on cpu; those of
-/// cuda are larger, as far as the oracle allows.
-Case random_case(std::uint64_t seed, std::uint64_t index, Backend backend = Backend::cpu);
+/// cuda are larger, as far as the oracle allows. With `ranks` > 0 the case has so many, else 1 to
+/// 8, as drawn.
+Case random_case(std::uint64_t seed, std::uint64_t index, Backend backend = Backend::cpu,
+                 std::int64_t ranks = 0);
 
 /// A plain case for tests to change: `world_size` EP ranks, E = 6, K = 2, H = 32, I = 48, up to 21
 /// tokens per rank, f32 SwiGLU, 2 workers. Call set_parallel after it for another split. On cuda

@@ -12,10 +12,11 @@
 #include "comet/layer.hpp"
 #include "comet/router.hpp"
 #include "comet/world.hpp"
+#include "layer/world_runner.hpp"
 
 namespace comet {
 
-/// One layer on one in-process world, to be run by several schedules.
+/// One layer on one world, to be run by several schedules.
 struct BenchCase {
   std::string suite = "bench";  ///< What the row belongs to, for readers of many rows.
   std::string model = "custom";
@@ -59,6 +60,7 @@ struct RecordedCall {
 /// One schedule's figures. Times in microseconds, medians over rounds of the maximum over ranks.
 /// docs/benchmarks.md explains each.
 struct BenchRow {
+  std::string world = "local";  ///< World::kind().
   Schedule schedule = Schedule::sequential;
   std::int64_t groups = 1;  ///< 1 but for comet.
   std::int64_t chunks = 1;  ///< 1 but for pipelined.
@@ -103,10 +105,13 @@ struct BenchProgress {
 
 using ProgressSink = std::function<void(const BenchProgress&)>;
 
-/// Runs the case on a new in-process world: checks results, finds the rate of an auto link, tunes
-/// comet and pipelined alike, then times all schedules in interleaved rounds. One row per entry of
-/// `schedules`, in its order. `progress` may be null; it is called by one thread. Throws Error on a
-/// case that a layer refuses, and Error(internal) if a schedule's result is wrong.
-std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress = {});
+/// Runs the case on the world that `world` makes or has: checks results, finds the rate of an auto
+/// link, tunes comet and pipelined alike, then times all schedules in interleaved rounds. One row
+/// per entry of `schedules`, in its order. `progress` may be null; it is called by one thread.
+/// Throws Error on a case that a layer refuses, and Error(internal) if a schedule's result is
+/// wrong. Where ranks are processes all make the call, each with all of the case's weights and
+/// tokens in its memory, and rank 0 alone gets the rows and calls `progress`.
+std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress = {},
+                                const WorldRunner& world = run_local_world);
 
 }  // namespace comet

@@ -102,12 +102,14 @@ void BenchRank::check_truth() {
   step_done("checking against the oracle");
   const TokenSample sample = choose_sample(shared_.data, world_.size(), bench_.check_seconds);
   checked_tokens_ = static_cast<std::int64_t>(sample.entries.size());
-  if (rank_ == 0) {
+  // Rank 0 sees what all threads have; a process sees its own.
+  const bool is_alone = !is_one_process(world_);
+  if (rank_ == 0 || is_alone) {
     std::vector<const std::byte*> y;
     for (const auto& of_rank : shared_.expected) y.push_back(of_rank.data());
     check_with_oracle(shared_.data,
                       {.tp = bench_.parallel.tp, .rounds_rows = bench_.backend == Backend::cuda},
-                      sample, y);
+                      is_alone ? part_of(sample, rank_) : sample, y);
   }
   world_.barrier();
 }
@@ -231,8 +233,25 @@ void BenchRank::hand_over(std::vector<Contender>& contenders) {
     });
     shared_.recorded[i][static_cast<std::size_t>(rank_)] =
         std::move(contender.calls[static_cast<std::size_t>(nearest - times.begin())]);
+    if (!is_one_process(world_)) share_recorded(shared_.recorded[i]);
   }
   world_.barrier();
+}
+
+// Processes of one host have one clock.
+void BenchRank::share_recorded(std::vector<RecordedCall>& parts) {
+  const RecordedCall& own = parts[static_cast<std::size_t>(rank_)];
+  const std::int64_t times[] = {own.begin_ns, own.end_ns};
+  const auto all_times = gather_bytes(world_, std::as_bytes(std::span(times)));
+  const auto all_events = gather_bytes(world_, std::as_bytes(std::span(own.events)));
+  for (std::size_t rank = 0; rank < parts.size(); ++rank) {
+    RecordedCall& part = parts[rank];
+    std::memcpy(&part.begin_ns, all_times[rank].data(), sizeof(std::int64_t));
+    std::memcpy(&part.end_ns, all_times[rank].data() + sizeof(std::int64_t), sizeof(std::int64_t));
+    part.events.resize(all_events[rank].size() / sizeof(TraceEvent));
+    if (part.events.empty()) continue;
+    std::memcpy(part.events.data(), all_events[rank].data(), all_events[rank].size());
+  }
 }
 
 RecordedCall BenchRank::recorded_call(std::size_t contender) const {
@@ -286,6 +305,7 @@ BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, RecordedCall*
 
 BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequential) const {
   BenchRow row;
+  row.world = world_.kind();
   row.schedule = contender.schedule;
   if (contender.schedule == Schedule::comet) row.groups = contender.options.groups;
   if (contender.schedule == Schedule::pipelined) row.chunks = contender.options.groups;

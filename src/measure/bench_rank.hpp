@@ -20,7 +20,8 @@
 
 namespace comet {
 
-/// What the ranks share. Ranks write apart, or rank 0 alone, and meet before others read.
+/// What the ranks share. Ranks write apart, or rank 0 alone, and meet before others read. Where
+/// ranks are processes, each has its own.
 struct BenchShared {
   const BenchCase& bench;
   const BenchData& data;
@@ -70,6 +71,7 @@ class BenchRank {
   void measure_round(Contender& contender, bool record);
   void run_rounds(std::vector<Contender>& contenders);
   void hand_over(std::vector<Contender>& contenders);
+  void share_recorded(std::vector<RecordedCall>& parts);
   RecordedCall recorded_call(std::size_t contender) const;
   BenchRow make_row(const Contender& contender, const Contender& sequential) const;
   CallTimes timed_call(ForwardOptions options, RecordedCall* recorded = nullptr);

@@ -41,6 +41,14 @@ TokenSample choose_sample(const BenchData& data, int world, double seconds) {
   return sample;
 }
 
+TokenSample part_of(const TokenSample& sample, int rank) {
+  TokenSample part;
+  for (const TokenSample::Entry& entry : sample.entries) {
+    if (entry.rank == rank) part.entries.push_back(entry);
+  }
+  return part;
+}
+
 void check_with_oracle(const BenchData& data, OracleOptions engine, const TokenSample& sample,
                        std::span<const std::byte* const> y) {
   const MoeDesc& desc = data.desc();

@@ -30,7 +30,7 @@ std::string processor_name() {
   return "unknown processor";
 }
 
-void add_case(const BenchCase& bench, ordered_json& object) {
+void add_case(const BenchCase& bench, const BenchRow& row, ordered_json& object) {
   object["suite"] = bench.suite;
   object["model"] = bench.model;
   object["tokens"] = bench.tokens;
@@ -41,7 +41,7 @@ void add_case(const BenchCase& bench, ordered_json& object) {
   object["topk"] = bench.desc.topk;
   object["ep"] = bench.parallel.ep;
   object["tp"] = bench.parallel.tp;
-  object["world"] = "local";
+  object["world"] = row.world;
   object["ranks"] = bench.parallel.world_size();
 }
 
@@ -72,7 +72,7 @@ RowOrigin make_origin(std::string command) {
 
 std::string row_json(const BenchCase& bench, const BenchRow& row, const RowOrigin& origin) {
   ordered_json object;
-  add_case(bench, object);
+  add_case(bench, row, object);
   const bool on_gpus = bench.backend == Backend::cuda;
   object["backend"] = to_string(bench.backend);
   object["device"] = on_gpus ? row.device : origin.device;

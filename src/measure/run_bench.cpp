@@ -43,7 +43,8 @@ std::int64_t count_steps(const BenchCase& bench) {
 
 }  // namespace
 
-std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress) {
+std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress,
+                                const WorldRunner& run_world) {
   check_case(bench);
   if (progress) progress({"making weights and tokens", 0});
   const BenchData data(bench);
@@ -68,8 +69,8 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
       .rows = {}};
   const bool is_auto =
       bench.link.kind == LinkSpec::Kind::paced && bench.link.gigabytes_per_second == 0;
-  run_local_world(world, {.link = is_auto ? LinkSpec{} : bench.link, .backend = bench.backend},
-                  [&](World& ranks) { BenchRank(shared, ranks).run(); });
+  run_world(world, {.link = is_auto ? LinkSpec{} : bench.link, .backend = bench.backend},
+            [&](World& ranks) { BenchRank(shared, ranks).run(); });
   return shared.rows;
 }
 

@@ -31,6 +31,19 @@ std::int64_t count_of(const Condition& condition) {
   return count;
 }
 
+TEST(RandomCase, HasTheRanksThatAreAskedFor) {
+  std::set<std::int64_t> ep_ranks;
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    for (const Backend backend : {Backend::cpu, Backend::cuda}) {
+      const Case c = random_case(7, i, backend, 4);
+      EXPECT_EQ(c.world_size(), 4);
+      EXPECT_EQ(std::ssize(c.options), 4);
+      ep_ranks.insert(c.parallel.ep);
+    }
+  }
+  EXPECT_EQ(ep_ranks, (std::set<std::int64_t>{1, 2, 4}));
+}
+
 TEST(Rng, KnownNumbers) {
   // The published first outputs of splitmix64 from state 1234567.
   Rng rng(1234567);

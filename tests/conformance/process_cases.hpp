@@ -22,27 +22,16 @@ struct ProcessCase {
   std::vector<Run> runs;
   Outputs expected;
 
-  /// All ranks' on `world`; of ranks that are other processes nothing.
+  /// All ranks' on `world`, in each of their processes.
   Outputs run(const WorldRunner& world) const { return execute({c, weights, calls, runs, world}); }
 
-  /// How what `rank` got differs, or nothing.
-  std::string difference(const Outputs& outputs, int rank) const {
-    const auto r = static_cast<std::size_t>(rank);
+  /// How what any rank got differs, or nothing.
+  std::string difference(const Outputs& outputs) const {
     for (std::size_t i = 0; i < runs.size(); ++i) {
-      const RunOutput& got = outputs[i][r];
-      const RunOutput& want = expected[i][r];
-      if (got.error.has_value() != want.error.has_value()) {
-        return fmt::format("{}\n  {}: rank {}: {}", describe(c), runs[i].label, rank,
-                           got.error ? got.error->sentence : "no error");
-      }
-      if (got.y != want.y) {
-        return fmt::format("{}\n  {}: rank {} has other bits than on world local", describe(c),
-                           runs[i].label, rank);
-      }
-      if (got.stats.dispatch_bytes_in != want.stats.dispatch_bytes_in ||
-          got.stats.combine_bytes_out != want.stats.combine_bytes_out) {
-        return fmt::format("{}\n  {}: rank {} moved other bytes than on world local", describe(c),
-                           runs[i].label, rank);
+      for (std::size_t rank = 0; rank < outputs[i].size(); ++rank) {
+        const std::string what = difference(outputs[i][rank], expected[i][rank]);
+        if (what.empty()) continue;
+        return fmt::format("{}\n  {}: rank {}: {}", describe(c), runs[i].label, rank, what);
       }
       if (runs[i].options[r].schedule != Schedule::reference && !got.error &&
           got.stats.host_bytes_sent != got.stats.host_bytes_planned) {
@@ -52,6 +41,18 @@ struct ProcessCase {
       }
     }
     return {};
+  }
+
+ private:
+  static std::string difference(const RunOutput& got, const RunOutput& want) {
+    if (got.error.has_value() != want.error.has_value()) {
+      return got.error ? got.error->sentence : "no error";
+    }
+    if (got.y != want.y) return "other bits than on world local";
+    return got.stats.dispatch_bytes_in == want.stats.dispatch_bytes_in &&
+                   got.stats.combine_bytes_out == want.stats.combine_bytes_out
+               ? std::string{}
+               : "moved other bytes than on world local";
   }
 };
 

@@ -29,10 +29,7 @@ TEST_P(ProcessLayers, HaveTheBitsOfWorldLocal) {
       [&](std::unique_ptr<ForkedGroup> group) -> std::string {
         ProcessWorld world(std::move(group), milliseconds(20000));
         for (const ProcessCase& c : cases) {
-          const Outputs outputs =
-              c.run([&](int /*size*/, const LocalWorldOptions& /*options*/,
-                        const std::function<void(World&)>& body) { body(world); });
-          const std::string difference = c.difference(outputs, world.rank());
+          const std::string difference = c.difference(c.run(run_on(world)));
           if (!difference.empty()) return difference;
         }
         return {};
@@ -76,10 +73,7 @@ TEST(ProcessDeaths, ARandomlyKilledRankIsNamedByAllOthers) {
           ProcessWorld world(std::move(group), milliseconds(10000));
           arena.count().fetch_add(1);
           try {
-            for (;;) {
-              c.run([&](int /*size*/, const LocalWorldOptions& /*options*/,
-                        const std::function<void(World&)>& body) { body(world); });
-            }
+            for (;;) c.run(run_on(world));
           } catch (const Error& error) {
             return error.what();
           }

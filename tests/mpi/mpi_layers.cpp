@@ -24,11 +24,9 @@ namespace {
 constexpr std::chrono::milliseconds kTimeout(20000);
 
 int check_bits(World& world) {
-  const WorldRunner runner = [&](int /*size*/, const LocalWorldOptions& /*options*/,
-                                 const std::function<void(World&)>& body) { body(world); };
   int num_different = 0;
   for (const ProcessCase& c : make_process_cases(world.size(), 12, 4)) {
-    const std::string difference = c.difference(c.run(runner), world.rank());
+    const std::string difference = c.difference(c.run(run_on(world)));
     if (difference.empty()) continue;
     fmt::print(stderr, "mpi_layers: {}\n", difference);
     ++num_different;
@@ -53,8 +51,7 @@ int check_death(World& world, int victim) {
   try {
     for (int i = 0;; ++i) {
       if (i == 3 && world.rank() == victim) ::raise(SIGKILL);
-      c.run([&](int /*size*/, const LocalWorldOptions& /*options*/,
-                const std::function<void(World&)>& body) { body(world); });
+      c.run(run_on(world));
     }
   } catch (const Error& error) {
     const std::string wanted = fmt::format("rank {} is gone", victim);
