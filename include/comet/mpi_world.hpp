@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "comet/world.hpp"
 
@@ -23,5 +25,20 @@ namespace comet {
 /// or if there are several hosts.
 std::unique_ptr<World> make_mpi_world(
     std::chrono::milliseconds timeout = std::chrono::milliseconds(0));
+
+/// Why make_mpi_world would throw Error(unsupported) here whatever the ranks: what is missing and
+/// how to get it, without a full stop. Empty if MPI can be had. Loads it, but does not start it.
+std::string why_no_mpi();
+
+/// This process's place among those that were started together.
+struct MpiPlace {
+  int rank = 0;  ///< From 0.
+  int size = 1;  ///< Processes.
+};
+
+/// What mpirun has left in the environment (OMPI_COMM_WORLD_RANK and _SIZE, or PMI_RANK and _SIZE
+/// with more than one process, since batch systems set those for single ones too). Nothing if this
+/// process was started otherwise. Starts nothing, and asks nobody.
+std::optional<MpiPlace> find_mpi_place() noexcept;
 
 }  // namespace comet

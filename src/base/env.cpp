@@ -10,7 +10,6 @@
 namespace comet {
 namespace {
 
-constexpr const char* kTimeoutName = "COMET_TIMEOUT_MS";
 constexpr const char* kInterfaceName = "COMET_INTERFACE";
 constexpr const char* kHostName = "COMET_HOST";
 
@@ -21,7 +20,7 @@ std::string text_of(const char* name) {
 
 Env read_env() {
   Env result;
-  if (const char* text = std::getenv(kTimeoutName); text != nullptr) {
+  if (const char* text = std::getenv(kTimeoutVariable); text != nullptr) {
     const std::string_view value(text);
     long long milliseconds = 0;
     const auto [end, error] =
@@ -29,7 +28,7 @@ Env read_env() {
     check(error == std::errc() && end == value.data() + value.size() && milliseconds >= 1 &&
               milliseconds <= 86'400'000,
           ErrorCode::invalid_argument, "[environment] {}='{}': milliseconds, 1 to 86400000",
-          kTimeoutName, value);
+          kTimeoutVariable, value);
     result.timeout = std::chrono::milliseconds(milliseconds);
   }
   result.interface_name = text_of(kInterfaceName);
@@ -45,7 +44,7 @@ const Env& env() {
 }
 
 std::vector<EnvLine> describe_env() {
-  return {{kTimeoutName, std::to_string(env().timeout.count()),
+  return {{kTimeoutVariable, std::to_string(env().timeout.count()),
            "longest wait for another rank, in milliseconds"},
           {kInterfaceName, env().interface_name,
            "network interface between hosts of a world of processes; empty: any"},

@@ -8,6 +8,9 @@
 
 namespace comet {
 
+/// Name of the variable that sets Env::timeout.
+inline constexpr const char* kTimeoutVariable = "COMET_TIMEOUT_MS";
+
 struct Env {
   /// COMET_TIMEOUT_MS: longest wait for another rank; default 30,000.
   std::chrono::milliseconds timeout{30000};

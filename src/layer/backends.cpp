@@ -6,6 +6,7 @@
 #include "backend/cpu/tile_gemm.hpp"
 #include "backend/cuda/layer_engine.hpp"
 #include "base/check.hpp"
+#include "comet/mpi_world.hpp"
 #include "comm/device_ranks.hpp"
 
 namespace comet {
@@ -54,9 +55,16 @@ std::vector<BuildPart> describe_backends() {
 }
 
 std::vector<BuildPart> describe_worlds() {
-  return {{"local", true, "ranks are threads of one process: --world local:<ranks>"},
-          {"mpi", false, "not in this version: use local"},
-          {"nvshmem", false, "not in this version: use local"}};
+  std::vector<BuildPart> worlds = {
+      {"local", true, "ranks are threads of one process: --world local:<ranks>"},
+      {"process", true,
+       "ranks are processes of this machine: comet launch --ranks <ranks> -- ..."}};
+  const std::string missing = why_no_mpi();
+  worlds.push_back(
+      {"mpi", missing.empty(),
+       missing.empty() ? "ranks are processes: mpirun -n <ranks> comet ..." : missing});
+  worlds.push_back({"nvshmem", false, "not in this version: use local"});
+  return worlds;
 }
 
 void require_backend(Backend backend) {

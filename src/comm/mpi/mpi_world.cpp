@@ -49,6 +49,16 @@ MpiStartFunction* find_start() {
 
 }  // namespace
 
+std::string why_no_mpi() {
+  constexpr std::string_view kStage = "[world] mpi: ";
+  try {
+    find_start();
+    return {};
+  } catch (const Error& error) {
+    return std::string(error.what()).substr(kStage.size());
+  }
+}
+
 std::unique_ptr<World> make_mpi_world(std::chrono::milliseconds timeout) {
   check(timeout.count() >= 0 && timeout <= std::chrono::hours(24), ErrorCode::invalid_argument,
         "[world] timeout: {} ms, from 0 to 86400000", timeout.count());
