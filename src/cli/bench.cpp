@@ -49,13 +49,17 @@ std::string command_line() {
   return text;
 }
 
-std::vector<PlannedBench> planned_benches(const BenchCommand& command) {
+std::vector<PlannedBench> planned_benches(const BenchCommand& command, const Ranks& ranks) {
   if (command.demo) {
     check(command.flags.backend == Backend::cpu, ErrorCode::invalid_argument,
           "[flags] --demo runs on cpu; on {} give --model", to_string(command.flags.backend));
-    return demo_benches(command.flags.seed);
+    std::vector<PlannedBench> demo = demo_benches(command.flags.seed);
+    for (const PlannedBench& planned : demo) {
+      ranks.check_fits(planned.bench.backend, planned.bench.link);
+    }
+    return demo;
   }
-  PlannedBench planned = plan_bench(command.flags);
+  PlannedBench planned = plan_bench(command.flags, ranks);
   planned.bench.suite = command.suite;
   planned.bench.graphs = !command.no_graphs;
   planned.bench.rounds = static_cast<int>(command.rounds);
@@ -63,21 +67,23 @@ std::vector<PlannedBench> planned_benches(const BenchCommand& command) {
   return {planned};
 }
 
-int run_bench_command(const BenchCommand& command) {
-  std::vector<PlannedBench> benches = planned_benches(command);
+int run_bench_command(const BenchCommand& command, const Ranks& ranks) {
+  std::vector<PlannedBench> benches = planned_benches(command, ranks);
   for (PlannedBench& planned : benches) {
     planned.bench.record = planned.is_drawn && !command.svg.empty();
   }
   std::optional<JsonLines> json;
-  if (!command.json.empty()) json.emplace(command.json);
-  if (!command.svg.empty()) check_writable(command.svg);
+  if (!command.json.empty() && ranks.is_first()) json.emplace(command.json);
+  if (!command.svg.empty() && ranks.is_first()) check_writable(command.svg);
   const std::string typed = command_line();
   BenchMeter meter(static_cast<int>(benches.size()));
   if (command.demo) print(demo_introduction());
   for (const PlannedBench& planned : benches) {
     meter.next_case(planned.bench.model);
-    const std::vector<BenchRow> rows =
-        run_bench(planned.bench, [&](const BenchProgress& progress) { meter.show(progress); });
+    const std::vector<BenchRow> rows = run_bench(
+        planned.bench, [&](const BenchProgress& progress) { meter.show(progress); },
+        ranks.runner());
+    if (!ranks.is_first()) continue;
     meter.clear();
     print(bench_text(planned.bench, planned.divisors, rows));
     finish_output();  // a case at a time, as it is done
@@ -139,7 +145,9 @@ void add_bench(CLI::App& app, Context& context) {
       "paced:20\n"));
   command->callback([chosen, dtype, &context] {
     chosen->flags.is_dtype_given = dtype->count() > 0;
-    context.command = [chosen] { return run_bench_command(*chosen); };
+    context.world = &chosen->flags.world.world;
+    context.needs_ranks = true;
+    context.command = [chosen](Ranks& ranks) { return run_bench_command(*chosen, ranks); };
   });
 }
 

@@ -97,7 +97,8 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
   add("--block-n", "Columns of a tile; 0 chooses", 0, 65536, flags.block_n);
 }
 
-PlannedBench plan_bench(const BenchFlags& flags) {
+PlannedBench plan_bench(const BenchFlags& flags, const Ranks& ranks) {
+  ranks.check_fits(flags.backend, flags.link);
   PlannedBench planned;
   BenchCase& bench = planned.bench;
   bench.model = flags.shape.model.empty() ? "custom" : flags.shape.model;
@@ -105,7 +106,7 @@ PlannedBench plan_bench(const BenchFlags& flags) {
   if (flags.is_ungated) bench.desc.gated = false;
   bench.backend = flags.backend;
   if (bench.backend == Backend::cuda && !flags.is_dtype_given) bench.desc.dtype = DType::bf16;
-  bench.parallel = resolve_world(flags.world);
+  bench.parallel = resolve_world(flags.world, ranks);
   bench.tokens = flags.tokens > 0 ? flags.tokens : kDefaultTokens;
   planned.divisors = scale_for(flags.scale, bench.desc, bench.tokens);
   if (flags.tokens > 0) planned.divisors.tokens = 1;  // what is asked for is what is run

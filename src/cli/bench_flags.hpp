@@ -46,7 +46,8 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags);
 /// Heading of what add_schedule_flags adds, for more of the kind.
 inline constexpr const char* kSchedulesGroup = "Schedules";
 
-/// The case that the flags ask for. Throws Error(invalid_argument).
-PlannedBench plan_bench(const BenchFlags& flags);
+/// The case that the flags ask for on these ranks. Throws Error(invalid_argument), or
+/// Error(unsupported) for what these ranks do not have.
+PlannedBench plan_bench(const BenchFlags& flags, const Ranks& ranks);
 
 }  // namespace comet::cli

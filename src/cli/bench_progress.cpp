@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "cli/output.hpp"
+
 namespace comet::cli {
 namespace {
 
@@ -17,7 +19,9 @@ constexpr double kFirstEstimate = 0.05;  // before that, the rest cannot be told
 }  // namespace
 
 BenchMeter::BenchMeter(int num_cases)
-    : num_cases_(num_cases), is_terminal_(::isatty(STDERR_FILENO) == 1), started_(Clock::now()) {}
+    : num_cases_(num_cases),
+      is_terminal_(::isatty(STDERR_FILENO) == 1 && !is_output_muted()),
+      started_(Clock::now()) {}
 
 BenchMeter::~BenchMeter() { clear(); }
 

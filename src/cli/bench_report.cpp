@@ -35,9 +35,13 @@ std::string world_text(const BenchCase& bench, const BenchRow& row) {
                        ranks == 1 ? "" : " each", bench.parallel.ep, bench.parallel.tp, row.block_m,
                        row.block_n);
   }
-  return fmt::format("{} in-process ranks (ep {}, tp {}) x {} worker{}, tile {}x{}",
-                     bench.parallel.world_size(), bench.parallel.ep, bench.parallel.tp, row.workers,
-                     row.workers == 1 ? "" : "s", row.block_m, row.block_n);
+  const std::string ranks = row.world == "local"
+                                ? fmt::format("{} in-process ranks", bench.parallel.world_size())
+                                : fmt::format("world {}, {} ranks that are processes", row.world,
+                                              bench.parallel.world_size());
+  return fmt::format("{} (ep {}, tp {}) x {} worker{}, tile {}x{}", ranks, bench.parallel.ep,
+                     bench.parallel.tp, row.workers, row.workers == 1 ? "" : "s", row.block_m,
+                     row.block_n);
 }
 
 std::string link_text(const BenchCase& bench, const BenchRow& row) {

@@ -17,19 +17,20 @@ namespace comet::cli {
 namespace {
 
 struct CheckFlags {
-  std::int64_t world_ranks = 0;
+  WorldChoice world;
   CLI::Option* index_option = nullptr;
   std::uint64_t index = 0;
   CLI::Option* schedules_option = nullptr;
   std::string schedules;
+  bool json = false;
   CheckOptions options;
 };
 
-int run_check(const CheckFlags& flags) {
-  check(flags.world_ranks == 0, ErrorCode::invalid_argument,
-        "[check] --world local:{}: every case draws its own number of ranks, so --world local",
-        flags.world_ranks);
+int run_check(const CheckFlags& flags, const Ranks& ranks) {
+  ranks.check_fits(flags.options.backend, {});
   CheckOptions options = flags.options;
+  options.ranks = ranks.fixed();
+  options.processes = ranks.world();
   if (flags.index_option->count() > 0) {
     options.cases = 1;
     options.first_index = flags.index;
@@ -41,7 +42,8 @@ int run_check(const CheckFlags& flags) {
     return true;
   });
   progress.clear();
-  print(check_text(options, flags.schedules, summary));
+  print(flags.json ? check_json(options, flags.schedules, summary)
+                   : check_text(options, flags.schedules, summary));
   return summary.failures.empty() ? kExitOk : kExitCheckFailed;
 }
 
@@ -68,18 +70,23 @@ void add_check(CLI::App& app, Context& context) {
               flags->options.calls);
   add_integer(*command, {"--max-failures", "Stop after so many", 1, 1'000'000},
               flags->options.max_failures);
-  add_parsed(*command, "--world", flags->world_ranks, parse_world, "local",
-             "Where ranks live; how many is drawn for each case");
+  add_world_choice(*command, flags->world, "W is drawn for each case, if not given");
   add_parsed(*command, "--backend", flags->options.backend, parse_backend, "cpu|cuda",
              "What runs the layers: threads, or Hopper GPUs")
       ->default_str(std::string(to_string(flags->options.backend)));
+  command->add_flag("--json", flags->json, "One JSON object instead of text");
   command->footer(examples("  comet check --random 200\n"
                            "  comet check --random 50 --seed 7 --schedules comet --calls 20\n"
                            "  comet check --random 50 --backend cuda\n"
+                           "  mpirun -n 4 comet check --random 50\n"
                            "  comet check --seed 1 --index 17      run case 17 of seed 1 again\n") +
                   "\nA failed case is printed with the command that runs it again. Exit code 1 if "
                   "any failed.\n");
-  command->callback([flags, &context] { context.command = [flags] { return run_check(*flags); }; });
+  command->callback([flags, &context] {
+    context.world = &flags->world;
+    context.needs_ranks = true;
+    context.command = [flags](Ranks& ranks) { return run_check(*flags, ranks); };
+  });
 }
 
 }  // namespace comet::cli

@@ -2,6 +2,7 @@
 #include "cli/check_report.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/check.hpp"
 #include "check/random_case.hpp"
@@ -9,24 +10,51 @@
 namespace comet::cli {
 namespace {
 
-// Of the cases that ran; drawing a case again is cheap.
-std::string ranks_text(const CheckOptions& options, std::int64_t cases) {
+struct RankCounts {
   std::int64_t fewest = 0;
   std::int64_t most = 0;
+};
+
+// Of the cases that ran; drawing a case again is cheap.
+RankCounts count_ranks(const CheckOptions& options, std::int64_t cases) {
+  RankCounts counts;
   for (std::int64_t i = 0; i < cases; ++i) {
     const std::int64_t ranks =
-        random_case(options.seed, options.first_index + static_cast<std::uint64_t>(i),
-                    options.backend)
-            .world_size();
-    fewest = i == 0 ? ranks : std::min(fewest, ranks);
-    most = std::max(most, ranks);
+        case_of(options, options.first_index + static_cast<std::uint64_t>(i)).world_size();
+    counts.fewest = i == 0 ? ranks : std::min(counts.fewest, ranks);
+    counts.most = std::max(counts.most, ranks);
   }
-  return fewest == most ? fmt::format("ranks {}", most) : fmt::format("ranks {}-{}", fewest, most);
+  return counts;
+}
+
+std::string_view world_kind(const CheckOptions& options) {
+  return options.processes == nullptr ? "local" : options.processes->kind();
+}
+
+std::string ranks_text(const CheckOptions& options, std::int64_t cases) {
+  const RankCounts counts = count_ranks(options, cases);
+  if (options.processes != nullptr || options.ranks > 0) {
+    return fmt::format("{} rank{}", counts.most, counts.most == 1 ? "" : "s");
+  }
+  return counts.fewest == counts.most ? fmt::format("ranks {}", counts.most)
+                                      : fmt::format("ranks {}-{}", counts.fewest, counts.most);
+}
+
+// What starts the same ranks again.
+std::string starter(const CheckOptions& options) {
+  if (options.processes == nullptr) return "comet";
+  const int ranks = options.processes->size();
+  return options.processes->kind() == "mpi" ? fmt::format("mpirun -n {} comet", ranks)
+                                            : fmt::format("comet launch --ranks {} --", ranks);
 }
 
 std::string replay_command(const CheckOptions& options, const std::string& schedules,
                            std::uint64_t index) {
-  std::string command = fmt::format("comet check --seed {} --index {}", options.seed, index);
+  std::string command =
+      fmt::format("{} check --seed {} --index {}", starter(options), options.seed, index);
+  if (options.processes == nullptr && options.ranks > 0) {
+    command += fmt::format(" --world local:{}", options.ranks);
+  }
   if (options.backend != Backend::cpu) {
     command += fmt::format(" --backend {}", to_string(options.backend));
   }
@@ -68,12 +96,34 @@ std::string check_text(const CheckOptions& options, const std::string& schedules
   const std::string backend =
       options.backend == Backend::cpu ? "" : fmt::format(" on {}", to_string(options.backend));
   text += fmt::format(
-      "check: {}, world local{}, {}, seed {}: {} ({} forward calls, {} with injected faults, "
-      "largest "
+      "check: {}, world {}{}, {}, seed {}: {} ({} forward calls, {} with injected faults, largest "
       "error {:.3f} of its bound)\n",
-      what, backend, ranks_text(options, summary.cases), options.seed, verdict, summary.forwards,
-      summary.faults, summary.worst_ratio);
+      what, world_kind(options), backend, ranks_text(options, summary.cases), options.seed, verdict,
+      summary.forwards, summary.faults, summary.worst_ratio);
   return text;
+}
+
+std::string check_json(const CheckOptions& options, const std::string& schedules,
+                       const CheckSummary& summary) {
+  const RankCounts ranks = count_ranks(options, summary.cases);
+  nlohmann::ordered_json json = {{"cases", summary.cases},
+                                 {"world", world_kind(options)},
+                                 {"ranks", ranks.most},
+                                 {"fewest_ranks", ranks.fewest},
+                                 {"backend", to_string(options.backend)},
+                                 {"seed", options.seed},
+                                 {"first_index", options.first_index},
+                                 {"calls", summary.forwards},
+                                 {"faults", summary.faults},
+                                 {"largest_error", summary.worst_ratio}};
+  json["failures"] = nlohmann::ordered_json::array();
+  for (const CheckFailure& failure : summary.failures) {
+    json["failures"].push_back({{"index", failure.index},
+                                {"sentence", failure.sentence},
+                                {"case", failure.case_line},
+                                {"again", replay_command(options, schedules, failure.index)}});
+  }
+  return json.dump() + "\n";
 }
 
 }  // namespace comet::cli

@@ -16,4 +16,9 @@ std::vector<Schedule> parse_schedules(const std::string& text);
 std::string check_text(const CheckOptions& options, const std::string& schedules,
                        const CheckSummary& summary);
 
+/// The same as one JSON object and a line break: cases, world, ranks (the most of any case),
+/// fewest_ranks, backend, seed, first_index, calls, faults, largest_error (of its bound), failures.
+std::string check_json(const CheckOptions& options, const std::string& schedules,
+                       const CheckSummary& summary);
+
 }  // namespace comet::cli

@@ -5,13 +5,30 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/ranks.hpp"
+#include "cli/world_choice.hpp"
 
 namespace comet::cli {
 
 struct Context {
   /// Set by the chosen subcommand's callback. Returns an exit code (exit_code.hpp) and throws
   /// Error.
-  std::function<int()> command;
+  std::function<int(Ranks&)> command;
+  /// What --world says; null of subcommands without it.
+  const WorldChoice* world = nullptr;
+  /// Whether the command runs on ranks, so that those which are processes join first.
+  bool needs_ranks = false;
+
+  /// What follows "--": the subcommand that `comet launch` runs on ranks, and its flags.
+  std::vector<std::string> launched = {};
+  /// Runs the command with these arguments in this process, as one rank of those that `comet
+  /// launch` has started. Returns an exit code.
+  std::function<int(const std::vector<std::string>& arguments, std::unique_ptr<LaunchedGroup>)>
+      run_rank = {};
 };
 
 void add_info(CLI::App& app, Context& context);
@@ -20,5 +37,6 @@ void add_run(CLI::App& app, Context& context);
 void add_check(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
 void add_trace(CLI::App& app, Context& context);
+void add_launch(CLI::App& app, Context& context);
 
 }  // namespace comet::cli

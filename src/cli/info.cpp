@@ -133,19 +133,19 @@ std::string info_json(const std::optional<WorkspaceReport>& workspace) {
   return json.dump(2) + "\n";
 }
 
-std::optional<WorkspaceReport> find_workspace(const InfoFlags& flags) {
+std::optional<WorkspaceReport> find_workspace(const InfoFlags& flags, const Ranks& ranks) {
   if (!flags.has_layer) return std::nullopt;
   const MoeDesc desc = resolve_shape(flags.shape);
   check(flags.tokens > 0, ErrorCode::invalid_argument,
         "[info] a layer's workspace depends on its tokens: give --tokens");
   return describe_workspace({.desc = desc,
-                             .parallel = resolve_world(flags.world),
+                             .parallel = resolve_world(flags.world, ranks),
                              .tokens = flags.tokens,
                              .backend = flags.backend});
 }
 
-int run_info(const InfoFlags& flags) {
-  const std::optional<WorkspaceReport> workspace = find_workspace(flags);
+int run_info(const InfoFlags& flags, const Ranks& ranks) {
+  const std::optional<WorkspaceReport> workspace = find_workspace(flags, ranks);
   print(flags.json ? info_json(workspace) : info_text(workspace));
   return kExitOk;
 }
@@ -169,7 +169,8 @@ void add_info(CLI::App& app, Context& context) {
                "  comet info --model mixtral --ep 8 --tokens 8192\n"));
   command->callback([flags, command, &context] {
     for (const char* name : kLayerFlags) flags->has_layer |= command->count(name) > 0;
-    context.command = [flags] { return run_info(*flags); };
+    context.world = &flags->world.world;
+    context.command = [flags](Ranks& ranks) { return run_info(*flags, ranks); };
   });
 }
 

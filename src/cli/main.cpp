@@ -2,15 +2,19 @@
 // The `comet` command: parses, runs the chosen subcommand, and turns failures into one line on
 // standard error and an exit code.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/help_format.hpp"
 #include "cli/output.hpp"
+#include "cli/ranks.hpp"
+#include "cli/run_description.hpp"
 #include "comet/error.hpp"
 #include "comet/version.hpp"
 
@@ -19,7 +23,7 @@ namespace {
 
 // Every subcommand, in the order of `comet --help`.
 constexpr void (*kCommands[])(CLI::App&, Context&) = {
-    add_info, add_plan, add_run, add_check, add_bench, add_trace,
+    add_info, add_plan, add_run, add_check, add_bench, add_trace, add_launch,
 };
 
 constexpr const char* kDescription =
@@ -31,6 +35,7 @@ Start here:
   comet plan --model mixtral --ep 8         who would compute and send what
   comet check --random 20                   do all schedules compute the same, and the right thing?
   comet bench --demo                        what overlap gains, in under a minute
+  comet launch --ranks 4 -- check           the same on ranks that are processes
 
 Exit codes:
   0  all is well
@@ -50,15 +55,15 @@ void set_up(CLI::App& app, Context& context) {
 }
 
 // CLI11 would only say that a subcommand is missing.
-void check_command_name(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return;
+void check_command_name(const CLI::App& app, const std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments[0].starts_with('-')) return;
   std::string names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (command->get_name() == argv[1]) return;
+    if (command->get_name() == arguments[0]) return;
     names += (names.empty() ? "" : ", ") + command->get_name();
   }
   throw Error(ErrorCode::invalid_argument,
-              "[command] unknown subcommand '" + std::string(argv[1]) + "': one of " + names);
+              "[command] unknown subcommand '" + arguments[0] + "': one of " + names);
 }
 
 // One sentence, and where to read on.
@@ -75,40 +80,60 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error, bool has_
   return std::string("[command] ") + error.what() + ": " + help;
 }
 
-int parse_and_run(int argc, char** argv) {
-  CLI::App app(kDescription, "comet");
-  Context context;
-  set_up(app, context);
-  try {
-    check_command_name(app, argc, argv);
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    print(app.help());
-    return kExitOk;
-  } catch (const CLI::CallForVersion&) {
-    print(app.version() + "\n");
-    return kExitOk;
-  } catch (const CLI::ParseError& error) {
-    print_error(explain(app, error, argc > 1));
-    return kExitBadInput;
-  }
-  return context.command();
+int run(const std::vector<std::string>& arguments,
+        std::unique_ptr<LaunchedGroup> launched) noexcept;
+
+// What follows the first "--" of `comet launch` is another command line.
+std::vector<std::string> take_launched(std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments[0] != "launch") return {};
+  const auto mark = std::find(arguments.begin(), arguments.end(), "--");
+  if (mark == arguments.end()) return {};
+  std::vector<std::string> launched(mark + 1, arguments.end());
+  arguments.erase(mark, arguments.end());
+  return launched;
 }
 
-int run(int argc, char** argv) noexcept {
+int show(const std::string& text, const Ranks& ranks) {
+  if (ranks.is_first()) print(text);
+  finish_output();
+  return kExitOk;
+}
+
+// Parses, and runs the chosen subcommand on its ranks.
+int parse_and_run(std::vector<std::string> arguments, Ranks& ranks) {
+  CLI::App app(kDescription, "comet");
+  Context context;
+  context.run_rank = run;
+  context.launched = take_launched(arguments);
+  set_up(app, context);
   try {
-    const int code = parse_and_run(argc, argv);
-    finish_output();
-    return code;
+    check_command_name(app, arguments);
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    return show(app.help(), ranks);
+  } catch (const CLI::CallForVersion&) {
+    return show(app.version() + "\n", ranks);
+  } catch (const CLI::ParseError& error) {
+    throw Error(ErrorCode::invalid_argument, explain(app, error, !arguments.empty()));
+  }
+  ranks.choose(context.world == nullptr ? WorldChoice{} : *context.world);
+  if (context.needs_ranks) ranks.join(describe_run(*app.get_subcommands().front()));
+  const int code = context.command(ranks);
+  finish_output();
+  return ranks.leave(code);
+}
+
+int run(const std::vector<std::string>& arguments,
+        std::unique_ptr<LaunchedGroup> launched) noexcept {
+  Ranks ranks(std::move(launched));
+  try {
+    return parse_and_run(arguments, ranks);
   } catch (const Error& error) {
-    print_error(error.what());
-    return exit_code_of(error.code());
+    return ranks.fail(error.code(), error.what());
   } catch (const std::bad_alloc&) {
-    print_error("[memory] these sizes need more memory than there is");
-    return kExitBadInput;
+    return ranks.fail(ErrorCode::capacity, "[memory] these sizes need more memory than there is");
   } catch (const std::exception& error) {
-    print_error(std::string("[internal] ") + error.what());
-    return kExitInternal;
+    return ranks.fail(ErrorCode::internal, std::string("[internal] ") + error.what());
   }
 }
 
@@ -117,5 +142,5 @@ int run(int argc, char** argv) noexcept {
 
 int main(int argc, char** argv) {
   comet::cli::reserve_standard_streams();
-  return comet::cli::run(argc, argv);
+  return comet::cli::run({argv + std::min(argc, 1), argv + argc}, nullptr);
 }

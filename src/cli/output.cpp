@@ -13,6 +13,8 @@
 namespace comet::cli {
 namespace {
 
+bool is_muted = false;
+
 [[noreturn]] void fail_to_write(int error) {
   fail(ErrorCode::io, "[output] cannot write to standard output: {}", std::strerror(error));
 }
@@ -27,7 +29,12 @@ void reserve_standard_streams() noexcept {
   if (descriptor > STDERR_FILENO) ::close(descriptor);
 }
 
+void mute_output() noexcept { is_muted = true; }
+
+bool is_output_muted() noexcept { return is_muted; }
+
 void print(std::string_view text) {
+  if (is_muted) return;
   errno = 0;
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) fail_to_write(errno);
 }

@@ -10,6 +10,11 @@ namespace comet::cli {
 /// is opened later must not become the standard output, and writes there must still fail.
 void reserve_standard_streams() noexcept;
 
+/// From now on print() writes nothing: another process says the same.
+void mute_output() noexcept;
+/// Whether this process is to be silent, on standard error about its progress too.
+bool is_output_muted() noexcept;
+
 /// Writes to standard output. Throws Error(io) if that fails.
 void print(std::string_view text);
 

@@ -41,19 +41,19 @@ std::vector<RoutingView> split_routing(const Routing& routing, std::int64_t rank
   return views;
 }
 
-int run_plan(const PlanFlags& flags) {
+int run_plan(const PlanFlags& flags, const Ranks& ranks) {
   PlanQuery query;
   query.desc = resolve_shape(flags.shape);
-  query.parallel = resolve_world(flags.world);
+  query.parallel = resolve_world(flags.world, ranks);
   query.groups = flags.groups;
   query.block_m = flags.block_m;
-  const std::int64_t ranks = query.parallel.world_size();
-  check_plan_rank(flags.rank, ranks);
+  const std::int64_t num_ranks = query.parallel.world_size();
+  check_plan_rank(flags.rank, num_ranks);
   validate(query.desc, query.parallel);
   const Routing routing =
       make_routing(parse_synthetic_routing(flags.routing), query.desc.num_experts, query.desc.topk,
                    flags.tokens, flags.seed);
-  query.routing = split_routing(routing, ranks);
+  query.routing = split_routing(routing, num_ranks);
   const PlanReport report{.query = query,
                           .summary = summarize_plan(query),
                           .model = flags.shape.model,
@@ -94,7 +94,10 @@ void add_plan(CLI::App& app, Context& context) {
                "  comet plan --model qwen3-moe --ep 4 --tp 2 --routing zipf:1 --json\n"
                "  comet plan --experts 8 --topk 2 --hidden 64 --intermediate 128 --ep 2 "
                "--tokens 300 --rank 1\n"));
-  command->callback([flags, &context] { context.command = [flags] { return run_plan(*flags); }; });
+  command->callback([flags, &context] {
+    context.world = &flags->world.world;
+    context.command = [flags](Ranks& ranks) { return run_plan(*flags, ranks); };
+  });
 }
 
 }  // namespace comet::cli

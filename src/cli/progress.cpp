@@ -6,13 +6,15 @@
 #include <cstdio>
 #include <utility>
 
+#include "cli/output.hpp"
+
 namespace comet::cli {
 
 Progress::Progress(std::string what, std::int64_t total, std::string unit)
     : what_(std::move(what)),
       unit_(std::move(unit)),
       total_(total),
-      is_terminal_(::isatty(STDERR_FILENO) == 1),
+      is_terminal_(::isatty(STDERR_FILENO) == 1 && !is_output_muted()),
       next_(std::chrono::steady_clock::now()) {}
 
 Progress::~Progress() { clear(); }

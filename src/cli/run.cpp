@@ -62,8 +62,9 @@ void write_y(const RunFlags& flags, const RunSummary& summary, const Tokens& y) 
   write_safetensors(flags.out, {&tensor, 1}, metadata);
 }
 
-int run_run(const RunFlags& flags) {
-  const ParallelDesc parallel = resolve_world(flags.world);
+int run_run(const RunFlags& flags, const Ranks& ranks) {
+  ranks.check_fits(flags.backend, flags.link);
+  const ParallelDesc parallel = resolve_world(flags.world, ranks);
   check(flags.link.kind == LinkSpec::Kind::native || flags.link.auto_ratio == 0,
         ErrorCode::invalid_argument,
         "[link] {}: one call measures no rate; give it as paced:<GB/s>", to_string(flags.link));
@@ -84,8 +85,10 @@ int run_run(const RunFlags& flags) {
                                         .link = flags.link,
                                         .layer = layer,
                                         .forward = {.schedule = schedule, .groups = flags.groups},
-                                        .is_checked = flags.check});
+                                        .is_checked = flags.check,
+                                        .world = ranks.runner()});
   const RunSummary summary{.block = block,
+                           .world = std::string(ranks.kind()),
                            .parallel = parallel,
                            .backend = flags.backend,
                            .link = flags.link,
@@ -94,7 +97,7 @@ int run_run(const RunFlags& flags) {
                            .workers = layer.num_workers,
                            .result = result,
                            .out = flags.out};
-  if (!flags.out.empty()) write_y(flags, summary, result.y);
+  if (!flags.out.empty() && ranks.is_first()) write_y(flags, summary, result.y);
   print(run_text(summary));
   return is_run_good(result) ? kExitOk : kExitCheckFailed;
 }
@@ -124,8 +127,7 @@ void add_execution(CLI::App& app, RunFlags& flags) {
 
 void add_run(CLI::App& app, Context& context) {
   const auto flags = std::make_shared<RunFlags>();
-  CLI::App* command =
-      app.add_subcommand("run", "Run one MoE layer of a Hugging Face checkpoint on local ranks");
+  CLI::App* command = app.add_subcommand("run", "Run one MoE layer of a Hugging Face checkpoint");
   command
       ->add_option("--checkpoint", flags->checkpoint,
                    "Directory with config.json and safetensors: Mixtral, Qwen2-MoE, Qwen3-MoE or "
@@ -152,7 +154,11 @@ void add_run(CLI::App& app, Context& context) {
       "  comet run --checkpoint DIR --tokens x.safetensors --ep 2 --tp 2 --out "
       "y.safetensors --check\n"
       "  comet run --checkpoint DIR --tokens random:512 --ep 4 --link paced:2 --groups 2\n"));
-  command->callback([flags, &context] { context.command = [flags] { return run_run(*flags); }; });
+  command->callback([flags, &context] {
+    context.world = &flags->world.world;
+    context.needs_ranks = true;
+    context.command = [flags](Ranks& ranks) { return run_run(*flags, ranks); };
+  });
 }
 
 }  // namespace comet::cli

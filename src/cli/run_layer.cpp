@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/run_layer.hpp"
 
+#include <cstring>
 #include <initializer_list>
 #include <memory>
+#include <span>
 
 #include "cli/split.hpp"
 #include "comet/router.hpp"
@@ -64,6 +66,27 @@ void run_rank(const LayerRun& run, World& world, std::initializer_list<Pass> pas
   }
 }
 
+// Rows of y of the ranks that are other processes.
+void share_rows(World& world, Tokens& y) {
+  const auto bytes_of_row = static_cast<std::size_t>(y.hidden) * size_of(y.dtype);
+  const TokenShare own = token_share(y.rows, world.size(), world.rank());
+  const auto all = gather_bytes(
+      world, std::span(y.data).subspan(static_cast<std::size_t>(own.begin) * bytes_of_row,
+                                       static_cast<std::size_t>(own.count) * bytes_of_row));
+  std::size_t at = 0;
+  for (const std::vector<std::byte>& rows : all) {
+    if (!rows.empty()) std::memcpy(y.data.data() + at, rows.data(), rows.size());
+    at += rows.size();
+  }
+}
+
+void share_result(World& world, LayerResult& result) {
+  share_rows(world, result.y);
+  if (result.reference) share_rows(world, *result.reference);
+  const CallStats own = result.stats[static_cast<std::size_t>(world.rank())];
+  world.all_gather(&own, result.stats.data(), sizeof(own));
+}
+
 }  // namespace
 
 LayerResult run_layer(const LayerRun& run) {
@@ -76,7 +99,7 @@ LayerResult run_layer(const LayerRun& run) {
   if (run.is_checked) result.reference.emplace(run.x.rows, run.x.hidden, run.x.dtype);
   const ForwardOptions reference{.schedule = Schedule::reference};
   const bool in_one_world = run.is_checked && run.backend == Backend::cpu;
-  run_local_world(ranks, {.link = run.link, .backend = run.backend}, [&](World& world) {
+  run.world(ranks, {.link = run.link, .backend = run.backend}, [&](World& world) {
     if (world.rank() == 0) result.device = describe_device(world);
     const Pass wished{result.y, run.forward, &result.stats};
     if (in_one_world) {
@@ -84,6 +107,7 @@ LayerResult run_layer(const LayerRun& run) {
     } else {
       run_rank(run, world, {wished});
     }
+    if (!is_one_process(world)) share_result(world, result);
   });
   if (run.is_checked && !in_one_world) {
     run_local_world(ranks, {}, [&](World& world) {

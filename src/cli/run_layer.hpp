@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs one block of a checkpoint on a local world: what `comet run` does once its input is read.
+// Runs one block of a checkpoint on a world: what `comet run` does once its input is read.
 #pragma once
 
 #include <optional>
@@ -8,6 +8,7 @@
 #include "cli/tokens.hpp"
 #include "comet/layer.hpp"
 #include "layer/device_calls.hpp"
+#include "layer/world_runner.hpp"
 #include "models/hf_block.hpp"
 
 namespace comet::cli {
@@ -21,6 +22,7 @@ struct LayerRun {
   LayerOptions layer;
   ForwardOptions forward;
   bool is_checked = false;  ///< Run Schedule::reference too, on cpu whatever the backend.
+  WorldRunner world = run_local_world;
 };
 
 struct LayerResult {
@@ -31,7 +33,8 @@ struct LayerResult {
 };
 
 /// Each rank routes its share of the tokens, runs the layer and adds the shared expert. Router and
-/// shared expert are the host's on any backend.
+/// shared expert are the host's on any backend. Where ranks are processes, all make the call and
+/// get the whole result.
 LayerResult run_layer(const LayerRun& run);
 
 }  // namespace comet::cli

@@ -54,7 +54,7 @@ std::string run_text(const RunSummary& summary) {
                   desc.topk, desc.hidden, desc.intermediate, to_string(desc.dtype),
                   summary.block.shared ? ", and a shared expert" : "");
   const bool on_gpus = summary.backend == Backend::cuda;
-  text += fmt::format("world     local:{}{}{}, ep {} x tp {}, link {}\n", ranks,
+  text += fmt::format("world     {}:{}{}{}, ep {} x tp {}, link {}\n", summary.world, ranks,
                       on_gpus ? " on " : "", result.device.name, summary.parallel.ep,
                       summary.parallel.tp, to_string(summary.link));
   text += fmt::format("schedule  {}, groups {}, {} per rank {}\n", to_string(summary.schedule),

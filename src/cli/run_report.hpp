@@ -10,6 +10,7 @@ namespace comet::cli {
 
 struct RunSummary {
   const MoeBlock& block;
+  std::string world = "local";  ///< World::kind().
   ParallelDesc parallel;
   Backend backend = Backend::cpu;
   LinkSpec link;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/shared_flags.hpp"
 
-#include <charconv>
-
 #include "base/check.hpp"
 #include "cli/flags.hpp"
 #include "models/presets.hpp"
@@ -10,7 +8,6 @@
 namespace comet::cli {
 namespace {
 
-constexpr std::int64_t kMaxRanks = 1024;  // of a local world
 constexpr std::int64_t kMaxSize = std::int64_t{1} << 40;
 
 std::string preset_names() {
@@ -67,11 +64,16 @@ void add_dtype(CLI::App& app, DType& dtype) {
       ->default_str(std::string(to_string(dtype)));
 }
 
+CLI::Option* add_world_choice(CLI::App& app, WorldChoice& choice, const std::string& w_help) {
+  return add_parsed(app, "--world", choice, parse_world, "WORLD",
+                    "Where ranks live: local[:W], threads of this process (" + w_help +
+                        "); mpi, the processes that mpirun has started; process, those of comet "
+                        "launch. By default the processes, if there are several, else local");
+}
+
 void add_world(CLI::App& app, WorldFlags& flags) {
   const std::string group = "World";
-  add_parsed(app, "--world", flags.ranks, parse_world, "local:W",
-             "Where ranks live: threads of this process; W defaults to EP * TP")
-      ->group(group);
+  add_world_choice(app, flags.world, "W defaults to EP * TP")->group(group);
   add_integer(app, {"--ep", "Expert parallelism: parts of the list of experts", 1, kMaxRanks},
               flags.ep, false)
       ->group(group);
@@ -80,40 +82,23 @@ void add_world(CLI::App& app, WorldFlags& flags) {
       ->group(group);
 }
 
-ParallelDesc resolve_world(const WorldFlags& flags) {
+ParallelDesc resolve_world(const WorldFlags& flags, const Ranks& ranks) {
+  const std::int64_t fixed = ranks.fixed();
   ParallelDesc parallel{.ep = flags.ep, .tp = flags.tp};
   if (parallel.ep == 0 && parallel.tp > 0) {
-    parallel.ep = flags.ranks > 0 ? flags.ranks / parallel.tp : 1;
+    parallel.ep = fixed > 0 ? fixed / parallel.tp : 1;
   } else if (parallel.ep == 0) {
-    parallel.ep = flags.ranks > 0 ? flags.ranks : 1;
+    parallel.ep = fixed > 0 ? fixed : 1;
   }
-  if (parallel.tp == 0) parallel.tp = flags.ranks > 0 ? flags.ranks / parallel.ep : 1;
-  check(flags.ranks == 0 || parallel.world_size() == flags.ranks, ErrorCode::invalid_argument,
-        "[world] {} ranks do not fit --ep {} --tp {}: ep * tp must be the number of ranks",
-        flags.ranks, flags.ep > 0 ? fmt::to_string(flags.ep) : "(any)",
+  if (parallel.tp == 0) parallel.tp = fixed > 0 ? fixed / parallel.ep : 1;
+  check(fixed == 0 || parallel.world_size() == fixed, ErrorCode::invalid_argument,
+        "[world] {} ranks do not fit --ep {} --tp {}: ep * tp must be the number of ranks", fixed,
+        flags.ep > 0 ? fmt::to_string(flags.ep) : "(any)",
         flags.tp > 0 ? fmt::to_string(flags.tp) : "(any)");
   check(parallel.world_size() <= kMaxRanks, ErrorCode::invalid_argument,
         "[world] ep * tp: {} * {} = {} ranks, from 1 to {}", parallel.ep, parallel.tp,
         parallel.world_size(), kMaxRanks);
   return parallel;
-}
-
-std::int64_t parse_world(std::string_view text) {
-  constexpr std::string_view kLocal = "local";
-  const std::string_view kind = text.substr(0, text.find(':'));
-  check(kind != "mpi" && kind != "nvshmem", ErrorCode::unsupported,
-        "[world] {} is not built, see comet info: use local:<ranks>", kind);
-  if (text == kLocal) return 0;
-  std::int64_t ranks = 0;
-  if (kind == kLocal && text.size() > kLocal.size() + 1) {
-    const std::string_view number = text.substr(kLocal.size() + 1);
-    const char* const number_end = number.data() + number.size();
-    const auto [end, error] = std::from_chars(number.data(), number_end, ranks);
-    if (error != std::errc() || end != number_end) ranks = 0;
-  }
-  check(ranks >= 1 && ranks <= kMaxRanks, ErrorCode::invalid_argument,
-        "[world] unknown world '{}': local or local:<ranks>, ranks from 1 to {}", text, kMaxRanks);
-  return ranks;
 }
 
 void add_backend(CLI::App& app, Backend& backend) {

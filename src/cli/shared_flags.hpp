@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "cli/ranks.hpp"
+#include "cli/world_choice.hpp"
 #include "comet/desc.hpp"
 #include "comet/world.hpp"
 
@@ -31,20 +33,22 @@ MoeDesc resolve_shape(const ShapeFlags& flags);
 /// --dtype alone.
 void add_dtype(CLI::App& app, DType& dtype);
 
+/// Most ranks of a world.
+inline constexpr std::int64_t kMaxRanks = 1024;
+
 /// --world, --ep, --tp. 0 stands for what was not given.
 struct WorldFlags {
-  std::int64_t ranks = 0;
+  WorldChoice world;
   std::int64_t ep = 0;
   std::int64_t tp = 0;
 };
 void add_world(CLI::App& app, WorldFlags& flags);
 /// What is not given follows from the rest: tp = 1, or ranks / ep, and so on. Throws
-/// Error(invalid_argument) if ep * tp is not the number of ranks.
-ParallelDesc resolve_world(const WorldFlags& flags);
+/// Error(invalid_argument) if ep * tp is not the number of ranks, where that is fixed.
+ParallelDesc resolve_world(const WorldFlags& flags, const Ranks& ranks);
 
-/// Ranks of "local:<ranks>", or 0 of "local". Throws Error(invalid_argument), or
-/// Error(unsupported) for worlds that are not built.
-std::int64_t parse_world(std::string_view text);
+/// --world alone; `w_help` says how many ranks world local has if the flag does not.
+CLI::Option* add_world_choice(CLI::App& app, WorldChoice& choice, const std::string& w_help);
 
 /// --backend.
 void add_backend(CLI::App& app, Backend& backend);

@@ -46,10 +46,10 @@ std::vector<int> parse_ranks(const std::string& text) {
   return ranks;
 }
 
-PlannedBench plan_trace(const TraceCommand& command) {
+PlannedBench plan_trace(const TraceCommand& command, const Ranks& ranks) {
   check(!command.out.empty() || !command.svg.empty(), ErrorCode::invalid_argument,
         "[flags] nothing to write: --out FILE.json, --svg FILE.svg, or both");
-  PlannedBench planned = plan_bench(command.flags);
+  PlannedBench planned = plan_bench(command.flags, ranks);
   planned.bench.rounds = 3;  // the median one is shown
   planned.bench.record = true;
   const bool is_cuda = planned.bench.backend == Backend::cuda;
@@ -68,15 +68,16 @@ PlannedBench plan_trace(const TraceCommand& command) {
   return planned;
 }
 
-int run_trace_command(const TraceCommand& command) {
-  const PlannedBench planned = plan_trace(command);
+int run_trace_command(const TraceCommand& command, const Ranks& ranks) {
+  const PlannedBench planned = plan_trace(command, ranks);
   for (const std::string& path : {command.out, command.svg}) {
-    if (!path.empty()) check_writable(path);
+    if (!path.empty() && ranks.is_first()) check_writable(path);
   }
   BenchMeter meter(1);
   meter.next_case(planned.bench.model);
-  const std::vector<BenchRow> rows =
-      run_bench(planned.bench, [&](const BenchProgress& progress) { meter.show(progress); });
+  const std::vector<BenchRow> rows = run_bench(
+      planned.bench, [&](const BenchProgress& progress) { meter.show(progress); }, ranks.runner());
+  if (!ranks.is_first()) return kExitOk;
   meter.clear();
   TimelineSet set = timeline_set(planned, rows);
   set.ranks = command.ranks;
@@ -121,7 +122,9 @@ void add_trace(CLI::App& app, Context& context) {
       "paced:20 --svg out.svg\n"));
   command->callback([chosen, dtype, &context] {
     chosen->flags.is_dtype_given = dtype->count() > 0;
-    context.command = [chosen] { return run_trace_command(*chosen); };
+    context.world = &chosen->flags.world.world;
+    context.needs_ranks = true;
+    context.command = [chosen](Ranks& ranks) { return run_trace_command(*chosen, ranks); };
   });
 }
 

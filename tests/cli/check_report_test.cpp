@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "io/expect_error.hpp"
 
 namespace comet::cli {
@@ -38,6 +40,24 @@ TEST(CheckReport, NamesABackendThatIsNotTheDefault) {
   EXPECT_NE(text.find("again: comet check --seed 1 --index 2 --backend cuda\n"), std::string::npos)
       << text;
   EXPECT_NE(text.find("check: 3 cases, world local on cuda, ranks "), std::string::npos) << text;
+}
+
+TEST(CheckReport, JsonHasEachFailureAndWhatRunsItAgain) {
+  CheckOptions options;
+  options.cases = 3;
+  options.ranks = 4;
+  CheckSummary summary;
+  summary.cases = 3;
+  summary.failures.push_back({.index = 2, .case_line = "E=4", .sentence = "y \"differs\""});
+  const auto json = nlohmann::json::parse(check_json(options, "comet", summary));
+  EXPECT_EQ(json.at("ranks"), 4);
+  ASSERT_EQ(json.at("failures").size(), 1);
+  const auto& failure = json.at("failures").at(0);
+  EXPECT_EQ(failure.at("index"), 2);
+  EXPECT_EQ(failure.at("case"), "E=4");
+  EXPECT_EQ(failure.at("sentence"), "y \"differs\"");
+  EXPECT_EQ(failure.at("again"),
+            "comet check --seed 1 --index 2 --world local:4 --schedules comet");
 }
 
 TEST(CheckReport, NoFailure) {

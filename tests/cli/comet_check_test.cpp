@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "cli/run_comet.hpp"
 #include "comm/device_ranks.hpp"
@@ -58,6 +59,27 @@ TEST(Check, AScheduleThatTheBackendLacksIsOneClearError) {
   EXPECT_NE(outcome.err.find("[check] schedule reference: cuda does not have it"),
             std::string::npos)
       << outcome.err;
+}
+
+TEST(Check, EveryCaseHasTheRanksThatTheWorldHas) {
+  const std::string line = line_of({"check", "--random", "5", "--world", "local:3"});
+  EXPECT_TRUE(line.starts_with("check: 5 cases, world local, 3 ranks, seed 1: ")) << line;
+}
+
+TEST(Check, OneJsonObject) {
+  const auto json = nlohmann::json::parse(
+      line_of({"check", "--random", "11", "--seed", "5", "--world", "local:2", "--json"}));
+  EXPECT_EQ(json.at("cases"), 11);
+  EXPECT_EQ(json.at("world"), "local");
+  EXPECT_EQ(json.at("ranks"), 2);
+  EXPECT_EQ(json.at("fewest_ranks"), 2);
+  EXPECT_EQ(json.at("backend"), "cpu");
+  EXPECT_EQ(json.at("seed"), 5);
+  EXPECT_EQ(json.at("faults"), 2);
+  EXPECT_GT(json.at("calls"), 11);
+  EXPECT_GT(json.at("largest_error"), 0);
+  EXPECT_LT(json.at("largest_error"), 1);
+  EXPECT_TRUE(json.at("failures").empty());
 }
 
 TEST(Check, ManyCallsOfOneLayer) {

@@ -20,13 +20,33 @@ TEST(Info, NamesBuildMachineEnvironmentAndModels) {
   EXPECT_EQ(outcome.err, "");
   for (const char* words :
        {"comet " COMET_VERSION_STRING "\n", "cores", "GiB available", "oneDNN", "local      built",
-        "mpi        not built", "nvshmem    not built",
-        "cuda       not built  build with 'make cuda'", "COMET_TIMEOUT_MS=30000"}) {
+        "process    built", "nvshmem    not built", "cuda       not built  build with 'make cuda'",
+        "COMET_TIMEOUT_MS=30000"}) {
     EXPECT_NE(outcome.out.find(words), std::string::npos) << words << "\n" << outcome.out;
   }
   for (const ModelPreset& preset : model_presets()) {
     EXPECT_NE(outcome.out.find(preset.name), std::string::npos) << preset.name;
   }
+}
+
+// Beside the command lies what it loads for MPI, if this machine has MPI; a copy has nothing beside
+// it.
+TEST(Info, SaysWhatWorldMpiLacks) {
+  const TempDir dir;
+  const std::string copy = (dir / "comet").string();
+  std::filesystem::copy_file(comet_path(), copy);
+  for (const Outcome& outcome :
+       {run_program(copy, {"info"}), run_program(copy, {"check", "--world", "mpi"})}) {
+    const std::string text = outcome.out + outcome.err;
+    EXPECT_NE(text.find("libcomet_mpi.so cannot be loaded: "), std::string::npos) << text;
+    EXPECT_NE(text.find("Open MPI is installed (libopenmpi-dev)"), std::string::npos) << text;
+  }
+  expect_refusal(run_program(copy, {"check", "--world", "mpi"}), 2, "[world] mpi: libcomet_mpi.so");
+  const std::string own = run_comet({"info"}).out;
+  EXPECT_TRUE(own.find("mpi        built      ranks are processes: mpirun -n <ranks> comet") !=
+                  std::string::npos ||
+              own.find("mpi        not built  libcomet_mpi.so") != std::string::npos)
+      << own;
 }
 
 TEST(Info, JsonHasTheSame) {

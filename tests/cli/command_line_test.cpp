@@ -106,7 +106,8 @@ std::vector<BadLine> bad_lines() {
       {plan({"--world", "local:"}), "unknown world 'local:'"},
       {plan({"--world", "local:4x"}), "unknown world 'local:4x'"},
       {plan({"--world", "cluster"}), "unknown world 'cluster'"},
-      {plan({"--world", "mpi"}), "mpi is not built"},
+      {plan({"--world", "mpi:4"}), "unknown world 'mpi:4': mpi alone"},
+      {plan({"--world", "process"}), "such ranks are started by 'comet launch"},
       {plan({"--world", "nvshmem:8"}), "nvshmem is not built"},
       {plan({"--world", "local:4", "--ep", "3"}), "ep * tp must be the number of ranks"},
       {plan({"--world", "local:4", "--ep", "2", "--tp", "1"}), "4 ranks do not fit --ep 2 --tp 1"},
@@ -117,8 +118,7 @@ std::vector<BadLine> bad_lines() {
       {{"check", "--random", "5", "--index", "3"}, "excludes"},
       {{"check", "--schedules", "comet,fast"}, "unknown name 'fast'"},
       {{"check", "--schedules", ""}, "unknown name ''"},
-      {{"check", "--world", "local:2"}, "--world local"},
-      {{"check", "--world", "mpi"}, "mpi is not built"},
+      {{"check", "--world", "process"}, "such ranks are started by 'comet launch"},
       {{"check", "--max-failures", "0"}, "--max-failures: '0'"},
   };
 }

@@ -55,6 +55,13 @@ int wait_for(pid_t child) {
 }  // namespace
 
 Outcome run_comet(const std::vector<std::string>& arguments, const RunSettings& settings) {
+  return run_program(comet_path(), arguments, settings);
+}
+
+std::string comet_path() { return COMET_BINARY; }
+
+Outcome run_program(const std::string& program, const std::vector<std::string>& arguments,
+                    const RunSettings& settings) {
   const TempDir dir;
   const std::string out = (dir / "out").string();
   const std::string err = (dir / "err").string();
@@ -65,7 +72,7 @@ Outcome run_comet(const std::vector<std::string>& arguments, const RunSettings& 
   if (settings.close_stdout) actions.close(STDOUT_FILENO);
   actions.open(STDERR_FILENO, err, O_WRONLY | O_CREAT);
 
-  std::vector<std::string> words = {COMET_BINARY};
+  std::vector<std::string> words = {program};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = settings.variables;
   for (char** entry = environ; *entry != nullptr; ++entry) {
@@ -73,10 +80,11 @@ Outcome run_comet(const std::vector<std::string>& arguments, const RunSettings& 
     if (!std::string(*entry).starts_with("COMET_")) variables.emplace_back(*entry);
   }
   pid_t child = 0;
-  if (::posix_spawn(&child, COMET_BINARY, actions.get(), nullptr, pointers(words).data(),
+  if (::posix_spawn(&child, program.c_str(), actions.get(), nullptr, pointers(words).data(),
                     pointers(variables).data()) != 0) {
-    throw std::runtime_error("cannot start " COMET_BINARY);
+    throw std::runtime_error("cannot start " + program);
   }
+  if (settings.meanwhile) settings.meanwhile(child);
   const int code = wait_for(child);
   return {.code = code, .out = read(out), .err = read(err)};
 }

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/ranks.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+#include <vector>
+
+#include "base/check.hpp"
+#include "base/env.hpp"
+#include "cli/exit_code.hpp"
+#include "cli/output.hpp"
+#include "comet/mpi_world.hpp"
+#include "comm/process/process_world.hpp"
+#include "comm/world_view.hpp"
+
+namespace comet::cli {
+namespace {
+
+// Which of a world's processes has told what went wrong lies in the memory of its first rank, or
+// where that is out of reach, of the first one that is not.
+std::uint32_t* find_shared_word(const SymmetricBuffer& buffer) {
+  for (std::byte* const part : buffer.peers) {
+    if (part != nullptr) return reinterpret_cast<std::uint32_t*>(part);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Ranks::Ranks(std::unique_ptr<LaunchedGroup> launched)
+    : launched_(std::move(launched)), is_launched_(launched_ != nullptr) {
+  if (is_launched_) {
+    place_ = Place{launched_->rank(), launched_->size()};
+    told_errors_ = &launched_->arena().words().told_errors;
+  } else if (const std::optional<MpiPlace> place = find_mpi_place()) {
+    place_ = Place{place->rank, place->size};
+  }
+}
+
+Ranks::~Ranks() = default;
+
+void Ranks::choose(const WorldChoice& choice) {
+  ranks_ = choice.ranks;
+  kind_ = choice.kind;
+  if (kind_ == WorldKind::automatic) {
+    kind_ = is_launched_ ? WorldKind::process : place_ ? WorldKind::mpi : WorldKind::local;
+  }
+  check(is_launched_ || kind_ != WorldKind::process, ErrorCode::invalid_argument,
+        "[world] process: such ranks are started by 'comet launch --ranks <ranks> -- ...'");
+  check(!is_launched_ || kind_ == WorldKind::process, ErrorCode::invalid_argument,
+        "[world] {}: the ranks are the processes that comet launch has started, leave --world out",
+        kind());
+  if (!is_first()) mute_output();
+}
+
+bool Ranks::is_first() const noexcept {
+  if (kind_ == WorldKind::local) return true;
+  if (world_) return world_->rank() == 0;
+  return !place_ || place_->rank == 0;
+}
+
+std::int64_t Ranks::fixed() const noexcept {
+  if (kind_ == WorldKind::local) return ranks_;
+  if (world_) return world_->size();
+  return place_ ? place_->size : 0;
+}
+
+void Ranks::make_world() {
+  has_joined_ = true;
+  const char* const starter = is_launched_ ? "comet launch" : place_ ? "mpirun" : "somebody";
+  end_watch_ = std::make_unique<EndWatch>(starter, place_ ? place_->rank : 0,
+                                          [this](const std::string& sentence) { tell(sentence); });
+  if (is_launched_) {
+    world_ = std::make_unique<ProcessWorld>(std::move(launched_), env().timeout);
+  } else {
+    world_ = make_mpi_world();
+    told_errors_ = find_shared_word(world_->allocate(sizeof(std::uint32_t)));
+  }
+  end_watch_->set_world(*world_);
+}
+
+void Ranks::join(const RunDescription& own) {
+  if (kind_ == WorldKind::local) return;
+  make_world();
+  if (!is_first()) mute_output();
+  check_alike(*world_, own);
+}
+
+WorldRunner Ranks::runner() const {
+  return world_ ? run_on(*world_) : WorldRunner(run_local_world);
+}
+
+void Ranks::check_fits(Backend backend, const LinkSpec& link) const {
+  if (kind_ == WorldKind::local) return;
+  check(backend == Backend::cpu, ErrorCode::unsupported,
+        "[world] {}: ranks that are processes run on cpu; for {} use --world local", kind(),
+        to_string(backend));
+  check(link.kind == LinkSpec::Kind::native, ErrorCode::unsupported,
+        "[world] {}: link {} is for ranks of one process, whose clocks all see: use --world "
+        "local:{}, or --link native",
+        kind(), to_string(link), std::max<std::int64_t>(fixed(), 1));
+}
+
+void Ranks::check_alone(const char* what) const {
+  check(!place_, ErrorCode::invalid_argument,
+        "[world] {}: this is one of {} processes that {} has started, which are ranks already",
+        what, place_ ? place_->size : 1, is_launched_ ? "comet launch" : "mpirun");
+}
+
+int Ranks::leave(int code) {
+  if (!world_) return code;
+  std::vector<int> codes(static_cast<std::size_t>(world_->size()));
+  world_->all_gather(&code, codes.data(), sizeof(code));
+  return *std::max_element(codes.begin(), codes.end());
+}
+
+void Ranks::tell(const std::string& sentence) {
+  if (told_errors_ == nullptr || std::atomic_ref(*told_errors_).exchange(1) == 0) {
+    print_error(sentence);
+  }
+}
+
+int Ranks::fail(ErrorCode code, const std::string& sentence) noexcept {
+  try {
+    // What is wrong with the command line of all should be said once, and what is wrong with one
+    // rank's should not leave the others waiting.
+    if (!has_joined_ && place_ && !is_launched_ && kind_ != WorldKind::local) make_world();
+  } catch (const std::exception&) {  // then each process speaks for itself
+  }
+  try {
+    tell(sentence);
+    if (world_) world_->view().report_failure(code, sentence);
+  } catch (const std::exception&) {
+    print_error(sentence);
+  }
+  return exit_code_of(code);
+}
+
+}  // namespace comet::cli

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/world_choice.hpp"
+
+#include <charconv>
+
+#include "base/check.hpp"
+#include "base/name_table.hpp"
+#include "cli/shared_flags.hpp"
+
+namespace comet::cli {
+namespace {
+
+constexpr NameTable<WorldKind, 4> kWorldKinds{{{WorldKind::automatic, "automatic"},
+                                               {WorldKind::local, "local"},
+                                               {WorldKind::mpi, "mpi"},
+                                               {WorldKind::process, "process"}}};
+
+}  // namespace
+
+std::string_view to_string(WorldKind kind) noexcept { return name_of(kWorldKinds, kind); }
+
+WorldChoice parse_world(std::string_view text) {
+  constexpr std::string_view kLocal = "local";
+  const std::string_view kind = text.substr(0, text.find(':'));
+  check(kind != "nvshmem", ErrorCode::unsupported,
+        "[world] {} is not built, see comet info: use local:<ranks>", kind);
+  for (const WorldKind named : {WorldKind::local, WorldKind::mpi, WorldKind::process}) {
+    if (text == to_string(named)) return {.kind = named};
+  }
+  check(kind != "mpi" && kind != "process", ErrorCode::invalid_argument,
+        "[world] unknown world '{}': {} alone, whoever starts its processes says how many", text,
+        kind);
+  std::int64_t ranks = 0;
+  if (kind == kLocal && text.size() > kLocal.size() + 1) {
+    const std::string_view number = text.substr(kLocal.size() + 1);
+    const char* const number_end = number.data() + number.size();
+    const auto [end, error] = std::from_chars(number.data(), number_end, ranks);
+    if (error != std::errc() || end != number_end) ranks = 0;
+  }
+  check(ranks >= 1 && ranks <= kMaxRanks, ErrorCode::invalid_argument,
+        "[world] unknown world '{}': local, local:<ranks> with 1 to {} ranks, mpi or process", text,
+        kMaxRanks);
+  return {.kind = WorldKind::local, .ranks = ranks};
+}
+
+}  // namespace comet::cli
