@@ -46,8 +46,9 @@ LinkSpec parse_link(std::string_view text);
 /// The text that parse_link reads.
 std::string to_string(const LinkSpec& link);
 
-/// One symmetric allocation: the same size on every rank, readable and writable by all of them.
-/// Owned by the World that made it and freed with it.
+/// One symmetric allocation: the same size on every rank, readable and writable by all ranks of a
+/// host. What a rank sees of a part on another host is a mirror, which changes only by what the two
+/// send each other in a layer's calls. Owned by the World that made it and freed with it.
 struct SymmetricBuffer {
   std::byte* local = nullptr;     ///< This rank's part.
   std::vector<std::byte*> peers;  ///< [size] every rank's part; peers[rank] == local.
@@ -68,6 +69,8 @@ class World {
   virtual std::string_view kind() const noexcept = 0;
   /// What executes layers of this world.
   virtual Backend backend() const noexcept = 0;
+  /// Hosts that the ranks are on. Ranks of different hosts share no memory, see SymmetricBuffer.
+  virtual int num_hosts() const noexcept { return 1; }
 
   /// Collective: zero-filled memory, aligned to 4096 bytes (256 on cuda), on every rank. `bytes`
   /// must be equal. Device memory on cuda, or pinned host memory with link `host`.

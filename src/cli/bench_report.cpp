@@ -49,6 +49,10 @@ std::string link_text(const BenchCase& bench, const BenchRow& row) {
     return "host link: pinned host memory over PCIe, crossed twice";
   }
   if (row.link.kind == LinkSpec::Kind::native) {
+    if (row.num_hosts > 1) {
+      return fmt::format("native link (memory, and TCP between {} hosts), {:.2f} MB between hosts",
+                         row.num_hosts, static_cast<double>(row.host_bytes_sent) * 1e-6);
+    }
     if (bench.backend == Backend::cpu) return "native link (memory)";
     return row.num_devices > 1 ? "native link (device memory and what joins the GPUs)"
                                : "native link (device memory)";

@@ -90,6 +90,10 @@ struct BenchRow {
   double efficiency = 0;  ///< Without a known t_link, t_compute / t_layer.
   double speedup_vs_sequential = 1;
   std::int64_t bytes_link = 0;  ///< Payload of both stages over all links, one call.
+  int num_hosts = 1;            ///< See World.
+  /// Between hosts in the first call, metadata included, see CallStats; 0 on one host.
+  std::int64_t host_bytes_planned = 0;
+  std::int64_t host_bytes_sent = 0;  ///< See host_bytes_planned.
   std::int64_t workspace_bytes = 0;
   LinkSpec link;                    ///< With the rate that auto found.
   std::int64_t checked_tokens = 0;  ///< Compared with the oracle; 0 if not checked.

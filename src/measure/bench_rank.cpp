@@ -344,6 +344,9 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   }
   row.speedup_vs_sequential = median(sequential.layer_us) / row.t_layer_us;
   row.bytes_link = bytes_.total;
+  row.num_hosts = world_.num_hosts();
+  row.host_bytes_planned = bytes_.hosts_planned;
+  row.host_bytes_sent = bytes_.hosts_sent;
   row.workspace_bytes = layer_->workspace_bytes();
   row.link = link_;
   row.checked_tokens = checked_tokens_;

@@ -30,6 +30,8 @@ LinkBytes link_bytes(std::span<const CallStats> ranks) {
         std::max({bytes.dispatch_busiest, rank.dispatch_bytes_in, rank.dispatch_bytes_out});
     bytes.combine_busiest =
         std::max({bytes.combine_busiest, rank.combine_bytes_in, rank.combine_bytes_out});
+    bytes.hosts_planned += rank.host_bytes_planned;
+    bytes.hosts_sent += rank.host_bytes_sent;
     bytes.total += rank.dispatch_bytes_in + rank.combine_bytes_in;  // each byte goes in once
   }
   return bytes;

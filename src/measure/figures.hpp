@@ -26,6 +26,8 @@ struct LinkBytes {
   std::int64_t dispatch_busiest = 0;  ///< Of the busiest clock: max over ranks of max(in, out).
   std::int64_t combine_busiest = 0;   ///< See dispatch_busiest.
   std::int64_t total = 0;             ///< Payload over all links, both stages.
+  std::int64_t hosts_planned = 0;     ///< Between hosts, with metadata, as the plans have it.
+  std::int64_t hosts_sent = 0;        ///< The same as connections were given it.
 };
 LinkBytes link_bytes(std::span<const CallStats> ranks);
 

@@ -43,6 +43,7 @@ void add_case(const BenchCase& bench, const BenchRow& row, ordered_json& object)
   object["tp"] = bench.parallel.tp;
   object["world"] = row.world;
   object["ranks"] = bench.parallel.world_size();
+  object["hosts"] = row.num_hosts;
 }
 
 void add_figures(const BenchRow& row, ordered_json& object) {
@@ -56,6 +57,10 @@ void add_figures(const BenchRow& row, ordered_json& object) {
   object["t_combine_us"] = or_null(row.t_combine_us);
   object["t_stage_bound_us"] = or_null(row.t_stage_bound_us);
   object["bytes_link"] = row.bytes_link;
+  if (row.num_hosts > 1) {
+    object["host_bytes_planned"] = row.host_bytes_planned;
+    object["host_bytes_sent"] = row.host_bytes_sent;
+  }
   object["hidden_share"] = or_null(row.hidden_share);
   object["efficiency"] = row.efficiency;
   object["speedup_vs_sequential"] = row.speedup_vs_sequential;

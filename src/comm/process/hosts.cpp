@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <set>
 #include <string>
 
 namespace comet {
@@ -35,7 +36,7 @@ Hosts::Hosts(ProcessGroup& group) {
   std::vector<HostName> all(static_cast<std::size_t>(group.size()));
   group.all_gather(&own, all.data(), sizeof(own));
   for (const HostName& host : all) is_here_.push_back(host == own);
-  is_one_ = std::all_of(is_here_.begin(), is_here_.end(), [](bool here) { return here; });
+  num_ = static_cast<int>(std::set<HostName>(all.begin(), all.end()).size());
   first_here_ =
       static_cast<int>(std::find(is_here_.begin(), is_here_.end(), true) - is_here_.begin());
 }

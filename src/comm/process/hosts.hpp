@@ -15,14 +15,13 @@ class Hosts {
   explicit Hosts(ProcessGroup& group);
 
   bool is_here(int rank) const noexcept { return is_here_[static_cast<std::size_t>(rank)]; }
-  /// Whether all ranks are here.
-  bool is_one() const noexcept { return is_one_; }
+  int num() const noexcept { return num_; }
   /// Lowest rank of this host.
   int first_here() const noexcept { return first_here_; }
 
  private:
   std::vector<bool> is_here_;  // [size]
-  bool is_one_ = true;
+  int num_ = 1;
   int first_here_ = 0;
 };
 

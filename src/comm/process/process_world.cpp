@@ -29,7 +29,7 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
       control_(*group_, hosts_),
       link_(group_->size()),
       progress_(group_->size(), control_.progress_words()),
-      network_(hosts_.is_one()
+      network_(hosts_.num() == 1
                    ? nullptr
                    : std::make_unique<Network>(group_->rank(),
                                                connect_ranks(*group_, hosts_, timeout), timeout)),

@@ -30,6 +30,7 @@ class ProcessWorld final : public World {
   int size() const noexcept override { return view_.size; }
   std::string_view kind() const noexcept override { return group_->kind(); }
   Backend backend() const noexcept override { return Backend::cpu; }
+  int num_hosts() const noexcept override { return hosts_.num(); }
   SymmetricBuffer allocate(std::size_t bytes) override;
   void barrier() override;
   void all_gather(const void* in, void* out, std::size_t bytes) override;
@@ -42,7 +43,6 @@ class ProcessWorld final : public World {
   WorldView& view() noexcept override { return view_; }
 
  private:
-  void connect_hosts();
   void check_equal_bytes(std::uint64_t meeting, std::string_view call) const;
 
   int num_exceptions_;  // on their way when the world was made
