@@ -16,6 +16,7 @@ build_packages=(
   libdnnl-dev
   ocl-icd-opencl-dev # Debian's oneDNN has OpenCL in its CMake config, but not in its Depends
   libopenmpi-dev openmpi-bin # world mpi
+  iproute2 # the tests of world mpi join two hosts on one machine
   libgtest-dev libbenchmark-dev
   python3 # the checks in tools/ are CTest tests; the C++ build itself needs no Python
 )

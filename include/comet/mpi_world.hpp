@@ -12,17 +12,17 @@
 namespace comet {
 
 /// Collective over all processes of the MPI job, of which each gets its rank's handle, the same as
-/// MPI's; kind() is "mpi". Layers run on the CPU, links are native, and all processes must be on
-/// one host, whose memory they share. Starts MPI (MPI_THREAD_SERIALIZED) if nobody has, and then
-/// ends it with the process, unless a world is left that failed. Only the handle's thread calls
-/// MPI.
+/// MPI's; kind() is "mpi". Layers run on the CPU and links are native: memory inside a
+/// host, TCP connections between hosts, by the interface that COMET_INTERFACE names, if any. Starts
+/// MPI (MPI_THREAD_SERIALIZED) if nobody has, and then ends it with the process, unless a world is
+/// left that failed. Only the handle's thread calls MPI.
 ///
 /// `timeout` is the longest wait for another rank; 0 takes COMET_TIMEOUT_MS of the environment,
-/// else 30 s. If a process dies, all others' calls throw Error(peer) that names it. Destroying the
-/// handle is collective on a good world.
+/// else 30 s. If a process dies or its host is cut off, all others' calls throw Error(peer) that
+/// names it. Destroying the handle is collective on a good world.
 ///
 /// Throws Error(unsupported) if this build has no MPI or it cannot be loaded, with how to get it,
-/// or if there are several hosts.
+/// or if ranks of different hosts cannot reach each other, with who cannot reach whom.
 std::unique_ptr<World> make_mpi_world(
     std::chrono::milliseconds timeout = std::chrono::milliseconds(0));
 

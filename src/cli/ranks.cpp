@@ -17,13 +17,12 @@
 namespace comet::cli {
 namespace {
 
-// Which of a world's processes has told what went wrong lies in the memory of its first rank, or
-// where that is out of reach, of the first one that is not.
-std::uint32_t* find_shared_word(const SymmetricBuffer& buffer) {
-  for (std::byte* const part : buffer.peers) {
-    if (part != nullptr) return reinterpret_cast<std::uint32_t*>(part);
-  }
-  return nullptr;
+// Which of a host's processes has told what went wrong lies in the memory of its first rank.
+std::uint32_t* make_shared_word(World& world) {
+  const SymmetricBuffer buffer = world.allocate(sizeof(std::uint32_t));
+  int first = 0;
+  while (world.view().is_remote(first)) ++first;
+  return reinterpret_cast<std::uint32_t*>(buffer.peers[static_cast<std::size_t>(first)]);
 }
 
 }  // namespace
@@ -75,7 +74,7 @@ void Ranks::make_world() {
     world_ = std::make_unique<ProcessWorld>(std::move(launched_), env().timeout);
   } else {
     world_ = make_mpi_world();
-    told_errors_ = find_shared_word(world_->allocate(sizeof(std::uint32_t)));
+    told_errors_ = make_shared_word(*world_);
   }
   end_watch_->set_world(*world_);
 }

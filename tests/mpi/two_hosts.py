@@ -128,8 +128,12 @@ class TwoHosts:
     def cut(self) -> None:
         call(*self.hosts[0].enter("--net"), "ip", "link", "set", LINKS[0], "down")
 
-    def mpirun(self, ranks: tuple[int, int], program: list[str]) -> list[str]:
-        """The command that runs `program` with so many ranks on each host."""
+    def mpirun(
+        self, ranks: tuple[int, int], program: list[str], variables: tuple[str, ...] = ()
+    ) -> list[str]:
+        """The command that runs `program` with so many ranks on each host, and in its environment
+        these variables if they are set."""
+        passed = ("LD_LIBRARY_PATH", *variables)
         agent = Path(self.folder.name) / "agent"
         there = shlex.join(self.hosts[1].enter())
         agent.write_text(f'#!/bin/sh\nshift\nexec {there} sh -c "$*"\n')
@@ -141,7 +145,8 @@ class TwoHosts:
             *("--mca", "plm_rsh_agent", str(agent)),
             *("--mca", "oob_tcp_if_include", "10.77.0.0/24"),
             *("--mca", "btl_tcp_if_include", "10.77.0.0/24"),
-            *("--host", where, "-n", str(sum(ranks)), "-x", "LD_LIBRARY_PATH"),
+            *("--host", where, "-n", str(sum(ranks))),
+            *(part for name in passed if name in os.environ for part in ("-x", name)),
             *program,
         ]
 
