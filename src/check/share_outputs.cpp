@@ -11,13 +11,13 @@ namespace {
 // One run of one rank; the bytes of its texts, then of y, follow. Most runs of a case have the same
 // y, which travels once.
 struct Head {
-  CallStats stats;
-  ErrorCode code;
-  bool has_error;
-  std::uint64_t sentence_bytes;
-  std::uint64_t difference_bytes;
-  std::uint64_t y_bytes;
-  std::int64_t same_y_as;  // an earlier run, or -1
+  CallStats stats = {};
+  ErrorCode code = ErrorCode::internal;
+  bool has_error = false;
+  std::uint64_t sentence_bytes = 0;
+  std::uint64_t difference_bytes = 0;
+  std::uint64_t y_bytes = 0;
+  std::int64_t same_y_as = -1;  // an earlier run, or -1
 };
 static_assert(std::is_trivially_copyable_v<Head>);
 

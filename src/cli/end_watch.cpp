@@ -27,12 +27,7 @@ constexpr int kGraceMs = 400;  // for the process to end by itself
 
 EndWatch::EndWatch(std::string starter, int rank, std::function<void(const std::string&)> tell)
     : starter_(std::move(starter)), rank_(rank), tell_(std::move(tell)) {
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGTERM);
-  ::sigaddset(&signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &signals, &blocked_before_);
-  signals_ = ::signalfd(-1, &signals, SFD_CLOEXEC);
+  signals_ = ::signalfd(-1, &blocked_.set(), SFD_CLOEXEC);
   stop_ = ::eventfd(0, EFD_CLOEXEC);
   check(signals_ >= 0 && stop_ >= 0, ErrorCode::internal, "[world] no descriptors for signals: {}",
         std::strerror(errno));
@@ -46,7 +41,7 @@ EndWatch::~EndWatch() {
   thread_.join();
   ::close(signals_);
   ::close(stop_);
-  if (!has_come_.load()) ::pthread_sigmask(SIG_SETMASK, &blocked_before_, nullptr);
+  if (!has_come_.load()) blocked_.release();
 }
 
 bool EndWatch::is_stopped(int milliseconds) const {

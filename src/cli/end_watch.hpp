@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "cli/blocked_signals.hpp"
 #include "comet/world.hpp"
 
 namespace comet::cli {
@@ -39,7 +40,7 @@ class EndWatch {
   std::function<void(const std::string&)> tell_;
   std::atomic<World*> world_{nullptr};
   std::atomic<bool> has_come_{false};
-  sigset_t blocked_before_{};
+  BlockedSignals blocked_{SIGTERM, SIGINT};
   int signals_ = -1;  // signalfd
   int stop_ = -1;     // eventfd
   std::thread thread_;

@@ -12,13 +12,13 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/check.hpp"
 #include "base/env.hpp"
+#include "cli/blocked_signals.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/output.hpp"
 
@@ -27,37 +27,18 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Longer than a rank takes that ends by a signal, see EndWatch.
-constexpr std::chrono::milliseconds kGrace(
-    700);  // from a failure to SIGTERM, and from that to SIGKILL
+// From a failure to SIGTERM, and from that to SIGKILL: longer than a rank takes that ends by a
+// signal, see EndWatch.
+constexpr std::chrono::milliseconds kGrace(700);
 
-// Blocks them for this thread until it goes.
-class BlockedSignals {
- public:
-  explicit BlockedSignals(std::initializer_list<int> signals) {
-    ::sigemptyset(&set_);
-    for (const int signal : signals) ::sigaddset(&set_, signal);
-    ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
-  }
-  ~BlockedSignals() { release(); }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-
-  void release() const { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
-  // The next one, or 0 at `until`.
-  int await(std::optional<Clock::time_point> until) const {
-    const auto left = until ? std::max(*until - Clock::now(), Clock::duration::zero())
-                            : Clock::duration(std::chrono::hours(1));
-    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(left).count();
-    const timespec limit{static_cast<time_t>(ns / 1'000'000'000), ns % 1'000'000'000};
-    return std::max(::sigtimedwait(&set_, nullptr, &limit), 0);
-  }
-
- private:
-  sigset_t set_{};
-  sigset_t before_{};
-};
+// The next of these signals, or 0 at `until`.
+int await_signal(const sigset_t& signals, std::optional<Clock::time_point> until) {
+  const auto left = until ? std::max(*until - Clock::now(), Clock::duration::zero())
+                          : Clock::duration(std::chrono::hours(1));
+  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(left).count();
+  const timespec limit{static_cast<time_t>(ns / 1'000'000'000), ns % 1'000'000'000};
+  return std::max(::sigtimedwait(&signals, nullptr, &limit), 0);
+}
 
 class Launch {
  public:
@@ -86,7 +67,7 @@ class Launch {
 
   int watch() {
     while (num_running_ > 0) {
-      const int signal = signals_.await(next_step_);
+      const int signal = await_signal(signals_.set(), next_step_);
       if (signal == SIGINT || signal == SIGTERM) {
         ended_by_ = signal;
         next_step_ = Clock::now();
@@ -151,6 +132,8 @@ class Launch {
 }  // namespace
 
 int launch_ranks(int ranks, const std::function<int(std::unique_ptr<LaunchedGroup>)>& body) {
+  ::signal(SIGCHLD,
+           SIG_DFL);  // who starts this process may ignore it, and nobody could be waited for
   Launch launch(ranks);
   launch.start(body);
   return launch.watch();
