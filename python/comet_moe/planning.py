@@ -19,16 +19,16 @@ class Plan:
         self.data: dict = json.loads(core.to_json())
 
     def plot(self, axes: Any = None) -> Any:
-        """Draws the bytes that each rank sends to each other one, and its rows; needs matplotlib. Returns the
-        pair of axes, `axes` if given."""
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise ImportError("Plan.plot draws with matplotlib: pip install 'comet-moe[plot]'") from error
+        """Draws the bytes that each rank sends to each other one, and its rows. Returns the pair of axes,
+        `axes` if given; makes them by matplotlib else."""
         world = self.data["world"]
         if axes is None:
+            try:
+                from matplotlib import pyplot
+            except ImportError as error:
+                raise ImportError("Plan.plot draws with matplotlib: pip install 'comet-moe[plot]'") from error
             _, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-        sent = [[self.data["dispatch_bytes"][i * world + j] / 1e6 for j in range(world)] for i in range(world)]
+        sent = [[sent_bytes / 1e6 for sent_bytes in row] for row in self.data["dispatch_bytes"]]
         image = axes[0].imshow(sent)
         axes[0].set(title="dispatch, MB", xlabel="to rank", ylabel="from rank", xticks=range(world),
                     yticks=range(world))

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+import unittest.mock
 from pathlib import Path
 
 import numpy
@@ -31,6 +32,18 @@ def test_plan_plots():
     case = Case(tokens=64)
     axes = comet_moe.plan(case.ids, 6, hidden=64, intermediate=48, ep=2).plot()
     assert len(axes[1].patches) == 2
+
+
+def test_plan_plots_what_it_says():
+    """On axes that only note what is drawn on them: matplotlib may not be there."""
+    case = Case(tokens=64)
+    plan = comet_moe.plan(case.ids, 6, hidden=64, intermediate=48, ep=2)
+    first, second = axes = unittest.mock.MagicMock(), unittest.mock.MagicMock()
+    assert plan.plot(axes) is axes
+    (sent,), (ranks, rows) = first.imshow.call_args.args, second.bar.call_args.args
+    assert list(ranks) == [0, 1] and sum(rows) == 128
+    tokens_out = [sum(bytes_out) * 1e6 / (64 * 2) for bytes_out in sent]
+    assert sent[0][0] == sent[1][1] == 0 and all(0 < tokens <= 32 for tokens in tokens_out)
 
 
 def test_trace_shows_each_rank(tmp_path):
