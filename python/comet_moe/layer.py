@@ -13,14 +13,9 @@ from comet_moe._errors import InvalidArgumentError
 from comet_moe.trace import Trace
 from comet_moe.world import World, default_world
 
-_KEPT_LAYERS = 8  # of a world, the last used ones
-_LEAST_TOKENS = 64  # that a kept layer is made for
-_DTYPES = {"torch.float32": "f32", "torch.bfloat16": "bf16"}
-
-
-def listed(weights: Any) -> Sequence[Any]:
+def listed(weights: Any) -> list[Any]:
     """One array of three axes, or one of two per expert, as a list."""
-    return weights if isinstance(weights, (list, tuple)) else [weights]
+    return list(weights) if isinstance(weights, (list, tuple)) else [weights]
 
 
 class MoeLayer:
@@ -55,9 +50,6 @@ class MoeLayer:
             max_tokens=max_tokens, ep=self.world.size // tp if ep is None else ep, tp=tp,
             activation=activation, gate_layout=gate_layout, weight_position=weight_position, workers=workers,
             num_experts=num_experts)
-        # As attributes they cost no call of the module.
-        self.capacity = max_tokens
-        self._topk, self._hidden, self._dtype = self._core.topk, self._core.hidden, self._core.dtype
 
     stats = property(lambda self: self._core.stats(), doc="Of the last call, a dict per rank here: times in "
                      "microseconds, rows, tiles, bytes over links.")
@@ -79,77 +71,44 @@ class MoeLayer:
         schedule: "comet", "sequential", "pipelined" or "reference". groups: of tokens for comet, chunks for
         pipelined. panel, n_c_*: see docs/design.md; the defaults choose.
         """
-        return self._run(x, topk_ids, topk_weights, out, False, schedule=schedule, groups=groups, panel=panel,
-                         n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine)[0]
-
-    def call_tensors(self, x: Any, topk_ids: Any, topk_weights: Any, schedule: str, groups: int) -> Any:
-        """As a call, of tensors of PyTorch that ask for no gradients: what is as it should be goes by address."""
-        torch = sys.modules["torch"]
-        if (x.is_cpu and topk_ids.is_cpu and topk_weights.is_cpu and x.dim() == 2 and x.stride(1) == 1
-                and _DTYPES.get(str(x.dtype)) == self._dtype and x.shape[1] == self._hidden
-                and topk_ids.shape == topk_weights.shape == (x.shape[0], self._topk)
-                and topk_ids.is_contiguous() and topk_weights.is_contiguous()
-                and topk_ids.dtype in (torch.int64, torch.int32) and topk_weights.dtype == torch.float32):
-            y = torch.empty(x.shape, dtype=x.dtype)
-            self._core.forward_at(x.data_ptr(), x.stride(0), x.shape[0], topk_ids.data_ptr(),
-                                  topk_ids.dtype == torch.int64, topk_weights.data_ptr(), y.data_ptr(),
-                                  schedule, groups)
-            return y
-        return self(x, topk_ids, topk_weights, schedule=schedule, groups=groups)  # copies, or says what is wrong
+        y = empty_like(x) if out is None else out
+        run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
+            n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine)
+        return y
 
     def trace(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "comet",
               groups: int = 1, panel: int = 0, n_c_dispatch: int = -1,
               n_c_combine: int = -1) -> tuple[Any, Trace]:
         """As a call, and what every worker did in it: (y, Trace)."""
-        y, events = self._run(x, topk_ids, topk_weights, out, True, schedule=schedule, groups=groups,
-                              panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine)
-        return y, Trace(events)
-
-    def _run(self, x, topk_ids, topk_weights, out, trace, **options):
         y = empty_like(x) if out is None else out
-        events = self._core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y), trace=trace,
-                                    **options)
-        return y, events
+        events = run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
+                     n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, trace=True)
+        return y, Trace(events)
 
     def __repr__(self) -> str:
         return (f"MoeLayer({self.num_experts} experts, top-{self.topk}, H {self.hidden}, I {self.intermediate}, "
                 f"{self.dtype}, ep {self.ep}, tp {self.tp}, up to {self.max_tokens} tokens)")
 
 
-def _address(array: Any) -> Any:
-    """What tells an array's memory from that of others that live."""
-    pointer = getattr(array, "data_ptr", None)
-    if pointer is not None:
-        return pointer(), array.shape, array.stride(), array.dtype
-    interface = getattr(array, "__array_interface__", None)
-    if interface is not None:
-        return interface["data"][0], interface["shape"], interface["strides"], interface["typestr"]
-    return id(array)
+def run(core: _core.Layer, x: Any, topk_ids: Any, topk_weights: Any, y: Any, *, schedule: str, groups: int,
+        panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1, trace: bool = False) -> Any:
+    """Writes y; the events, if they are asked for."""
+    return core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y), schedule=schedule, groups=groups,
+                        panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, trace=trace)
 
 
-def kept_layer(tokens: int, topk: int, w13: Sequence[Any], w2: Sequence[Any], world: World, ep: int, tp: int,
-               activation: str, gate_layout: str, weight_position: str) -> MoeLayer:
-    """The world's layer with these weights, made anew if there is none for so many tokens. ep 0 is all that tp
-    leaves."""
-    key = (*map(_address, w13), *map(_address, w2), topk, ep, tp, activation, gate_layout, weight_position)
-    with world.lock:
-        layer = world.layers.get(key)
-        if layer is None or layer.capacity < tokens:
-            layer = MoeLayer(w13, w2, topk=topk, max_tokens=max(_LEAST_TOKENS, 1 << (tokens - 1).bit_length()),
-                             world=world, ep=ep or None, tp=tp, activation=activation, gate_layout=gate_layout,
-                             weight_position=weight_position)
-            world.layers[key] = layer
-            if len(world.layers) > _KEPT_LAYERS:
-                world.layers.popitem(last=False)
-        world.layers.move_to_end(key)
-    return layer
-
-
-def check_axes(x: Any, topk_ids: Any) -> None:
-    """Raises InvalidArgumentError unless both have two."""
+def run_kept(world: World, x: Any, topk_ids: Any, topk_weights: Any, y: Any, w13: Sequence[Any],
+             w2: Sequence[Any], ep: int, tp: int, activation: str, gate_layout: str, weight_position: str,
+             schedule: str, groups: int) -> None:
+    """Writes y by the world's layer with these weights, made if there is none for so many tokens. ep 0 is all
+    that tp leaves."""
     if len(topk_ids.shape) != 2 or len(x.shape) != 2:
         raise InvalidArgumentError(f"[moe] x and topk_ids: shapes {tuple(x.shape)} and {tuple(topk_ids.shape)}, "
                                    "two axes each are needed")
+    with world.lock:
+        core = world.kept.find_or_make(x.shape[0], topk_ids.shape[1], [plain(w) for w in w13],
+                                       [plain(w) for w in w2], ep, tp, activation, gate_layout, weight_position)
+    run(core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups)
 
 
 def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: Any | Sequence[Any], *,
@@ -173,10 +132,10 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
     if ops is not None and out is None and isinstance(x, ops.torch.Tensor):
         return ops.moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout,
                        weight_position, schedule, groups)
-    check_axes(x, topk_ids)
-    layer = kept_layer(x.shape[0], topk_ids.shape[1], listed(w13), listed(w2), world, 0 if ep is None else ep,
-                       tp, activation, gate_layout, weight_position)
-    return layer(x, topk_ids, topk_weights, out=out, schedule=schedule, groups=groups)
+    y = empty_like(x) if out is None else out
+    run_kept(world, x, topk_ids, topk_weights, y, listed(w13), listed(w2), 0 if ep is None else ep, tp, activation,
+             gate_layout, weight_position, schedule, groups)
+    return y
 
 
 _torch_ops: Any = None

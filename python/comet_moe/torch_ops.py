@@ -11,38 +11,50 @@ from typing import Sequence
 
 import torch
 
+from comet_moe import _core
 from comet_moe._arrays import NO_BACKWARD
 from comet_moe._errors import InvalidArgumentError
-from comet_moe.layer import check_axes, kept_layer, listed
+from comet_moe.layer import listed, run_kept
 from comet_moe.world import World, world_of
 
-_SCHEMA = ("moe(Tensor x, Tensor topk_ids, Tensor topk_weights, Tensor[] w13, Tensor[] w2, int world, int ep, "
+SCHEMA = ("moe(Tensor x, Tensor topk_ids, Tensor topk_weights, Tensor[] w13, Tensor[] w2, int world, int ep, "
            "int tp, str activation, str gate_layout, str weight_position, str schedule, int groups) -> Tensor")
 
 _library = torch.library.Library("comet_moe", "DEF")
-_library.define(_SCHEMA, tags=(torch.Tag.needs_fixed_stride_order,))
+_library.define(SCHEMA, tags=(torch.Tag.needs_fixed_stride_order,))
+
+
+# What a call looks up takes a good part of its time.
+_is_grad_enabled, _empty_like = torch.is_grad_enabled, torch.empty_like
+# What needs neither a new layer nor a copy goes through C++ alone. Before PyTorch 2.10 tensors come by capsules, for
+# which they must be detached.
+_call = _core.call_kept if hasattr(torch.Tensor, "__dlpack_c_exchange_api__") else lambda *_: False
 
 
 def _check_gradients(*tensors):
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if any(tensor.requires_grad for tensor in tensors):
         raise InvalidArgumentError(NO_BACKWARD)
 
 
-def _moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout, weight_position, schedule,
-         groups):
-    _check_gradients(x, topk_weights, *w13, *w2)
-    check_axes(x, topk_ids)
-    layer = kept_layer(x.shape[0], topk_ids.shape[1], w13, w2, world_of(world), ep, tp, activation, gate_layout,
-                       weight_position)
-    return layer.call_tensors(x, topk_ids, topk_weights, schedule, groups)
+def _moe(x, topk_ids, topk_weights, w13, w2, *options):
+    if _is_grad_enabled():
+        _check_gradients(x, topk_weights, *w13, *w2)
+    y = _empty_like(x)
+    if not _call(x, topk_ids, topk_weights, y, w13, w2, *options):
+        world, *others = options
+        run_kept(world_of(world), x, topk_ids, topk_weights, y, w13, w2, *others)
+    return y
 
 
 def _moe_fake(x, topk_ids, topk_weights, w13, w2, *_):
-    _check_gradients(x, topk_weights, *w13, *w2)
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    if _is_grad_enabled():
+        _check_gradients(x, topk_weights, *w13, *w2)
+    return _empty_like(x)
 
 
 _library.impl("moe", _moe, "CPU")
+# Gradients are refused here: what PyTorch does for operators that have none costs time in each call.
+_library.impl("moe", torch.library.fallthrough_kernel, "Autograd")
 torch.library.register_fake("comet_moe::moe", _moe_fake, lib=_library)
 _op = torch.ops.comet_moe.moe.default
 

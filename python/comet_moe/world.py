@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import collections
-import itertools
 import threading
 import weakref
 
@@ -12,7 +10,6 @@ from comet_moe import _core
 from comet_moe._errors import InvalidArgumentError
 
 
-_handles = itertools.count(1)
 _worlds: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
@@ -32,12 +29,12 @@ class World:
         self._core = core
         #: Whether all ranks are threads of this process.
         self.is_local: bool = core.kind == "local"
-        #: Names this world to the operator of PyTorch; no other of the process has it.
-        self.handle = next(_handles)
-        _worlds[self.handle] = self
-        # Layers that comet_moe.moe keeps, the last used one last, and the lock that guards them.
-        self.layers: collections.OrderedDict = collections.OrderedDict()
+        # Layers that comet_moe.moe keeps, and the lock under which they are made.
+        self.kept = _core.KeptLayers(core)
         self.lock = threading.Lock()
+        #: Names this world to the operator of PyTorch; no other of the process has had it.
+        self.handle: int = self.kept.handle
+        _worlds[self.handle] = self
 
     @staticmethod
     def local(ranks: int = 1, *, link: str = "native", timeout_ms: int = 0) -> World:

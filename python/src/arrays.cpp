@@ -4,7 +4,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "comet/error.hpp"
+#include "exchange.hpp"
 
 namespace comet::python {
 namespace {
@@ -14,24 +19,22 @@ template <typename... Args>
   throw Error(code, "[array] " + fmt::format(text, std::forward<Args>(args)...));
 }
 
-bool is(const ConstArray& array, nb::dlpack::dtype_code code, int bits) {
-  return array.dtype().code == static_cast<std::uint8_t>(code) && array.dtype().bits == bits &&
-         array.dtype().lanes == 1;
+bool is(const Array& array, nb::dlpack::dtype_code code, int bits) {
+  return array.type().code == static_cast<std::uint8_t>(code) && array.type().bits == bits &&
+         array.type().lanes == 1;
 }
 
-std::string shape_text(const ConstArray& array) {
-  std::vector<std::size_t> shape;
-  for (std::size_t i = 0; i < array.ndim(); ++i) shape.push_back(array.shape(i));
+std::string shape_text(const Array& array) {
+  std::vector<std::int64_t> shape;
+  for (std::size_t i = 0; i < array.axes(); ++i) shape.push_back(array.shape(i));
   return fmt::format("({})", fmt::join(shape, ", "));
 }
 
-// Rows one after the other; of one row or none any stride will do.
-void check_dense(const ConstArray& array, std::string_view name) {
-  check_shape(array, name, 2);
-  const auto cols = static_cast<std::int64_t>(array.shape(1));
-  if (array.shape(0) > 1 && cols > 0 && array.stride(0) != cols) {
-    refuse(ErrorCode::invalid_argument, "{}: rows {} elements apart, {} in a dense array", name,
-           array.stride(0), cols);
+void check_dense(const Array& array) {
+  check_shape(array, 2);
+  if (!is_dense(array)) {
+    refuse(ErrorCode::invalid_argument, "{}: rows {} elements apart, {} in a dense array",
+           array.name(), array.stride(0), array.shape(1));
   }
 }
 
@@ -43,68 +46,111 @@ std::int64_t row_bytes(const View& matrix) {
 
 }  // namespace
 
-DType dtype_of(const ConstArray& array, std::string_view name) {
+Array::Array(nb::handle array, const char* name, Use use) : name_(name) {
+  const ExchangeTable* const table = use == Use::keep ? nullptr : exchange_table(array);
+  if (table != nullptr) {
+    if (table->describe(array.ptr(), &tensor_) != 0) nb::raise_python_error();
+    if (tensor_.data == nullptr && !is_empty()) {
+      refuse(ErrorCode::invalid_argument, "{}: its memory is not there", name);
+    }
+    return;
+  }
+  nb::ndarray<> writable;
+  const bool is_array =
+      use == Use::write ? nb::try_cast(array, writable, false) : nb::try_cast(array, owner_, false);
+  if (!is_array) {
+    refuse(ErrorCode::invalid_argument, "{}: {}, an array {}is needed that speaks DLPack", name,
+           nb::type_name(array.type()).c_str(), use == Use::write ? "to write to " : "");
+  }
+  if (use == Use::write) owner_ = nb::ndarray<nb::ro>(writable);
+  tensor_.data = const_cast<void*>(owner_.data());
+  tensor_.device = {owner_.device_type(), owner_.device_id()};
+  tensor_.ndim = static_cast<std::int32_t>(owner_.ndim());
+  tensor_.dtype = owner_.dtype();
+  tensor_.shape = const_cast<std::int64_t*>(owner_.shape_ptr());
+  tensor_.strides = const_cast<std::int64_t*>(owner_.stride_ptr());
+}
+
+std::int64_t Array::stride(std::size_t axis) const noexcept {
+  if (tensor_.strides != nullptr) return tensor_.strides[axis];
+  std::int64_t elements = 1;
+  for (std::size_t i = axes(); i-- > axis + 1;) elements *= shape(i);
+  return elements;
+}
+
+bool Array::is_empty() const noexcept {
+  return std::any_of(tensor_.shape, tensor_.shape + axes(),
+                     [](std::int64_t length) { return length == 0; });
+}
+
+DType dtype_of(const Array& array) {
   using nb::dlpack::dtype_code;
   if (is(array, dtype_code::Float, 32)) return DType::f32;
   if (is(array, dtype_code::Bfloat, 16)) return DType::bf16;
   if (is(array, dtype_code::Float, 16)) return DType::f16;
   refuse(ErrorCode::invalid_argument,
          "{}: elements of DLPack type {} with {} bits, allowed are float32, bfloat16 and float16",
-         name, array.dtype().code, array.dtype().bits);
+         array.name(), array.type().code, array.type().bits);
 }
 
-void check_on_cpu(const ConstArray& array, std::string_view name) {
-  if (array.device_type() != nb::device::cpu::value) {
+void check_on_cpu(const Array& array) {
+  if (array.device().device_type != nb::device::cpu::value) {
     refuse(ErrorCode::unsupported,
-           "{}: lies on DLPack device {}, this package computes in host memory", name,
-           array.device_type());
+           "{}: lies on DLPack device {}, this package computes in host memory", array.name(),
+           array.device().device_type);
   }
 }
 
-void check_shape(const ConstArray& array, std::string_view name, std::size_t axes) {
-  check_on_cpu(array, name);
-  if (array.ndim() != axes) {
-    refuse(ErrorCode::invalid_argument, "{}: shape {}, {} axes are needed", name, shape_text(array),
-           axes);
+void check_shape(const Array& array, std::size_t axes) {
+  check_on_cpu(array);
+  if (array.axes() != axes) {
+    refuse(ErrorCode::invalid_argument, "{}: shape {}, {} axes are needed", array.name(),
+           shape_text(array), axes);
   }
-  if (array.size() > 0 && array.shape(axes - 1) > 1 && array.stride(axes - 1) != 1) {
-    refuse(ErrorCode::invalid_argument, "{}: elements of a row are {} apart, 1 is needed", name,
-           array.stride(axes - 1));
+  if (!array.is_empty() && array.shape(axes - 1) > 1 && array.stride(axes - 1) != 1) {
+    refuse(ErrorCode::invalid_argument, "{}: elements of a row are {} apart, 1 is needed",
+           array.name(), array.stride(axes - 1));
   }
 }
 
-ConstMatrixView matrix_of(const ConstArray& array, std::string_view name) {
-  check_shape(array, name, 2);
-  const auto rows = static_cast<std::int64_t>(array.shape(0));
-  const auto cols = static_cast<std::int64_t>(array.shape(1));
+// Of one row any stride will do.
+bool is_dense(const Array& array) {
+  if (array.axes() != 2) return false;
+  if (array.is_empty()) return true;
+  const std::int64_t cols = array.shape(1);
+  return (cols <= 1 || array.stride(1) == 1) && (array.shape(0) <= 1 || array.stride(0) == cols);
+}
+
+ConstMatrixView matrix_of(const Array& array) {
+  check_shape(array, 2);
+  const std::int64_t rows = array.shape(0);
+  const std::int64_t cols = array.shape(1);
   const std::int64_t stride = rows > 1 ? array.stride(0) : cols;
   if (stride < cols) {
-    refuse(ErrorCode::invalid_argument, "{}: rows {} elements apart, at least {} are needed", name,
-           stride, cols);
+    refuse(ErrorCode::invalid_argument, "{}: rows {} elements apart, at least {} are needed",
+           array.name(), stride, cols);
   }
-  return {array.data(), rows, cols, stride, dtype_of(array, name)};
+  return {array.data(), rows, cols, stride, dtype_of(array)};
 }
 
-RoutingView ids_of(const ConstArray& ids) {
-  check_dense(ids, "topk_ids");
+RoutingView ids_of(const Array& ids) {
+  check_dense(ids);
   const bool is_32 = is(ids, nb::dlpack::dtype_code::Int, 32);
   if (!is_32 && !is(ids, nb::dlpack::dtype_code::Int, 64)) {
     refuse(ErrorCode::invalid_argument,
            "topk_ids: elements of DLPack type {} with {} bits, allowed are int32 and int64",
-           ids.dtype().code, ids.dtype().bits);
+           ids.type().code, ids.type().bits);
   }
-  return {.ids = ids.data(),
-          .tokens = static_cast<std::int64_t>(ids.shape(0)),
-          .id_type = is_32 ? IdType::i32 : IdType::i64};
+  return {.ids = ids.data(), .tokens = ids.shape(0), .id_type = is_32 ? IdType::i32 : IdType::i64};
 }
 
-RoutingView routing_of(const ConstArray& ids, const ConstArray& weights) {
+RoutingView routing_of(const Array& ids, const Array& weights) {
   RoutingView routing = ids_of(ids);
-  check_dense(weights, "topk_weights");
+  check_dense(weights);
   if (!is(weights, nb::dlpack::dtype_code::Float, 32)) {
     refuse(ErrorCode::invalid_argument,
            "topk_weights: elements of DLPack type {} with {} bits, float32 is needed",
-           weights.dtype().code, weights.dtype().bits);
+           weights.type().code, weights.type().bits);
   }
   if (weights.shape(0) != ids.shape(0) || weights.shape(1) != ids.shape(1)) {
     refuse(ErrorCode::invalid_argument, "topk_weights: shape {}, topk_ids has {}",

@@ -6,8 +6,8 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
-#include <string_view>
-#include <vector>
+#include <cstddef>
+#include <cstdint>
 
 #include "comet/routing.hpp"
 #include "comet/tensor_view.hpp"
@@ -16,24 +16,54 @@ namespace comet::python {
 
 namespace nb = nanobind;
 
-using ConstArray = nb::ndarray<nb::ro>;
-using Array = nb::ndarray<>;
+/// What becomes of an array.
+enum class Use : std::uint8_t {
+  read,   ///< Read during a call.
+  write,  ///< Written during a call.
+  keep,   ///< Read after it too: the array is kept alive.
+};
+
+/// Where an array lies and what it holds. Unless it is kept, the caller of a call keeps it alive.
+class Array {
+ public:
+  /// Throws Error(invalid_argument) if `array` is none, or cannot be used so. `name` is the
+  /// argument's and lives as long as this.
+  Array(nb::handle array, const char* name, Use use);
+
+  const char* name() const noexcept { return name_; }
+  std::size_t axes() const noexcept { return static_cast<std::size_t>(tensor_.ndim); }
+  std::int64_t shape(std::size_t axis) const noexcept { return tensor_.shape[axis]; }
+  std::int64_t stride(std::size_t axis) const noexcept;  ///< In elements.
+  void* data() const noexcept {
+    return static_cast<std::byte*>(tensor_.data) + tensor_.byte_offset;
+  }
+  nb::dlpack::dtype type() const noexcept { return tensor_.dtype; }
+  nb::dlpack::device device() const noexcept { return tensor_.device; }
+  bool is_empty() const noexcept;
+
+ private:
+  const char* name_;
+  nb::dlpack::dltensor tensor_;
+  nb::ndarray<nb::ro> owner_;  // empty where the library has an exchange table
+};
 
 /// The element type, or Error(invalid_argument).
-DType dtype_of(const ConstArray& array, std::string_view name);
+DType dtype_of(const Array& array);
 /// Throws Error(unsupported) unless the array lies in host memory.
-void check_on_cpu(const ConstArray& array, std::string_view name);
+void check_on_cpu(const Array& array);
 /// Throws unless `axes` many axes, the last one dense.
-void check_shape(const ConstArray& array, std::string_view name, std::size_t axes);
+void check_shape(const Array& array, std::size_t axes);
+/// Whether rows lie one after the other.
+bool is_dense(const Array& array);
 
 /// A matrix [rows, cols] whose rows may lie apart.
-ConstMatrixView matrix_of(const ConstArray& array, std::string_view name);
+ConstMatrixView matrix_of(const Array& array);
 
 /// Ids int32 or int64 and weights float32, both dense [rows of ids, topk].
-RoutingView routing_of(const ConstArray& ids, const ConstArray& weights);
+RoutingView routing_of(const Array& ids, const Array& weights);
 
 /// A dense matrix of ids without weights.
-RoutingView ids_of(const ConstArray& ids);
+RoutingView ids_of(const Array& ids);
 
 /// Rows [begin, end).
 RoutingView rows_of(const RoutingView& routing, std::int64_t topk, std::int64_t begin,

@@ -12,6 +12,7 @@
 #include "call_trace.hpp"
 #include "comet/version.hpp"
 #include "errors.hpp"
+#include "kept_layers.hpp"
 #include "layer.hpp"
 #include "plan.hpp"
 #include "world_part.hpp"
@@ -63,12 +64,11 @@ void bind_layer(nb::module_& module) {
   nb::class_<Layer>(module, "Layer")
       .def(
           "__init__",
-          [](Layer* self, std::shared_ptr<WorldPart> world, std::vector<ConstArray> w13,
-             std::vector<ConstArray> w2, std::int64_t topk, std::int64_t max_tokens,
-             std::int64_t ep, std::int64_t tp, const std::string& activation,
-             const std::string& gate_layout, const std::string& weight_position, int workers,
-             std::int64_t num_experts) {
-            new (self) Layer(std::move(world), std::move(w13), std::move(w2),
+          [](Layer* self, std::shared_ptr<WorldPart> world, const nb::list& w13, const nb::list& w2,
+             std::int64_t topk, std::int64_t max_tokens, std::int64_t ep, std::int64_t tp,
+             const std::string& activation, const std::string& gate_layout,
+             const std::string& weight_position, int workers, std::int64_t num_experts) {
+            new (self) Layer(std::move(world), w13, w2,
                              {.topk = topk,
                               .max_tokens = max_tokens,
                               .ep = ep,
@@ -100,40 +100,24 @@ void bind_layer(nb::module_& module) {
            })
       .def(
           "forward",
-          [](Layer& layer, const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
-             const Array& out, const std::string& schedule, std::int64_t groups, std::int64_t panel,
-             int n_c_dispatch, int n_c_combine, bool trace) -> std::optional<CallTrace> {
+          [](Layer& layer, nb::handle x, nb::handle ids, nb::handle weights, nb::handle out,
+             const std::string& schedule, std::int64_t groups, std::int64_t panel, int n_c_dispatch,
+             int n_c_combine, bool trace) -> std::optional<CallTrace> {
+            const CallArrays arrays(x, ids, weights, out);
             const std::vector<Trace> traces =
-                layer.forward(views_of(x, ids, weights, out), {.schedule = schedule,
-                                                               .groups = groups,
-                                                               .panel = panel,
-                                                               .n_c_dispatch = n_c_dispatch,
-                                                               .n_c_combine = n_c_combine,
-                                                               .is_traced = trace});
+                layer.forward(arrays.views(), {.schedule = schedule,
+                                               .groups = groups,
+                                               .panel = panel,
+                                               .n_c_dispatch = n_c_dispatch,
+                                               .n_c_combine = n_c_combine,
+                                               .is_traced = trace});
             if (!trace) return std::nullopt;
             return CallTrace(schedule, groups == 1 ? "" : std::to_string(groups) + " groups",
                              layer.workers(), traces);
           },
           nb::arg("x"), nb::arg("topk_ids"), nb::arg("topk_weights"), nb::arg("out"), nb::kw_only(),
           nb::arg("schedule"), nb::arg("groups"), nb::arg("panel"), nb::arg("n_c_dispatch"),
-          nb::arg("n_c_combine"), nb::arg("trace"))
-      // The same of addresses, for callers who have checked that the arrays are in host memory, of
-      // the layer's type and dense but for the rows of x: a DLPack capsule takes microseconds.
-      .def("forward_at", [](Layer& layer, std::uintptr_t x, std::int64_t x_stride,
-                            std::int64_t tokens, std::uintptr_t ids, bool ids_are_64,
-                            std::uintptr_t weights, std::uintptr_t out, const std::string& schedule,
-                            std::int64_t groups) {
-        const MoeDesc& desc = layer.desc();
-        CallViews views;
-        views.x = {reinterpret_cast<const void*>(x), tokens, desc.hidden, x_stride, desc.dtype};
-        views.routing.ids = reinterpret_cast<const void*>(ids);
-        views.routing.weights = reinterpret_cast<const float*>(weights);
-        views.routing.tokens = tokens;
-        views.routing.id_type = ids_are_64 ? IdType::i64 : IdType::i32;
-        views.topk = desc.topk;
-        views.out = {reinterpret_cast<void*>(out), tokens, desc.hidden, desc.hidden, desc.dtype};
-        layer.forward(views, {.schedule = schedule, .groups = groups});
-      });
+          nb::arg("n_c_combine"), nb::arg("trace"));
 }
 
 }  // namespace
@@ -146,6 +130,7 @@ NB_MODULE(_core, module) {
   comet::python::translate_errors();
   comet::python::bind_world(module);
   comet::python::bind_layer(module);
+  comet::python::bind_kept_layers(module);
   comet::python::bind_plan(module);
   comet::python::bind_call_trace(module);
 }

@@ -7,37 +7,36 @@
 
 namespace comet::python {
 
-WeightArrays::WeightArrays(std::vector<ConstArray> arrays, const char* name)
-    : arrays_(std::move(arrays)) {
+WeightArrays::WeightArrays(const nb::list& arrays, const char* name) {
   const auto refuse = [&](const std::string& what) {
     throw Error(ErrorCode::invalid_argument, fmt::format("[weights] {}: {}", name, what));
   };
+  for (const nb::handle array : arrays) arrays_.emplace_back(array, name, Use::keep);
   if (arrays_.empty()) refuse("no matrix, one per expert is needed");
-  const ConstArray& first = arrays_.front();
-  const bool is_one = arrays_.size() == 1 && first.ndim() == 3;
+  const Array& first = arrays_.front();
+  const bool is_one = arrays_.size() == 1 && first.axes() == 3;
   const std::size_t axes = is_one ? 3 : 2;
-  for (const ConstArray& array : arrays_) check_shape(array, name, axes);
-  experts_ = static_cast<std::int64_t>(is_one ? first.shape(0) : arrays_.size());
-  rows_ = static_cast<std::int64_t>(first.shape(axes - 2));
-  cols_ = static_cast<std::int64_t>(first.shape(axes - 1));
+  for (const Array& array : arrays_) check_shape(array, axes);
+  experts_ = is_one ? first.shape(0) : static_cast<std::int64_t>(arrays_.size());
+  rows_ = first.shape(axes - 2);
+  cols_ = first.shape(axes - 1);
   row_stride_ = first.stride(axes - 2);
   if (is_one) expert_stride_ = first.stride(0);
-  dtype_ = dtype_of(first, name);
+  dtype_ = dtype_of(first);
   if (row_stride_ < cols_) {
     refuse(fmt::format("rows {} elements apart, at least {} are needed", row_stride_, cols_));
   }
   for (std::size_t e = 1; e < arrays_.size(); ++e) {
-    const ConstArray& array = arrays_[e];
-    if (static_cast<std::int64_t>(array.shape(0)) != rows_ ||
-        static_cast<std::int64_t>(array.shape(1)) != cols_ || array.stride(0) != row_stride_ ||
-        dtype_of(array, name) != dtype_) {
+    const Array& array = arrays_[e];
+    if (array.shape(0) != rows_ || array.shape(1) != cols_ || array.stride(0) != row_stride_ ||
+        dtype_of(array) != dtype_) {
       refuse(fmt::format("expert {} differs from expert 0 in shape, strides or type", e));
     }
   }
 }
 
 const void* WeightArrays::expert(std::int64_t expert) const noexcept {
-  if (arrays_.size() > 1 || arrays_.front().ndim() == 2) {
+  if (arrays_.size() > 1 || arrays_.front().axes() == 2) {
     return arrays_[static_cast<std::size_t>(expert)].data();
   }
   return static_cast<const std::byte*>(arrays_.front().data()) +

@@ -14,7 +14,7 @@ namespace comet::python {
 class WeightArrays {
  public:
   /// `arrays` is one array [E, rows, cols], or [E] arrays [rows, cols], all of one type and shape.
-  WeightArrays(std::vector<ConstArray> arrays, const char* name);
+  WeightArrays(const nb::list& arrays, const char* name);
 
   std::int64_t experts() const noexcept { return experts_; }
   std::int64_t rows() const noexcept { return rows_; }
@@ -25,7 +25,7 @@ class WeightArrays {
   const void* expert(std::int64_t expert) const noexcept;
 
  private:
-  std::vector<ConstArray> arrays_;
+  std::vector<Array> arrays_;
   std::int64_t experts_ = 0;
   std::int64_t rows_ = 0;
   std::int64_t cols_ = 0;

@@ -75,11 +75,11 @@ int choose_workers(int wished, int ranks) {
 
 }  // namespace
 
-Layer::Layer(std::shared_ptr<WorldPart> world, std::vector<ConstArray> w13,
-             std::vector<ConstArray> w2, const LayerSpec& spec)
+Layer::Layer(std::shared_ptr<WorldPart> world, const nb::list& w13, const nb::list& w2,
+             const LayerSpec& spec)
     : world_(std::move(world)),
-      w13_(std::move(w13), "w13"),
-      w2_(std::move(w2), "w2"),
+      w13_(w13, "w13"),
+      w2_(w2, "w2"),
       desc_(describe(w13_, w2_, spec, *world_)),
       parallel_{.ep = spec.ep, .tp = spec.tp},
       max_tokens_(spec.max_tokens),
@@ -117,14 +117,23 @@ std::int64_t Layer::workspace_bytes() const noexcept {
   return layers_.front()->workspace_bytes() + layers_.front()->local_bytes();
 }
 
-CallViews views_of(const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
-                   const Array& out) {
-  const ConstMatrixView to = matrix_of(ConstArray(out), "out");
-  return {.x = matrix_of(x, "x"),
-          .routing = routing_of(ids, weights),
-          .topk = static_cast<std::int64_t>(ids.shape(1)),
-          .out = {out.data(), to.rows, to.cols, to.row_stride, to.dtype}};
+CallArrays::CallArrays(nb::handle x, nb::handle ids, nb::handle weights, nb::handle out)
+    : x_(x, "x", Use::read),
+      ids_(ids, "topk_ids", Use::read),
+      weights_(weights, "topk_weights", Use::read),
+      out_(out, "out", Use::write) {}
+
+CallViews CallArrays::views() const {
+  const ConstMatrixView to = matrix_of(out_);
+  return {.x = matrix_of(x_),
+          .routing = routing_of(ids_, weights_),
+          .topk = ids_.shape(1),
+          .out = {out_.data(), to.rows, to.cols, to.row_stride, to.dtype}};
 }
+
+std::int64_t CallArrays::topk() const noexcept { return ids_.axes() == 2 ? ids_.shape(1) : -1; }
+
+std::int64_t CallArrays::tokens() const noexcept { return x_.axes() == 2 ? x_.shape(0) : -1; }
 
 void Layer::check_views(const CallViews& views) const {
   const auto refuse = [](const std::string& what) {

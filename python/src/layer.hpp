@@ -47,14 +47,29 @@ struct CallViews {
   MatrixView out;
 };
 
-/// The views of arrays; throws Error(invalid_argument or unsupported).
-CallViews views_of(const ConstArray& x, const ConstArray& ids, const ConstArray& weights,
-                   const Array& out);
+/// The arrays of a call; throws Error(invalid_argument or unsupported).
+class CallArrays {
+ public:
+  CallArrays(nb::handle x, nb::handle ids, nb::handle weights, nb::handle out);
+
+  /// Valid as long as this; throws what does not fit.
+  CallViews views() const;
+  /// Whether what must be dense is: else the caller makes copies.
+  bool are_dense() const { return is_dense(ids_) && is_dense(weights_); }
+  std::int64_t topk() const noexcept;    ///< -1 if ids have not two axes.
+  std::int64_t tokens() const noexcept;  ///< -1 if x has not two axes.
+
+ private:
+  Array x_;
+  Array ids_;
+  Array weights_;
+  Array out_;
+};
 
 /// Keeps its world and its weights.
 class Layer {
  public:
-  Layer(std::shared_ptr<WorldPart> world, std::vector<ConstArray> w13, std::vector<ConstArray> w2,
+  Layer(std::shared_ptr<WorldPart> world, const nb::list& w13, const nb::list& w2,
         const LayerSpec& spec);
   ~Layer();
   Layer(const Layer&) = delete;

@@ -11,13 +11,14 @@
 namespace comet::python {
 namespace {
 
-PlanSummary make_plan(const ConstArray& ids, std::int64_t experts, std::int64_t ep, std::int64_t tp,
+PlanSummary make_plan(nb::handle topk_ids, std::int64_t experts, std::int64_t ep, std::int64_t tp,
                       std::int64_t hidden, std::int64_t intermediate, const std::string& dtype,
                       std::int64_t groups, std::int64_t block_m) {
+  const Array ids(topk_ids, "topk_ids", Use::read);
   const RoutingView all = ids_of(ids);
   PlanQuery query;
   query.desc.num_experts = experts;
-  query.desc.topk = static_cast<std::int64_t>(ids.shape(1));
+  query.desc.topk = ids.shape(1);
   query.desc.hidden = hidden;
   query.desc.intermediate = intermediate;
   query.desc.dtype = parse_dtype(dtype);

@@ -82,7 +82,7 @@ def test_many_weights_and_sizes_with_one_world():
     for seed in range(12):
         case = Case(tokens=10 * seed, seed=seed)
         expect_close(comet_moe.moe(*case.arguments(), world=world), case.truth())
-    assert len(world.layers) == 8
+    assert len(world.kept) == 8
 
 
 def test_layer_tells_what_it_is_and_did():
@@ -136,6 +136,8 @@ def test_bad_input_is_one_sentence():
     refuse(ValueError, "one per expert", x, ids, weights, [], [])
     refuse(ValueError, "expert 3 differs", x, ids, weights, [*w13[:3], w13[3, :8], *w13[4:]], w2)
     refuse(ValueError, "elements of a row are", x.T.copy().T, ids, weights, w13, w2)
+    refuse(ValueError, "out: list, an array to write to", x, ids, weights, w13, w2, out=x.tolist())
+    refuse(ValueError, "w13: NoneType, an array is", x, ids, weights, [None], w2)
     refuse(ValueError, "shares memory", x, ids, weights, w13, w2, out=x)
     refuse(ValueError, "schedule", x, ids, weights, w13, w2, schedule="fast")
     refuse(ValueError, "gate_layout|layout", x, ids, weights, w13, w2, gate_layout="both")

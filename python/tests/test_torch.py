@@ -79,3 +79,14 @@ def test_a_world_that_is_gone_is_named():
     with pytest.raises(ValueError, match="handle: 1000000000"):
         torch.ops.comet_moe.moe(*arguments)
 
+
+@pytest.mark.skipif(not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"), reason="PyTorch before 2.10")
+def test_calls_of_kept_layers_go_through_cpp_alone(monkeypatch):
+    arguments = tensors(Case())
+    first = comet_moe.moe(*arguments)
+    monkeypatch.setattr(comet_moe.torch_ops, "run_kept", lambda *_: pytest.fail("a layer is made"))
+    assert torch.equal(comet_moe.moe(*arguments), first)
+    with pytest.raises(IndexError, match="9"):
+        comet_moe.moe(arguments[0], torch.full_like(arguments[1], 9), *arguments[2:])
+    with pytest.raises(pytest.fail.Exception, match="a layer is made"):
+        comet_moe.moe(*tensors(Case(seed=2)))

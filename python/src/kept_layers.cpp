@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kept_layers.hpp"
+
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <utility>
+
+#include "comet/desc.hpp"
+#include "comet/weights.hpp"
+
+namespace comet::python {
+namespace {
+
+constexpr std::size_t kMostKept = 8;
+constexpr std::int64_t kLeastTokens = 64;  // that a kept layer is made for
+
+// All of the process.
+std::map<std::int64_t, KeptLayers*>& registry() {
+  static std::map<std::int64_t, KeptLayers*> all;
+  return all;
+}
+
+// What tells arrays from others that live: address, shape, strides, type and device.
+void append(std::vector<std::int64_t>& key, const nb::list& arrays, const char* name) {
+  key.push_back(static_cast<std::int64_t>(arrays.size()));
+  for (const nb::handle each : arrays) {
+    const Array array(each, name, Use::read);
+    key.push_back(std::bit_cast<std::int64_t>(array.data()));
+    key.push_back(static_cast<std::int64_t>(array.axes()));
+    for (std::size_t axis = 0; axis < array.axes(); ++axis) {
+      key.push_back(array.shape(axis));
+      key.push_back(array.stride(axis));
+    }
+    key.push_back(array.type().code << 16 | array.type().bits << 8 | array.type().lanes);
+    key.push_back(array.device().device_type);
+    key.push_back(array.device().device_id);
+  }
+}
+
+// A power of two, so that a batch that grows makes few layers.
+std::int64_t rounded_up(std::int64_t tokens) {
+  return static_cast<std::int64_t>(
+      std::bit_ceil(static_cast<std::uint64_t>(std::max(tokens, kLeastTokens))));
+}
+
+}  // namespace
+
+KeptLayers::KeptLayers(std::shared_ptr<WorldPart> world) : world_(std::move(world)) {
+  static std::int64_t last_handle = 0;
+  handle_ = ++last_handle;
+  registry().emplace(handle_, this);
+}
+
+KeptLayers::~KeptLayers() { registry().erase(handle_); }
+
+KeptLayers* KeptLayers::of(std::int64_t handle) {
+  const auto found = registry().find(handle);
+  return found == registry().end() ? nullptr : found->second;
+}
+
+std::shared_ptr<Layer> KeptLayers::find(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
+                                        const nb::list& w2, const LayerChoice& choice) {
+  key_.clear();
+  append(key_, w13, "w13");
+  append(key_, w2, "w2");
+  key_.insert(
+      key_.end(),
+      {topk, choice.ep, choice.tp, static_cast<std::int64_t>(parse_activation(choice.activation)),
+       static_cast<std::int64_t>(parse_gate_layout(choice.gate_layout)),
+       static_cast<std::int64_t>(parse_weight_position(choice.weight_position))});
+  const auto found = std::find_if(entries_.rbegin(), entries_.rend(),
+                                  [this](const Entry& entry) { return entry.key == key_; });
+  if (found == entries_.rend()) return nullptr;
+  std::rotate(found.base() - 1, found.base(), entries_.end());
+  const std::shared_ptr<Layer>& layer = entries_.back().layer;
+  return layer->max_tokens() < tokens ? nullptr : layer;
+}
+
+std::shared_ptr<Layer> KeptLayers::find_or_make(std::int64_t tokens, std::int64_t topk,
+                                                const nb::list& w13, const nb::list& w2,
+                                                const LayerChoice& choice) {
+  if (std::shared_ptr<Layer> found = find(tokens, topk, w13, w2, choice)) return found;
+  Key key = key_;
+  const std::int64_t ep = choice.ep > 0 || choice.tp < 1 ? choice.ep : world_->size() / choice.tp;
+  auto layer = std::make_shared<Layer>(world_, w13, w2,
+                                       LayerSpec{.topk = topk,
+                                                 .max_tokens = rounded_up(tokens),
+                                                 .ep = ep,
+                                                 .tp = choice.tp,
+                                                 .activation = choice.activation,
+                                                 .gate_layout = choice.gate_layout,
+                                                 .weight_position = choice.weight_position});
+  // Dropped layers die at the end, since that may release Python's lock.
+  std::vector<Entry> dropped;
+  const auto same = std::find_if(entries_.begin(), entries_.end(),
+                                 [&](const Entry& entry) { return entry.key == key; });
+  const bool is_full = entries_.size() >= kMostKept;
+  const auto last_used = same != entries_.end() || !is_full ? same : entries_.begin();
+  if (last_used != entries_.end()) {
+    dropped.push_back(std::move(*last_used));
+    entries_.erase(last_used);
+  }
+  entries_.push_back({std::move(key), layer});
+  return layer;
+}
+
+namespace {
+
+// Writes out by a layer that the world with this handle keeps and returns true, or returns false if
+// a layer or a dense copy must be made, or if no world has the handle.
+bool call_kept(nb::handle x, nb::handle ids, nb::handle weights, nb::handle out,
+               const nb::list& w13, const nb::list& w2, std::int64_t world, std::int64_t ep,
+               std::int64_t tp, std::string activation, std::string gate_layout,
+               std::string weight_position, std::string schedule, std::int64_t groups) {
+  KeptLayers* const kept = KeptLayers::of(world);
+  if (kept == nullptr) return false;
+  const CallArrays arrays(x, ids, weights, out);
+  const std::shared_ptr<Layer> layer = kept->find(arrays.tokens(), arrays.topk(), w13, w2,
+                                                  {.ep = ep,
+                                                   .tp = tp,
+                                                   .activation = std::move(activation),
+                                                   .gate_layout = std::move(gate_layout),
+                                                   .weight_position = std::move(weight_position)});
+  if (layer == nullptr || !arrays.are_dense()) return false;
+  layer->forward(arrays.views(), {.schedule = std::move(schedule), .groups = groups});
+  return true;
+}
+
+}  // namespace
+
+void bind_kept_layers(nb::module_& module) {
+  nb::class_<KeptLayers>(module, "KeptLayers")
+      .def(nb::init<std::shared_ptr<WorldPart>>())
+      .def_prop_ro("handle", &KeptLayers::handle)
+      .def("__len__", &KeptLayers::size)
+      .def("find_or_make",
+           [](KeptLayers& kept, std::int64_t tokens, std::int64_t topk, const nb::list& w13,
+              const nb::list& w2, std::int64_t ep, std::int64_t tp, std::string activation,
+              std::string gate_layout, std::string weight_position) {
+             return kept.find_or_make(tokens, topk, w13, w2,
+                                      {.ep = ep,
+                                       .tp = tp,
+                                       .activation = std::move(activation),
+                                       .gate_layout = std::move(gate_layout),
+                                       .weight_position = std::move(weight_position)});
+           });
+  module.def("call_kept", &call_kept);
+}
+
+}  // namespace comet::python

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// KeptLayers: the layers that comet_moe.moe makes by itself, found again by their weights'
+// addresses.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layer.hpp"
+
+namespace comet::python {
+
+/// What tells a kept layer from others but for its weights.
+struct LayerChoice {
+  std::int64_t ep = 0;  ///< 0: all that tp leaves.
+  std::int64_t tp = 1;
+  std::string activation;
+  std::string gate_layout;
+  std::string weight_position;
+};
+
+/// A world's. Guarded by Python's lock.
+class KeptLayers {
+ public:
+  explicit KeptLayers(std::shared_ptr<WorldPart> world);
+  ~KeptLayers();
+  KeptLayers(const KeptLayers&) = delete;
+  KeptLayers& operator=(const KeptLayers&) = delete;
+
+  /// Those with this handle, or null.
+  static KeptLayers* of(std::int64_t handle);
+
+  /// Names them to the operator of PyTorch; no others of the process have had it.
+  std::int64_t handle() const noexcept { return handle_; }
+  /// The layer with these weights for so many tokens, or null.
+  std::shared_ptr<Layer> find(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
+                              const nb::list& w2, const LayerChoice& choice);
+  /// The same, made if there is none: it keeps the weights. At most 8 layers are kept, the last
+  /// used ones. Python's lock is released while a layer is made, so callers take turns by another.
+  std::shared_ptr<Layer> find_or_make(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
+                                      const nb::list& w2, const LayerChoice& choice);
+  std::size_t size() const noexcept { return entries_.size(); }
+
+ private:
+  using Key = std::vector<std::int64_t>;
+  struct Entry {
+    Key key;
+    std::shared_ptr<Layer> layer;
+  };
+
+  std::shared_ptr<WorldPart> world_;
+  std::int64_t handle_;
+  std::vector<Entry> entries_;  // the last used one last
+  Key key_;                     // of the last search, whose memory it keeps
+};
+
+/// Adds the class to the module.
+void bind_kept_layers(nb::module_& module);
+
+}  // namespace comet::python
