@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from typing import Any
 
 from comet_moe import _core
 from comet_moe._errors import InvalidArgumentError
@@ -22,8 +23,8 @@ def world_of(handle: int) -> World:
 
 
 class World:
-    """Ranks, and what joins them. Make one with `World.local` or `World.from_mpi`; it may be used from any thread, whose calls
-    take turns."""
+    """Ranks, and what joins them. Make one with `World.local`, `World.from_mpi` or
+    `World.from_torch_distributed`; it may be used from any thread, whose calls take turns."""
 
     def __init__(self, core: _core.WorldPart) -> None:
         self._core = core
@@ -50,6 +51,15 @@ class World:
         """This process is one rank of those that mpirun has started, all on one host, and calls get its own
         tokens. All processes call it, and then the same layers in the same order."""
         return World(_core.WorldPart.mpi(timeout_ms))
+
+    @staticmethod
+    def from_torch_distributed(group: Any = None, *, timeout_ms: int = 0) -> World:
+        """This process is one rank of `group`, a ProcessGroup of torch.distributed or a DeviceMesh of one dimension,
+        None for all processes that torchrun has started. All of the group must be on one host; they call it, and
+        then the same layers in the same order, each with its own tokens. The group is used here and never after."""
+        from comet_moe.torch_group import join
+        rank, size, all_gather = join(group)
+        return World(_core.WorldPart.processes("torch.distributed", rank, size, all_gather, timeout_ms))
 
     @property
     def size(self) -> int:
@@ -78,7 +88,8 @@ class World:
     def __repr__(self) -> str:
         if self.is_local:
             return f"World.local({self.size}, link={self.link!r})"
-        return f"World.from_mpi(), rank {self.rank} of {self.size}"
+        maker = "from_mpi" if self._core.kind == "mpi" else "from_torch_distributed"
+        return f"World.{maker}(), rank {self.rank} of {self.size}"
 
 
 _default: World | None = None

@@ -8,8 +8,10 @@
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
+#include <cstring>
 
 #include "call_trace.hpp"
+#include "comet/error.hpp"
 #include "comet/version.hpp"
 #include "errors.hpp"
 #include "kept_layers.hpp"
@@ -37,6 +39,21 @@ nb::dict to_dict(const CallStats& stats) {
   return d;
 }
 
+// `all_gather` takes this rank's bytes and returns all ranks', joined in rank order.
+std::shared_ptr<WorldPart> make_processes(std::string kind, int rank, int size,
+                                          const nb::callable& all_gather, std::int64_t timeout_ms) {
+  const auto gather = [&all_gather, size](const void* in, void* out, std::size_t bytes) {
+    const auto all = nb::cast<nb::bytes>(all_gather(nb::bytes(in, bytes)));
+    if (all.size() != bytes * static_cast<std::size_t>(size)) {
+      throw Error(ErrorCode::internal, "[world] all_gather: it returned bytes of another length");
+    }
+    std::memcpy(out, all.data(), all.size());
+  };
+  return WorldPart::processes(
+      {.kind = std::move(kind), .rank = rank, .size = size, .all_gather = gather},
+      std::chrono::milliseconds(timeout_ms));
+}
+
 void bind_world(nb::module_& module) {
   using std::chrono::milliseconds;
   const nb::call_guard<nb::gil_scoped_release> unlocked;
@@ -50,6 +67,8 @@ void bind_world(nb::module_& module) {
       .def_static(
           "mpi", [](std::int64_t timeout_ms) { return WorldPart::mpi(milliseconds(timeout_ms)); },
           nb::arg("timeout_ms"), unlocked)
+      .def_static("processes", &make_processes, nb::arg("kind"), nb::arg("rank"), nb::arg("size"),
+                  nb::arg("all_gather"), nb::arg("timeout_ms"))
       .def_prop_ro("size", &WorldPart::size)
       .def_prop_ro("num_here", &WorldPart::num_here)
       .def_prop_ro("first_rank", &WorldPart::first_rank)

@@ -22,6 +22,13 @@ std::shared_ptr<WorldPart> WorldPart::mpi(std::chrono::milliseconds timeout) {
   return std::make_shared<WorldPart>(std::move(worlds));
 }
 
+std::shared_ptr<WorldPart> WorldPart::processes(const ProcessStart& start,
+                                                std::chrono::milliseconds timeout) {
+  std::vector<std::unique_ptr<World>> worlds;
+  worlds.push_back(make_process_world(start, timeout));
+  return std::make_shared<WorldPart>(std::move(worlds));
+}
+
 void WorldPart::recover() {
   run([this](int index) { world(index).recover(); });
 }

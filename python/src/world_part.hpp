@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "comet/process_world.hpp"
 #include "comet/world.hpp"
 #include "rank_threads.hpp"
 
@@ -23,6 +24,9 @@ class WorldPart {
                                           std::chrono::milliseconds timeout);
   /// This process is a rank of what mpirun has started. Collective.
   static std::shared_ptr<WorldPart> mpi(std::chrono::milliseconds timeout);
+  /// This process is a rank of what others have started. Collective.
+  static std::shared_ptr<WorldPart> processes(const ProcessStart& start,
+                                              std::chrono::milliseconds timeout);
 
   int size() const noexcept { return first().size(); }  ///< Of the world.
   int num_here() const noexcept { return threads_.size(); }

@@ -22,6 +22,7 @@ PROCESS_WORLDS = (
     "!src/comm/net/**/*",
     "!src/comm/mpi/**/*",
     "!include/comet/mpi_world.hpp",
+    "!include/comet/process_world.hpp",
 )
 TESTED = (
     "src/backend/cuda/**/*",
