@@ -22,3 +22,10 @@ def run(script, ranks, *arguments, limit_s=200):
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_are_processes_of_the_group(ranks):
     assert f"ok, {ranks} ranks" in run("torchrun_ranks.py", ranks)
+
+
+@pytest.mark.parametrize("ranks", [4, 8])
+def test_models_with_expert_parallelism_give_what_one_process_gives(ranks, tmp_path):
+    pytest.importorskip("transformers.distributed")
+    pytest.importorskip("accelerate")  # which Transformers needs for it
+    assert f"ok, {ranks} ranks" in run("torchrun_models.py", ranks, tmp_path)

@@ -7,11 +7,17 @@
 
 It serves models whose experts are gated, without biases, and lie in gate_up_proj [E, 2 * I, H] and down_proj
 [E, H, I]: Mixtral, Qwen2-MoE, Qwen3-MoE, Phi-3.5-MoE, OLMoE, DeepSeek-V3 and their like. Inference only.
+
+With expert parallelism under torchrun each process computes its experts by Comet, whatever brings it the tokens. Where
+Transformers has a registry for that too, Comet does both in one, overlapped, on processes of one host:
+
+    DistributedConfig(tp_size=4, ep_size=4, ep_implementation="comet")
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
 
 import torch
@@ -53,22 +59,30 @@ def _check(module: torch.nn.Module) -> None:
         _refuse(module, "it normalises what an expert returns")
     if getattr(type(module)._apply_gate, "__name__", "") != "_default_apply_gate":
         _refuse(module, "it has a gate of its own kind")
-    if getattr(module, "_is_expert_parallel", False):
-        _refuse(module, "expert parallelism over processes is not in this version")
 
 
 def comet_experts_forward(module: torch.nn.Module, hidden_states: torch.Tensor, top_k_index: torch.Tensor,
                           top_k_weights: torch.Tensor) -> torch.Tensor:
     """y [T, H] of an experts module: hidden_states [T, H], top_k_index and top_k_weights [T, K]."""
-    _check(module)
+    layout = layout_of(module)
+    if getattr(module, "_is_expert_parallel", True):  # ids of other processes' experts are above all of this one's
+        top_k_index = top_k_index.masked_fill(top_k_index >= module.gate_up_proj.shape[0], -1)
     return comet_moe.moe(hidden_states, top_k_index, top_k_weights.float(), module.gate_up_proj,
-                         module.down_proj, world=_world, activation=_activation_of(module),
-                         gate_layout="gate_up" if module.is_concatenated else "interleaved")
+                         module.down_proj, world=_world, **layout)
+
+
+def layout_of(module: torch.nn.Module) -> dict[str, str]:
+    """An experts module's activation and gate_layout, as MoeLayer takes them; UnsupportedError with the reason if it
+    computes something else than a Comet layer."""
+    _check(module)
+    return {"activation": _activation_of(module),
+            "gate_layout": "gate_up" if module.is_concatenated else "interleaved"}
 
 
 def enable(world: World | None = None) -> None:
-    """Registers the experts implementation "comet", on `world` or, without one, on a world of one rank. Raises
-    UnsupportedError if the installed Transformers has no registry for it."""
+    """Registers the experts implementation "comet", on `world` of local ranks or, without one, on one of one rank, and
+    the expert-parallel implementation "comet" where Transformers has a registry for those. Raises UnsupportedError if
+    the installed Transformers has none for experts."""
     global _world
     version = importlib.metadata.version("transformers")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
@@ -83,3 +97,6 @@ def enable(world: World | None = None) -> None:
                                "registers with") from error
     _world = world
     ALL_EXPERTS_FUNCTIONS.register(NAME, comet_experts_forward)
+    if importlib.util.find_spec("transformers.distributed.expert_parallel") is not None:
+        from comet_moe.integrations import transformers_ep
+        transformers_ep.register(NAME)
