@@ -12,6 +12,7 @@ from comet_moe import command
 _OPTIONAL = {
     "numpy": "arrays to call the layer with: pip install numpy",
     "torch": "tensors and the operator torch.ops.comet_moe.moe: see https://pytorch.org for how to install it",
+    "tqdm": "progress of bench: pip install 'comet-moe[progress]'",
     "matplotlib": "pictures of plans: pip install 'comet-moe[plot]'",
 }
 

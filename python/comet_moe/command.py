@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from comet_moe._errors import CometError
+from comet_moe._progress import run_with_bar, tqdm_or_none
 
 #: Where the command lies.
 PATH = Path(__file__).resolve().parent / "bin" / "comet"
@@ -30,7 +31,8 @@ def bench(**flags: object) -> list[dict]:
     """Runs `comet bench` and returns its rows, a dict per schedule; docs/benchmarks.md has the keys.
 
     Flags are the command's, with _ for -: bench(model="qwen2-moe", scale="demo", world="local:4",
-    link="paced:auto:0.6"). True stands for a flag without a value. Progress goes to the terminal.
+    link="paced:auto:0.6"). True stands for a flag without a value. Shows its progress
+    where tqdm is installed, else on a terminal.
     """
     arguments = []
     for name, value in flags.items():
@@ -39,11 +41,20 @@ def bench(**flags: object) -> list[dict]:
             arguments.append(str(value))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
-        done = subprocess.run([PATH, "bench", *arguments, "--json", path], check=False, text=True,
-                              stdout=subprocess.DEVNULL, stderr=None if sys.stderr.isatty() else subprocess.PIPE)
-        if done.returncode != 0:
-            raise CometError((done.stderr or "").strip() or f"comet bench: exit {done.returncode}")
+        status, text = _run_long([PATH, "bench", *arguments, "--json", path])
+        if status != 0:
+            raise CometError(text.strip() or f"comet bench: exit {status}")
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _run_long(arguments: list) -> tuple[int, str]:
+    """Exit status and what went wrong, of a call whose progress is worth seeing."""
+    tqdm = tqdm_or_none()
+    if tqdm is not None:
+        return run_with_bar(tqdm, arguments)
+    done = subprocess.run(arguments, check=False, text=True, stdout=subprocess.DEVNULL,
+                          stderr=None if sys.stderr.isatty() else subprocess.PIPE)
+    return done.returncode, done.stderr or ""
 
 
 def main() -> None:

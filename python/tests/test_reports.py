@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import unittest.mock
+import webbrowser
 from pathlib import Path
 
 import numpy
@@ -68,6 +69,50 @@ def test_bench_gives_rows():
     assert [row["schedule"] for row in rows] == ["sequential", "comet"]
     with pytest.raises(comet_moe.CometError, match="tokens"):
         comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=-1)
+
+
+def test_bench_shows_progress_by_tqdm(monkeypatch):
+    """By a class that notes what tqdm would show: tqdm may not be there."""
+    shown = []
+
+    class Bar:
+        def __init__(self, total, **_):
+            self.n = 0
+            assert total == 100
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def set_description(self, text, refresh):
+            shown.append((self.n, text))
+
+        def update(self, more):
+            self.n += more
+
+    monkeypatch.setattr(command, "tqdm_or_none", lambda: Bar)
+    rows = comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=64, world="local:2", ep=2,
+                           schedules="sequential,comet", groups=1, rounds=3)
+    assert len(rows) == 2 and len(shown) > 3
+    percents = [percent for percent, _ in shown]
+    assert percents == sorted(percents) and percents[-1] > 50
+    assert all(": " in text and "\x1b" not in text for _, text in shown)
+    with pytest.raises(comet_moe.CometError, match="^comet: .*tokens[^\r\n]*$"):
+        comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=-1)
+
+
+def test_trace_shows_itself_in_the_browser(monkeypatch):
+    case = Case(tokens=40)
+    layer = comet_moe.MoeLayer(case.w13, case.w2, topk=2, max_tokens=40)
+    _, trace = layer.trace(case.x, case.ids, case.weights)
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    trace.show()
+    path = Path(opened[0].removeprefix("file://"))
+    assert "<svg" in path.read_text(encoding="utf-8")
+    path.unlink()
 
 
 def test_doctor_says_what_is_there():
