@@ -84,8 +84,10 @@ struct ForwardOptions {
   int n_c_combine = -1;  ///< See n_c_dispatch.
   /// cuda, comet only: where the n_c_* multiprocessors' communication runs.
   Placement placement = Placement::warps;
-  /// cuda: the cudaStream_t that the call is queued on; null is World::stream(). Where ranks share
-  /// a GPU it must be of the rank's own multiprocessors.
+  /// cuda: the cudaStream_t that the call is queued on; null is World::stream(), so CUDA's default
+  /// stream is cudaStreamLegacy. Where ranks share a GPU and it is not of the rank's own
+  /// multiprocessors, the call runs on World::stream(), after what was queued on it and before what
+  /// will be.
   void* stream = nullptr;
   /// Events of this rank's call are appended here; null (the default) costs nothing measurable.
   Trace* trace = nullptr;

@@ -99,6 +99,9 @@ class World {
   /// Longest time that any wait for another rank may last.
   virtual std::chrono::milliseconds timeout() const noexcept = 0;
 
+  /// cuda: CUDA's number of the GPU that this rank is on. -1 on cpu.
+  virtual int device() const noexcept { return -1; }
+
   /// cuda: this rank's stream (a cudaStream_t), on which calls run that are given no other; its
   /// kernels run on the rank's multiprocessors alone. Null on cpu.
   virtual void* stream() const noexcept = 0;

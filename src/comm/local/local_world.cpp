@@ -64,6 +64,10 @@ LocalWorld::LocalWorld(std::shared_ptr<LocalState> state, int rank,
   view_.timeout = timeout_;
 }
 
+int LocalWorld::device() const noexcept {
+  return view_.device != nullptr ? view_.device->device() : -1;
+}
+
 void* LocalWorld::stream() const noexcept {
   return view_.device != nullptr ? view_.device->stream() : nullptr;
 }

@@ -246,9 +246,9 @@ void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int
 
 void CudaEngine::queue(const QueuedCall& call) {
   device_.make_current();
-  const auto stream = static_cast<cudaStream_t>(call.stream);
+  const auto caller = static_cast<cudaStream_t>(call.stream);
   has_earlier_fault_ = has_fault();  // looked at before this call can have one
-  device_.begin_call(stream);
+  const cudaStream_t stream = device_.begin_call(caller);
   CallParams params = make_call_params(call);
   trace_ = call.schedule == Schedule::comet ? call.trace : nullptr;
   if (trace_ != nullptr) {
@@ -275,7 +275,7 @@ void CudaEngine::queue(const QueuedCall& call) {
     queue_sequential(params, stream);
   }
   launch_end_call(params, multiprocessors_, stream);
-  device_.end_call(stream);
+  device_.end_call(stream, caller);
 }
 
 void CudaEngine::queue_sequential(const CallParams& params, cudaStream_t stream) {
@@ -290,11 +290,8 @@ void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStr
   const auto copies = static_cast<cudaStream_t>(device_.copy_stream());
   const std::int32_t groups = params.config.groups;
   std::size_t next_event = 0;
-  // What is queued on `to` from now on comes after all that is on `from`.
   const auto order = [&](cudaStream_t from, cudaStream_t to) {
-    const cudaEvent_t event = device_.event(next_event++);
-    check_cuda(cudaEventRecord(event, from), "recording an event");
-    check_cuda(cudaStreamWaitEvent(to, event, 0), "waiting for an event");
+    order_streams(from, to, device_.event(next_event++));
   };
   const int computing = groups > 1 ? multiprocessors_ - reserved : multiprocessors_;
   order(stream, copies);

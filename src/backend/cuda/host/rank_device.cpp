@@ -44,6 +44,11 @@ bool is_capturing(cudaStream_t stream) {
   return status != cudaStreamCaptureStatusNone;
 }
 
+void order_streams(cudaStream_t from, cudaStream_t to, cudaEvent_t event) {
+  check_cuda(cudaEventRecord(event, from), "recording an event");
+  check_cuda(cudaStreamWaitEvent(to, event, 0), "waiting for an event");
+}
+
 RankDevice::RankDevice(int device, bool is_shared, std::unique_ptr<Partition> partition,
                        const DeviceWorld& world)
     : device_(device), is_shared_(is_shared), partition_(std::move(partition)), world_(world) {
@@ -57,13 +62,17 @@ RankDevice::RankDevice(int device, bool is_shared, std::unique_ptr<Partition> pa
   world_.failed_seen = world_.epoch + 2;
   world_.next_look = reinterpret_cast<unsigned long long*>(world_.epoch + 4);
   call_ended_ = make_event();
+  forked_ = make_event();
+  joined_ = make_event();
   preload_call_kernels();
 }
 
 RankDevice::~RankDevice() {
   cudaSetDevice(device_);
   for (const cudaEvent_t event : events_) cudaEventDestroy(event);
-  if (call_ended_ != nullptr) cudaEventDestroy(call_ended_);
+  for (const cudaEvent_t event : {call_ended_, forked_, joined_}) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
   for (void* memory : device_memory_) cudaFree(memory);
   for (void* memory : pinned_memory_) cudaFreeHost(memory);
 }
@@ -160,21 +169,20 @@ std::uint32_t RankDevice::epoch() {
   return epoch;
 }
 
-void RankDevice::begin_call(cudaStream_t stream) {
-  if (is_shared_ && stream != partition_->stream()) {
-    check(partition_->owns(stream), ErrorCode::invalid_argument,
-          "[forward] rank {}: the stream is not of the rank's multiprocessors; take "
-          "World::stream() where ranks share a GPU",
-          world_.rank);
-  }
+cudaStream_t RankDevice::begin_call(cudaStream_t caller) {
+  const bool is_own = !is_shared_ || partition_->owns(caller);
+  const cudaStream_t stream = is_own ? caller : partition_->stream();
+  if (!is_own) order_streams(caller, stream, forked_);
   if (!is_capturing(stream) && last_stream_ != nullptr && last_stream_ != stream) {
     check_cuda(cudaStreamWaitEvent(stream, call_ended_, 0), "waiting for an event");
   }
+  return stream;
 }
 
-void RankDevice::end_call(cudaStream_t stream) {
+void RankDevice::end_call(cudaStream_t stream, cudaStream_t caller) {
   last_stream_ = stream;
   if (!is_capturing(stream)) check_cuda(cudaEventRecord(call_ended_, stream), "recording an event");
+  if (stream != caller) order_streams(stream, caller, joined_);
 }
 
 cudaEvent_t RankDevice::event(std::size_t index) {

@@ -42,10 +42,12 @@ class RankDevice final : public DeviceRank {
 
   const Partition& partition() const noexcept { return *partition_; }
 
-  /// Orders a call that is queued on `stream` after the rank's last one, whatever its stream; no
-  /// more than the caller does inside a capture. end_call is to be queued last.
-  void begin_call(cudaStream_t stream);
-  void end_call(cudaStream_t stream);
+  /// The stream for a call that is to be queued on `caller`: that one, or the rank's own, made to
+  /// wait for it, if its kernels would run on other ranks' multiprocessors. Orders the call after
+  /// the rank's last one, whatever its stream; no more than the caller does inside a capture.
+  cudaStream_t begin_call(cudaStream_t caller);
+  /// Comes last; makes `caller` wait for the call.
+  void end_call(cudaStream_t stream, cudaStream_t caller);
   /// The stream of the last call.
   cudaStream_t last_stream() const noexcept { return last_stream_; }
 
@@ -62,8 +64,13 @@ class RankDevice final : public DeviceRank {
   std::vector<void*> pinned_memory_;
   std::vector<cudaEvent_t> events_;
   cudaEvent_t call_ended_ = nullptr;
+  cudaEvent_t forked_ = nullptr;
+  cudaEvent_t joined_ = nullptr;
   cudaStream_t last_stream_ = nullptr;
 };
+
+/// What is queued on `to` from now on comes after all that is on `from`. `event` is of their GPU.
+void order_streams(cudaStream_t from, cudaStream_t to, cudaEvent_t event);
 
 /// Whether `stream` is being captured in a graph.
 bool is_capturing(cudaStream_t stream);
