@@ -24,8 +24,12 @@ class MoeLayer:
         y[t] = sum over k of topk_weights[t, k] * expert[topk_ids[t, k]](x[t])
 
     w13: [E, 2 * I, H], or a list of E matrices [2 * I, H] ([I, H] with gate_layout "none"). w2: [E, H, I], or a
-    list of E matrices. Of NumPy, PyTorch or, with `out` in calls, anything else that speaks DLPack, in host
-    memory, float32 or bfloat16, rows dense; used where they lie, so they may change between calls, not during one.
+    list of E matrices. Of NumPy, PyTorch or, with `out` in calls, anything else that speaks DLPack, rows dense;
+    used where they lie, so they may change between calls, not during one. In host memory float32 or bfloat16; on a GPU,
+    where the world is of backend "cuda", tensors of PyTorch from 2.10 on, bfloat16 or float16, aligned to 16 bytes.
+
+    On a GPU a call is queued on PyTorch's current stream and waits for nothing, so it may be captured in a CUDA graph
+    once the layer has run. What is wrong with ids is known when the call is done: check() or a later call raises it.
 
     topk: choices of a token. max_tokens: most tokens of a call. ep, tp: how experts are spread, ep * tp is the
     world's size: ep parts of the list of experts, each expert cut into tp slices; ep None is all that tp
@@ -41,8 +45,7 @@ class MoeLayer:
     def __init__(self, w13: Any, w2: Any, *, topk: int, max_tokens: int, world: World | None = None,
                  ep: int | None = None, tp: int = 1, activation: str = "silu", gate_layout: str = "gate_up",
                  weight_position: str = "after_down", workers: int = 0, num_experts: int = 0) -> None:
-        self.world = default_world() if world is None else world
-        self._weights = (w13, w2)  # alive, so that their addresses are nobody else's
+        self.world = default_world(next(iter(listed(w13)), None)) if world is None else world
         if tp < 1:
             raise InvalidArgumentError(f"[layer] tp: {tp}, from 1")
         self._core = _core.Layer(
@@ -52,7 +55,7 @@ class MoeLayer:
             num_experts=num_experts)
 
     stats = property(lambda self: self._core.stats(), doc="Of the last call, a dict per rank here: times in "
-                     "microseconds, rows, tiles, bytes over links.")
+                     "microseconds, rows, tiles, bytes over links. On a GPU waits for the call.")
     num_experts = property(lambda self: self._core.num_experts, doc="E.")
     topk = property(lambda self: self._core.topk, doc="K.")
     hidden = property(lambda self: self._core.hidden, doc="H, elements of a token.")
@@ -84,6 +87,10 @@ class MoeLayer:
         events = run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
                      n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, trace=True)
         return y, Trace(events)
+
+    def check(self) -> None:
+        """Waits on a GPU until the last call is done, and raises what was wrong with it."""
+        self._core.stats()
 
     def __repr__(self) -> str:
         return (f"MoeLayer({self.num_experts} experts, top-{self.topk}, H {self.hidden}, I {self.intermediate}, "
@@ -125,7 +132,7 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
     make a MoeLayer to decide about that yourself.
     """
     if world is None:
-        world = default_world()
+        world = default_world(x)
     if not world.is_local:
         raise InvalidArgumentError(f"[moe] world: {world}, needs World.local: make a MoeLayer on this one")
     ops = loaded_torch_ops()

@@ -18,7 +18,7 @@ from comet_moe.layer import listed, run_kept
 from comet_moe.world import World, world_of
 
 SCHEMA = ("moe(Tensor x, Tensor topk_ids, Tensor topk_weights, Tensor[] w13, Tensor[] w2, int world, int ep, "
-           "int tp, str activation, str gate_layout, str weight_position, str schedule, int groups) -> Tensor")
+          "int tp, str activation, str gate_layout, str weight_position, str schedule, int groups) -> Tensor")
 
 _library = torch.library.Library("comet_moe", "DEF")
 _library.define(SCHEMA, tags=(torch.Tag.needs_fixed_stride_order,))
@@ -53,6 +53,7 @@ def _moe_fake(x, topk_ids, topk_weights, w13, w2, *_):
 
 
 _library.impl("moe", _moe, "CPU")
+_library.impl("moe", _moe, "CUDA")
 # Gradients are refused here: what PyTorch does for operators that have none costs time in each call.
 _library.impl("moe", torch.library.fallthrough_kernel, "Autograd")
 torch.library.register_fake("comet_moe::moe", _moe_fake, lib=_library)

@@ -38,13 +38,14 @@ class World:
         _worlds[self.handle] = self
 
     @staticmethod
-    def local(ranks: int = 1, *, link: str = "native", timeout_ms: int = 0) -> World:
+    def local(ranks: int = 1, *, link: str = "native", backend: str = "cpu", timeout_ms: int = 0) -> World:
         """Ranks are threads of this process, and calls get the tokens and weights of all of them.
 
-        link: "native", or "paced:<GB/s>" to EMULATE a slower one between the ranks. timeout_ms: longest
-        wait for a rank; 0 takes COMET_TIMEOUT_MS of the environment, else 30 s.
+        link: "native", or "paced:<GB/s>" to EMULATE a slower one between the ranks. backend: "cpu", or "cuda", whose
+        ranks share a Hopper GPU, each on its own multiprocessors. timeout_ms: longest wait for a rank; 0 takes
+        COMET_TIMEOUT_MS of the environment, else 30 s.
         """
-        return World(_core.WorldPart.local(ranks, link, timeout_ms))
+        return World(_core.WorldPart.local(ranks, link, backend, timeout_ms))
 
     @staticmethod
     def from_mpi(*, timeout_ms: int = 0) -> World:
@@ -72,6 +73,11 @@ class World:
         return self._core.first_rank
 
     @property
+    def backend(self) -> str:
+        """Where arrays must lie: "cpu" or "cuda"."""
+        return self._core.backend
+
+    @property
     def link(self) -> str:
         """What joins them, as `local` takes it."""
         return self._core.link
@@ -87,19 +93,20 @@ class World:
 
     def __repr__(self) -> str:
         if self.is_local:
-            return f"World.local({self.size}, link={self.link!r})"
+            backend = "" if self.backend == "cpu" else f", backend={self.backend!r}"
+            return f"World.local({self.size}, link={self.link!r}{backend})"
         maker = "from_mpi" if self._core.kind == "mpi" else "from_torch_distributed"
         return f"World.{maker}(), rank {self.rank} of {self.size}"
 
 
-_default: World | None = None
-_default_lock = threading.Lock()
+_defaults: dict[str, World] = {}
+_defaults_lock = threading.Lock()
 
 
-def default_world() -> World:
-    """A world of one rank, made at its first use: what calls run on that name none."""
-    global _default
-    with _default_lock:
-        if _default is None:
-            _default = World.local(1)
-        return _default
+def default_world(array: Any) -> World:
+    """A world of one rank where `array` lies, made at its first use: what calls run on that name none."""
+    backend = "cuda" if getattr(array, "is_cuda", False) else "cpu"
+    with _defaults_lock:
+        if backend not in _defaults:
+            _defaults[backend] = World.local(1, backend=backend)
+        return _defaults[backend]

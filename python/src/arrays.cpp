@@ -5,11 +5,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <bit>
 #include <string>
 #include <vector>
 
 #include "comet/error.hpp"
-#include "exchange.hpp"
 
 namespace comet::python {
 namespace {
@@ -47,9 +47,9 @@ std::int64_t row_bytes(const View& matrix) {
 }  // namespace
 
 Array::Array(nb::handle array, const char* name, Use use) : name_(name) {
-  const ExchangeTable* const table = use == Use::keep ? nullptr : exchange_table(array);
-  if (table != nullptr) {
-    if (table->describe(array.ptr(), &tensor_) != 0) nb::raise_python_error();
+  table_ = exchange_table(array);
+  if (table_ != nullptr && use != Use::keep) {
+    if (table_->describe(array.ptr(), &tensor_) != 0) nb::raise_python_error();
     if (tensor_.data == nullptr && !is_empty()) {
       refuse(ErrorCode::invalid_argument, "{}: its memory is not there", name);
     }
@@ -83,6 +83,22 @@ bool Array::is_empty() const noexcept {
                      [](std::int64_t length) { return length == 0; });
 }
 
+void* Array::stream() const {
+  // CUDA's name for the default stream, since null is the rank's own for the library.
+  const auto legacy = std::uintptr_t{1};
+  if (table_ == nullptr || table_->current_stream == nullptr) {
+    refuse(ErrorCode::unsupported,
+           "{}: its library does not tell its stream by DLPack's C exchange table, as PyTorch does "
+           "from 2.10 on",
+           name_);
+  }
+  void* stream = nullptr;
+  if (table_->current_stream(nb::device::cuda::value, device().device_id, &stream) != 0) {
+    nb::raise_python_error();
+  }
+  return stream != nullptr ? stream : std::bit_cast<void*>(legacy);
+}
+
 DType dtype_of(const Array& array) {
   using nb::dlpack::dtype_code;
   if (is(array, dtype_code::Float, 32)) return DType::f32;
@@ -93,16 +109,20 @@ DType dtype_of(const Array& array) {
          array.name(), array.type().code, array.type().bits);
 }
 
-void check_on_cpu(const Array& array) {
-  if (array.device().device_type != nb::device::cpu::value) {
-    refuse(ErrorCode::unsupported,
-           "{}: lies on DLPack device {}, this package computes in host memory", array.name(),
-           array.device().device_type);
-  }
+void check_place(const Array& array, const Place& place) {
+  const auto text = [](bool is_cuda, int device) {
+    return is_cuda ? fmt::format("GPU {}", device) : std::string("the host");
+  };
+  const auto [type, id] = array.device();
+  const bool is_on_gpu = type == nb::device::cuda::value || type == nb::device::cuda_managed::value;
+  const bool is_on_host = type == nb::device::cpu::value || type == nb::device::cuda_host::value;
+  if (place.is_cuda ? is_on_gpu && id == place.device : is_on_host) return;
+  refuse(ErrorCode::invalid_argument, "{}: lies on {}, the world computes on {}", array.name(),
+         is_on_gpu || is_on_host ? text(is_on_gpu, id) : fmt::format("DLPack device {}", type),
+         text(place.is_cuda, place.device));
 }
 
 void check_shape(const Array& array, std::size_t axes) {
-  check_on_cpu(array);
   if (array.axes() != axes) {
     refuse(ErrorCode::invalid_argument, "{}: shape {}, {} axes are needed", array.name(),
            shape_text(array), axes);

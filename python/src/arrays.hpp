@@ -11,6 +11,7 @@
 
 #include "comet/routing.hpp"
 #include "comet/tensor_view.hpp"
+#include "exchange.hpp"
 
 namespace comet::python {
 
@@ -40,17 +41,27 @@ class Array {
   nb::dlpack::dtype type() const noexcept { return tensor_.dtype; }
   nb::dlpack::device device() const noexcept { return tensor_.device; }
   bool is_empty() const noexcept;
+  /// cuda: the cudaStream_t that the caller's work on the array's GPU is queued on, never null.
+  /// Throws Error(unsupported) if the array's library has no exchange table.
+  void* stream() const;
 
  private:
   const char* name_;
   nb::dlpack::dltensor tensor_;
-  nb::ndarray<nb::ro> owner_;  // empty where the library has an exchange table
+  const ExchangeTable* table_ = nullptr;  // of the array's library
+  nb::ndarray<nb::ro> owner_;             // empty where the library has an exchange table
 };
 
 /// The element type, or Error(invalid_argument).
 DType dtype_of(const Array& array);
-/// Throws Error(unsupported) unless the array lies in host memory.
-void check_on_cpu(const Array& array);
+/// Where a world computes: host memory, or the memory of one GPU.
+struct Place {
+  bool is_cuda = false;
+  int device = 0;  ///< CUDA's number of the GPU.
+};
+
+/// Throws Error(invalid_argument) unless the array lies there.
+void check_place(const Array& array, const Place& place);
 /// Throws unless `axes` many axes, the last one dense.
 void check_shape(const Array& array, std::size_t axes);
 /// Whether rows lie one after the other.

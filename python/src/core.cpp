@@ -60,10 +60,11 @@ void bind_world(nb::module_& module) {
   nb::class_<WorldPart>(module, "WorldPart")
       .def_static(
           "local",
-          [](int ranks, const std::string& link, std::int64_t timeout_ms) {
-            return WorldPart::local(ranks, link, milliseconds(timeout_ms));
+          [](int ranks, const std::string& link, const std::string& backend,
+             std::int64_t timeout_ms) {
+            return WorldPart::local(ranks, link, backend, milliseconds(timeout_ms));
           },
-          nb::arg("ranks"), nb::arg("link"), nb::arg("timeout_ms"))
+          nb::arg("ranks"), nb::arg("link"), nb::arg("backend"), nb::arg("timeout_ms"))
       .def_static(
           "mpi", [](std::int64_t timeout_ms) { return WorldPart::mpi(milliseconds(timeout_ms)); },
           nb::arg("timeout_ms"), unlocked)
@@ -74,6 +75,7 @@ void bind_world(nb::module_& module) {
       .def_prop_ro("first_rank", &WorldPart::first_rank)
       .def_prop_ro("kind", &WorldPart::kind)
       .def_prop_ro("link", &WorldPart::link)
+      .def_prop_ro("backend", &WorldPart::backend)
       .def_prop_ro("timeout_ms", &WorldPart::timeout_ms)
       .def("recover", &WorldPart::recover, unlocked)
       .def("barrier", &WorldPart::barrier, unlocked);
@@ -111,10 +113,11 @@ void bind_layer(nb::module_& module) {
       .def_prop_ro("tp", [](const Layer& l) { return l.parallel().tp; })
       .def_prop_ro("max_tokens", &Layer::max_tokens)
       .def_prop_ro("workspace_bytes", &Layer::workspace_bytes)
+      // What the last call did on each rank here; waits for it on GPUs, and throws its fault.
       .def("stats",
-           [](const Layer& layer) {
+           [](Layer& layer) {
              nb::list stats;
-             for (const CallStats& each : layer.stats()) stats.append(to_dict(each));
+             for (const CallStats& each : layer.check()) stats.append(to_dict(each));
              return stats;
            })
       .def(
@@ -123,13 +126,12 @@ void bind_layer(nb::module_& module) {
              const std::string& schedule, std::int64_t groups, std::int64_t panel, int n_c_dispatch,
              int n_c_combine, bool trace) -> std::optional<CallTrace> {
             const CallArrays arrays(x, ids, weights, out);
-            const std::vector<Trace> traces =
-                layer.forward(arrays.views(), {.schedule = schedule,
-                                               .groups = groups,
-                                               .panel = panel,
-                                               .n_c_dispatch = n_c_dispatch,
-                                               .n_c_combine = n_c_combine,
-                                               .is_traced = trace});
+            const std::vector<Trace> traces = layer.forward(arrays, {.schedule = schedule,
+                                                                     .groups = groups,
+                                                                     .panel = panel,
+                                                                     .n_c_dispatch = n_c_dispatch,
+                                                                     .n_c_combine = n_c_combine,
+                                                                     .is_traced = trace});
             if (!trace) return std::nullopt;
             return CallTrace(schedule, groups == 1 ? "" : std::to_string(groups) + " groups",
                              layer.workers(), traces);

@@ -35,6 +35,10 @@ WeightArrays::WeightArrays(const nb::list& arrays, const char* name) {
   }
 }
 
+void WeightArrays::check_place(const Place& place) const {
+  for (const Array& array : arrays_) python::check_place(array, place);
+}
+
 const void* WeightArrays::expert(std::int64_t expert) const noexcept {
   if (arrays_.size() > 1 || arrays_.front().axes() == 2) {
     return arrays_[static_cast<std::size_t>(expert)].data();

@@ -21,6 +21,8 @@ class WeightArrays {
   std::int64_t cols() const noexcept { return cols_; }
   std::int64_t row_stride() const noexcept { return row_stride_; }
   DType dtype() const noexcept { return dtype_; }
+  /// Throws Error(invalid_argument) unless all lie there.
+  void check_place(const Place& place) const;
   /// First element of an expert's matrix.
   const void* expert(std::int64_t expert) const noexcept;
 

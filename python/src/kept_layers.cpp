@@ -126,7 +126,7 @@ bool call_kept(nb::handle x, nb::handle ids, nb::handle weights, nb::handle out,
                                                    .gate_layout = std::move(gate_layout),
                                                    .weight_position = std::move(weight_position)});
   if (layer == nullptr || !arrays.are_dense()) return false;
-  layer->forward(arrays.views(), {.schedule = std::move(schedule), .groups = groups});
+  layer->forward(arrays, {.schedule = std::move(schedule), .groups = groups});
   return true;
 }
 

@@ -82,10 +82,13 @@ Layer::Layer(std::shared_ptr<WorldPart> world, const nb::list& w13, const nb::li
       w2_(w2, "w2"),
       desc_(describe(w13_, w2_, spec, *world_)),
       parallel_{.ep = spec.ep, .tp = spec.tp},
+      place_(world_->place()),
       max_tokens_(spec.max_tokens),
       workers_(choose_workers(spec.workers, world_->size())),
       layers_(static_cast<std::size_t>(world_->num_here())) {
   validate(desc_, parallel_);
+  w13_.check_place(place_);
+  w2_.check_place(place_);
   const GateLayout layout = parse_gate_layout(spec.gate_layout);
   const bool is_part = spec.num_experts != 0;
   for (int index = 0; index < world_->num_here(); ++index) {
@@ -123,12 +126,14 @@ CallArrays::CallArrays(nb::handle x, nb::handle ids, nb::handle weights, nb::han
       weights_(weights, "topk_weights", Use::read),
       out_(out, "out", Use::write) {}
 
-CallViews CallArrays::views() const {
+CallViews CallArrays::views(const Place& place) const {
+  for (const Array* array : {&x_, &ids_, &weights_, &out_}) check_place(*array, place);
   const ConstMatrixView to = matrix_of(out_);
   return {.x = matrix_of(x_),
           .routing = routing_of(ids_, weights_),
           .topk = ids_.shape(1),
-          .out = {out_.data(), to.rows, to.cols, to.row_stride, to.dtype}};
+          .out = {out_.data(), to.rows, to.cols, to.row_stride, to.dtype},
+          .stream = place.is_cuda ? x_.stream() : nullptr};
 }
 
 std::int64_t CallArrays::topk() const noexcept { return ids_.axes() == 2 ? ids_.shape(1) : -1; }
@@ -164,16 +169,17 @@ void Layer::check_views(const CallViews& views) const {
   }
 }
 
-std::vector<Trace> Layer::forward(const CallViews& views, const CallSpec& spec) {
+std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec) {
+  const CallViews views = arrays.views(place_);
   check_views(views);
   const ForwardOptions options{.schedule = parse_schedule(spec.schedule),
                                .groups = spec.groups,
                                .panel = spec.panel,
                                .n_c_dispatch = spec.n_c_dispatch,
-                               .n_c_combine = spec.n_c_combine};
+                               .n_c_combine = spec.n_c_combine,
+                               .stream = views.stream};
   const int parts = world_->num_here();
-  std::vector<CallStats> stats(static_cast<std::size_t>(parts));
-  std::vector<Trace> traces(spec.is_traced ? stats.size() : 0);
+  std::vector<Trace> traces(spec.is_traced ? static_cast<std::size_t>(parts) : 0);
   const nb::gil_scoped_release unlocked;
   world_->run([&](int index) {
     const auto i = static_cast<std::size_t>(index);
@@ -181,18 +187,22 @@ std::vector<Trace> Layer::forward(const CallViews& views, const CallSpec& spec) 
     const std::int64_t end = part_begin(views.x.rows, parts, index + 1);
     ForwardOptions own = options;
     if (spec.is_traced) own.trace = &traces[i];
-    stats[i] = layers_[i]->forward(rows_of(views.x, begin, end),
-                                   rows_of(views.routing, views.topk, begin, end),
-                                   rows_of(views.out, begin, end), own);
+    layers_[i]->forward(rows_of(views.x, begin, end),
+                        rows_of(views.routing, views.topk, begin, end),
+                        rows_of(views.out, begin, end), own);
+    if (spec.is_traced) layers_[i]->check();
   });
-  const std::lock_guard lock(stats_mutex_);
-  stats_ = std::move(stats);
   return traces;
 }
 
-std::vector<CallStats> Layer::stats() const {
-  const std::lock_guard lock(stats_mutex_);
-  return stats_;
+std::vector<CallStats> Layer::check() {
+  std::vector<CallStats> stats(layers_.size());
+  const nb::gil_scoped_release unlocked;
+  world_->run([&](int index) {
+    const auto i = static_cast<std::size_t>(index);
+    stats[i] = layers_[i]->check();
+  });
+  return stats;
 }
 
 }  // namespace comet::python

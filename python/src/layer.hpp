@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -45,6 +44,7 @@ struct CallViews {
   RoutingView routing;
   std::int64_t topk = 0;  ///< Columns of ids and weights.
   MatrixView out;
+  void* stream = nullptr;  ///< cuda: the caller's.
 };
 
 /// The arrays of a call; throws Error(invalid_argument or unsupported).
@@ -53,7 +53,7 @@ class CallArrays {
   CallArrays(nb::handle x, nb::handle ids, nb::handle weights, nb::handle out);
 
   /// Valid as long as this; throws what does not fit.
-  CallViews views() const;
+  CallViews views(const Place& place) const;
   /// Whether what must be dense is: else the caller makes copies.
   bool are_dense() const { return is_dense(ids_) && is_dense(weights_); }
   std::int64_t topk() const noexcept;    ///< -1 if ids have not two axes.
@@ -83,11 +83,12 @@ class Layer {
   int workers() const noexcept { return workers_; }
 
   /// Tokens are cut into as many equal parts as there are ranks here. May wait, without Python's
-  /// lock. Returns the events of each rank here, if they are asked for.
-  std::vector<Trace> forward(const CallViews& views, const CallSpec& spec);
+  /// lock; on GPUs it queues the call, and waits only if it is traced. Returns the events of each
+  /// rank here, if they are asked for.
+  std::vector<Trace> forward(const CallArrays& arrays, const CallSpec& spec);
 
-  /// What the last call that returned did on each rank here.
-  std::vector<CallStats> stats() const;
+  /// What the last call did on each rank here. On GPUs it waits for that call and throws its fault.
+  std::vector<CallStats> check();
 
  private:
   void check_views(const CallViews& views) const;
@@ -97,11 +98,10 @@ class Layer {
   WeightArrays w2_;
   MoeDesc desc_;
   ParallelDesc parallel_;
+  Place place_;
   std::int64_t max_tokens_;
-  int workers_;                            // of each rank
-  std::vector<RankWeights> rank_weights_;  // [ranks here]
-  mutable std::mutex stats_mutex_;
-  std::vector<CallStats> stats_;                   // of the last call
+  int workers_;                                    // of each rank
+  std::vector<RankWeights> rank_weights_;          // [ranks here]
   std::vector<std::unique_ptr<MoeLayer>> layers_;  // [ranks here]
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "arrays.hpp"
 #include "comet/process_world.hpp"
 #include "comet/world.hpp"
 #include "rank_threads.hpp"
@@ -21,6 +22,7 @@ class WorldPart {
 
   /// Ranks are threads of this process.
   static std::shared_ptr<WorldPart> local(int ranks, const std::string& link,
+                                          const std::string& backend,
                                           std::chrono::milliseconds timeout);
   /// This process is a rank of what mpirun has started. Collective.
   static std::shared_ptr<WorldPart> mpi(std::chrono::milliseconds timeout);
@@ -33,6 +35,9 @@ class WorldPart {
   int first_rank() const noexcept { return first().rank(); }
   std::string kind() const { return std::string(first().kind()); }
   std::string link() const { return to_string(first().link()); }
+  std::string backend() const { return std::string(to_string(first().backend())); }
+  /// Where arrays must lie. Throws Error(unsupported) if the ranks here are on several GPUs.
+  Place place() const;
   std::int64_t timeout_ms() const noexcept { return first().timeout().count(); }
   /// Number `index` of those here.
   World& world(int index) { return *worlds_[static_cast<std::size_t>(index)]; }

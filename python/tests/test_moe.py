@@ -154,6 +154,11 @@ def test_worlds_that_cannot_be():
         comet_moe.World.local(2, link="fast")
     with pytest.raises(ValueError, match="timeout"):
         comet_moe.World.local(2, timeout_ms=-1)
+    with pytest.raises(ValueError, match="tpu"):
+        comet_moe.World.local(2, backend="tpu")
+    if not any(backend["name"] == "cuda" and backend["built"] for backend in comet_moe.doctor()["backends"]):
+        with pytest.raises(NotImplementedError, match="cuda|CUDA|GPU"):
+            comet_moe.World.local(2, backend="cuda")
     assert repr(comet_moe.World.local(2, link="paced:0.5")) == "World.local(2, link='paced:0.5')"
 
 
