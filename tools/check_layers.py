@@ -44,7 +44,11 @@ LAYERS = {
         "base io", "checkpoints become public descriptions; routers only through comet/router.hpp"
     ),
     "plan": layer("base layout routing", "pure data in, data out: no threads, no worlds"),
-    "tune": layer("base layout", "chooses a Config; measuring and verifying are handed in"),
+    "tune": layer(
+        "base layout io",
+        "chooses a layer's options from profiles, which are files, and a model of the machine; "
+        "measuring and verifying are handed in",
+    ),
     "backend": layer(
         "base layout plan comm", "executes plans; never sees the layer that calls it"
     ),
@@ -55,8 +59,9 @@ LAYERS = {
         "base routing comm layer", "an oracle that shared code with a backend would share its faults"
     ),
     "measure": layer(
-        "base layout plan layer check",
-        "times what the layer does; layout and plans tell it the tiles that the layer will use",
+        "base layout plan layer check tune",
+        "times what the layer does; layout and plans tell it the tiles that the layer will use, tune "
+        "what is worth trying",
     ),
     "trace": layer("base io measure", "shows what a call recorded, however it came about"),
     "cli": layer(

@@ -11,7 +11,7 @@
 #include "base/int_math.hpp"
 #include "base/trace_span.hpp"
 #include "measure/calibrate.hpp"
-#include "measure/group_model.hpp"
+#include "tune/group_model.hpp"
 
 namespace comet {
 namespace {

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "comet/layer.hpp"
+#include "tune/stage_pair.hpp"
 
 namespace comet {
 
@@ -13,13 +14,6 @@ namespace comet {
 double median(std::span<const double> values);
 /// Largest minus smallest. Throws Error(invalid_argument) on none.
 double spread(std::span<const double> values);
-
-/// A time of each of the two stages: dispatch_gemm and gemm_combine.
-struct StagePair {
-  double first = 0;
-  double second = 0;
-  double sum() const noexcept { return first + second; }
-};
 
 /// Bytes of one call.
 struct LinkBytes {

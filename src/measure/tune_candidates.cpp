@@ -3,21 +3,9 @@
 
 #include <algorithm>
 
-namespace comet {
+#include "tune/candidates.hpp"
 
-std::vector<int> worker_splits(Backend backend, int num_workers) {
-  if (backend == Backend::cuda) {
-    std::vector<int> splits = {1};
-    for (const int split : {2, 4, 8}) {
-      if (2 * split < num_workers) splits.push_back(split);
-    }
-    return splits;
-  }
-  std::vector<int> splits = {0};
-  if (num_workers > 1) splits.push_back(1);
-  if (num_workers / 2 > 1) splits.push_back(num_workers / 2);
-  return splits;
-}
+namespace comet {
 
 namespace {
 

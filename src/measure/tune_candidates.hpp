@@ -12,10 +12,6 @@
 
 namespace comet {
 
-/// Numbers of communication workers worth trying. cpu: none (all do both), one, and half. cuda:
-/// multiprocessors, 1, 2, 4 and 8 where that is fewer than half of the rank's.
-std::vector<int> worker_splits(Backend backend, int num_workers);
-
 /// What candidates of a schedule may differ in.
 struct TuneSpace {
   int num_workers = 1;               ///< cuda: multiprocessors of the rank.

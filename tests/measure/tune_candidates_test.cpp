@@ -79,8 +79,6 @@ TEST(TuneCandidates, OnGpusPipelinedReservesMultiprocessors) {
   EXPECT_EQ(tried,
             (std::set<std::pair<std::int64_t, int>>{
                 {1, 1}, {2, 1}, {2, 2}, {2, 4}, {4, 1}, {4, 2}, {4, 4}, {8, 1}, {8, 2}, {8, 4}}));
-  EXPECT_EQ(worker_splits(Backend::cuda, 132), (std::vector<int>{1, 2, 4, 8}));
-  EXPECT_EQ(worker_splits(Backend::cuda, 8), (std::vector<int>{1, 2}));
   EXPECT_EQ(of(bench, Schedule::sequential, 16).size(), 1U);
   bench.n_c_dispatch = 0;
   for (const auto& options : of(bench, Schedule::pipelined, 16)) EXPECT_EQ(options.n_c_dispatch, 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "measure/group_model.hpp"
+#include "tune/group_model.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -17,13 +17,16 @@ constexpr double kLeastGain = 0.003;
 
 double predict_us(const GroupModel& model, const GroupCandidate& candidate) {
   check(candidate.groups >= 1 && model.world >= 1 && model.panels >= 1, ErrorCode::invalid_argument,
-        "[measure] group model: {} groups, {} ranks, {} panels, each needs at least 1",
+        "[tune] group model: {} groups, {} ranks, {} panels, each needs at least 1",
         candidate.groups, model.world, model.panels);
   const auto groups = static_cast<double>(candidate.groups);
   const auto panels = static_cast<double>(model.panels);
   const double own = 1.0 / static_cast<double>(model.world);
   const auto slices =
       static_cast<std::int64_t>(std::max(1.0, std::round(candidate.tiles_per_expert)));
+  const auto complete_share = [&](std::int64_t done) {
+    return std::pow(static_cast<double>(done) / groups, model.rows_per_token);
+  };
   double computed = 0;             // when the computing server is free
   double sent = model.link.first;  // when the link is free for pushes: after all pulls
   for (std::int64_t g = 0; g < candidate.groups; ++g) {
@@ -34,9 +37,10 @@ double predict_us(const GroupModel& model, const GroupCandidate& candidate) {
       computed = std::max(computed, pulled > 0 ? arrived : 0.0) +
                  model.compute.first * candidate.padding / groups / static_cast<double>(slices);
     }
+    const double completed = complete_share(g + 1) - complete_share(g);
     for (std::int64_t p = 0; p < model.panels; ++p) {
       computed += model.compute.second * candidate.padding / groups / panels;
-      sent = std::max(sent, computed) + model.link.second / groups / panels;
+      sent = std::max(sent, computed) + model.link.second * completed / panels;
     }
   }
   return std::max(computed, sent);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The model behind `--groups auto`: bounds that it must keep, and what it must choose.
-#include "measure/group_model.hpp"
+#include "tune/group_model.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "comet/error.hpp"
+#include "measure/figures.hpp"
 
 namespace comet {
 namespace {
@@ -79,6 +80,17 @@ TEST(GroupModel, RanksEveryCandidateOnce) {
   std::vector<std::int64_t> ranked = rank_groups(model_of(1.0), candidates(0.01));
   std::sort(ranked.begin(), ranked.end());
   EXPECT_EQ(ranked, (std::vector<std::int64_t>{1, 2, 4, 8}));
+}
+
+// What is complete late is sent late: with two rows a token half of the tiles complete a quarter.
+TEST(GroupModel, TokensOfManyRowsArePushedLater) {
+  GroupModel model = model_of(1.0);
+  model.panels = 1;
+  model.link = {0, 1.0};
+  const GroupCandidate halves{.groups = 2, .tiles_per_expert = 1};
+  EXPECT_NEAR(predict_us(model, halves), 1.0 + 0.5, 1e-12);
+  model.rows_per_token = 2;
+  EXPECT_NEAR(predict_us(model, halves), 1.0 + 0.75, 1e-12);
 }
 
 TEST(GroupModel, RefusesNonsense) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model of how long comet takes with G groups, from bounds alone, until a tuner exists: one
-// computing server and one link per rank, both busy whenever they have something to do.
+// How long comet takes with G groups: one computing server and one link per rank, both busy
+// whenever they have something to do.
 //
 // The link first pulls the groups in order, then sends panels as they get ready. Computation goes
 // A0 B0 A1 B1 ... (A the first GEMM, B the second). A is cut into as many slices as an expert has
@@ -13,7 +13,7 @@
 #include <span>
 #include <vector>
 
-#include "measure/figures.hpp"
+#include "tune/stage_pair.hpp"
 
 namespace comet {
 
@@ -23,6 +23,10 @@ struct GroupModel {
   StagePair link;     ///< Of dispatch and combine.
   std::int64_t world = 1;
   std::int64_t panels = 1;
+  /// Rows of a token on a rank, where groups are phases of the rank's tiles (GPUs): a token can be
+  /// pushed once the last of its rows is computed, so phase g of G completes (g / G)^rows of all.
+  /// 1 where groups are ranges of tokens.
+  double rows_per_token = 1;
 };
 
 /// One choice of G with what it does to the tiles.

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tune/predict.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.hpp"
+#include "base/int_math.hpp"
+#include "tune/group_model.hpp"
+
+namespace comet {
+namespace {
+
+// Microseconds that `bytes` take at `gbs`.
+double copy_us(double bytes, double gbs) { return bytes / gbs * 1e-3; }
+
+// How products run: alone, or beside communication.
+struct ProductRates {
+  double tflops = 1;
+  double tile_us = 0;
+  double cut_slowdown = 0;
+};
+
+// Bytes of the busiest rank.
+struct CaseBytes {
+  double rows = 0;
+  double in = 0;
+  double own = 0;
+  double weights = 0;      ///< Of all ranks of a device, once.
+  double activations = 0;  ///< See weights.
+};
+
+CaseBytes bytes_of(const TuneCase& of, const CaseLoad& load) {
+  const auto element = static_cast<double>(size_of(of.desc.dtype));
+  const double row = static_cast<double>(of.desc.hidden) * element;
+  const double inter =
+      static_cast<double>(of.desc.intermediate) / static_cast<double>(of.parallel.tp);
+  const auto local = static_cast<double>(ceil_div(of.desc.num_experts, of.parallel.ep));
+  const double share = of.ranks_per_device;
+  return {.rows = load.rows * row,
+          .in = load.tokens_in * row,
+          .own = load.own_tokens * row,
+          .weights = local * inter * row * (of.desc.gated ? 3 : 2) * share,
+          .activations = load.rows * inter * element * share};
+}
+
+// Workers that a rank really has: threads beyond the processors only take turns.
+double usable_workers(const Machine& machine, const TuneCase& of) {
+  const double most =
+      static_cast<double>(machine.workers) / static_cast<double>(of.ranks_per_device);
+  return machine.workers_copy ? std::min(static_cast<double>(of.workers), most)
+                              : static_cast<double>(of.workers);
+}
+
+// Half a wave is empty on average: the last one.
+double product_us(const ProductLoad& load, const TuneCase& of, const ProductRates& rates,
+                  double workers) {
+  const bool is_cut = of.ranks_per_device > 1 && of.parallel.tp > 1;
+  const double shared = 1 - 1 / static_cast<double>(of.parallel.tp);
+  const double slowdown = is_cut ? 1 + rates.cut_slowdown * shared : 1;
+  const double item_us = load.item_gmac * 2 * 1e-3 / rates.tflops * 1e6 * slowdown + rates.tile_us;
+  return (load.items / workers + 0.5) * item_us;
+}
+
+StagePair products_us(const TuneCase& of, const CaseLoad& load, const ProductRates& rates,
+                      double workers) {
+  return {product_us(load.first, of, rates, workers), product_us(load.second, of, rates, workers)};
+}
+
+// Weights are read for both products, as their sizes are.
+StagePair with_weights(StagePair products, const TuneCase& of, double weights_us) {
+  const double first = of.desc.gated ? 2.0 / 3 : 0.5;
+  return {products.first + weights_us * first, products.second + weights_us * (1 - first)};
+}
+
+StagePair link_us(const MachineRates& rates, const TuneCase& of, const CaseBytes& bytes) {
+  if (of.parallel.world_size() == 1) return {};
+  switch (of.link.kind) {
+    case LinkSpec::Kind::paced: {
+      const double time = copy_us(bytes.in, of.link.gigabytes_per_second);
+      return {time, time};
+    }
+    case LinkSpec::Kind::host:
+      return {copy_us(bytes.in * of.ranks_per_device, rates.host_pull_gbs),
+              copy_us(bytes.in * of.ranks_per_device, rates.host_push_gbs)};
+    case LinkSpec::Kind::native:
+      break;
+  }
+  if (of.ranks_per_device >= of.parallel.world_size()) return {};
+  const double time = copy_us(bytes.in, rates.link_gbs);
+  return {time, time};
+}
+
+StagePair copies_us(const MachineRates& rates, const CaseBytes& bytes) {
+  return {copy_us(bytes.in, rates.pull_gbs) + copy_us(bytes.rows, rates.row_gbs),
+          copy_us(bytes.rows, rates.sum_gbs) + copy_us(bytes.in, rates.push_gbs)};
+}
+
+// Copies of comet beside products, which blocks of their own may hold up, and what those blocks do
+// not compute meanwhile.
+struct Overlapped {
+  StagePair compute;
+  StagePair link;
+};
+
+Overlapped with_communication(const MachineRates& rates, const CaseBytes& bytes,
+                              const TuneConfig& config, const StagePair& compute,
+                              const StagePair& link, double workers) {
+  const StagePair copies = copies_us(rates, bytes);
+  StagePair slow{copies.first * rates.overlap_pull, copies.second * rates.overlap_push};
+  Overlapped result{.compute = compute, .link = {}};
+  if (config.placement == Placement::blocks) {
+    const double n_pull = std::max(1, config.n_c_dispatch);
+    const double n_push = std::max(1, config.n_c_combine);
+    slow.first = std::max(slow.first, copy_us(bytes.in, rates.block_pull_gbs * n_pull));
+    slow.second = std::max(slow.second, copy_us(bytes.rows, rates.block_sum_gbs * n_push));
+    const auto lost = [&](double n) { return rates.block_idle * n / std::max(1.0, workers - n); };
+    // They compute once no pull is left, and communicate again when the second product has begun.
+    const double pulling = std::min(compute.first, std::max(link.first, slow.first));
+    result.compute.first += pulling * lost(n_pull);
+    result.compute.second *= 1 + lost(n_push);
+  }
+  result.link = {std::max(link.first, slow.first), std::max(link.second, slow.second)};
+  return result;
+}
+
+// The second product reads the activations of a group once for each panel; what the cache does not
+// hold comes from memory.
+double reread_us(const MachineRates& rates, const CaseBytes& bytes, std::int64_t groups,
+                 std::int64_t panels) {
+  const double of_group = bytes.activations / static_cast<double>(groups);
+  const double missed = std::min(1.0, of_group / (rates.cache_mb * 1e6));
+  return copy_us(bytes.activations * missed * static_cast<double>(panels), rates.reread_gbs);
+}
+
+std::int64_t panel_of(const TuneCase& of, const TuneConfig& config) {
+  const std::int64_t wished = config.panel > 0 ? config.panel : ceil_div(of.desc.hidden, 8);
+  const std::int64_t step = of.backend == Backend::cuda ? 256 : 16;
+  return std::min(round_up(wished, step), of.desc.hidden);
+}
+
+double comet_us(const Machine& machine, const TuneCase& of, const CaseLoad& load,
+                const CaseBytes& bytes, const StagePair& link, const TuneConfig& config) {
+  const MachineRates& rates = machine.rates;
+  const double workers = usable_workers(machine, of);
+  const std::int64_t panels = ceil_div(of.desc.hidden, panel_of(of, config));
+  StagePair compute = with_weights(
+      products_us(of, load,
+                  {rates.overlap_tflops, rates.overlap_tile_us, rates.overlap_cut_slowdown},
+                  workers),
+      of, copy_us(bytes.weights, rates.weight_gbs));
+  Overlapped overlapped;
+  const bool is_device = !machine.workers_copy;
+  if (is_device) {
+    compute.second += reread_us(rates, bytes, config.groups, panels);
+    overlapped = with_communication(rates, bytes, config, compute, link, workers);
+  } else {
+    const StagePair copies = copies_us(rates, bytes);
+    overlapped.compute = {compute.first + copies.first * rates.overlap_pull,
+                          compute.second + copies.second * rates.overlap_push};
+    overlapped.link = link;
+  }
+  const auto groups = static_cast<double>(config.groups);
+  const auto local = static_cast<double>(ceil_div(of.desc.num_experts, of.parallel.ep));
+  // Groups of tokens, on CPUs, each have half-empty last tiles of their own.
+  const double padding =
+      is_device ? 1 : 1 + (groups - 1) * local / 2 / std::max(1.0, load.row_tiles);
+  const double slices = is_device ? load.row_tiles / groups : load.row_tiles / local / groups;
+  return predict_us({.compute = overlapped.compute,
+                     .link = overlapped.link,
+                     .world = of.parallel.world_size(),
+                     .panels = panels,
+                     .rows_per_token = is_device ? load.rows_per_token : 1},
+                    {.groups = config.groups,
+                     .tiles_per_expert = std::max(1.0, slices),
+                     .padding = padding}) +
+         rates.phase_us * groups + rates.tail_us;
+}
+
+void check_predictable(const Machine& machine, const TuneCase& of, Schedule schedule,
+                       const TuneConfig& config) {
+  check(schedule == Schedule::sequential || schedule == Schedule::comet,
+        ErrorCode::invalid_argument, "[predict] schedule {}: sequential or comet",
+        to_string(schedule));
+  check(machine.backend == of.backend, ErrorCode::invalid_argument,
+        "[predict] machine {} is of backend {}, the case of {}", machine.name,
+        to_string(machine.backend), to_string(of.backend));
+  check(of.link.kind != LinkSpec::Kind::paced || of.link.gigabytes_per_second > 0,
+        ErrorCode::invalid_argument, "[predict] link {}: a prediction needs the rate, paced:<GB/s>",
+        to_string(of.link));
+  check(of.workers >= 1 && of.ranks_per_device >= 1 && config.groups >= 1,
+        ErrorCode::invalid_argument,
+        "[predict] {} workers, {} ranks on a device, {} groups: at least 1 each", of.workers,
+        of.ranks_per_device, config.groups);
+}
+
+}  // namespace
+
+Prediction predict(const Machine& machine, const TuneCase& of, const CaseLoad& load,
+                   Schedule schedule, const TuneConfig& config) {
+  check_predictable(machine, of, schedule, config);
+  const MachineRates& rates = machine.rates;
+  const CaseBytes bytes = bytes_of(of, load);
+  const StagePair compute =
+      with_weights(products_us(of, load, {rates.worker_tflops, rates.tile_us, rates.cut_slowdown},
+                               usable_workers(machine, of)),
+                   of, copy_us(bytes.weights, rates.weight_gbs));
+  const StagePair link = link_us(rates, of, bytes);
+  Prediction result{
+      .t_compute_us = compute.sum(),
+      .t_link_us = link.sum(),
+      .t_plan_us = rates.plan_us + rates.plan_ns_per_token * 1e-3 * static_cast<double>(of.tokens),
+      .t_publish_us = rates.publish_us + copy_us(bytes.own, rates.publish_gbs)};
+  result.t_layer_us = result.t_plan_us + result.t_publish_us;
+  if (schedule == Schedule::comet) {
+    result.t_layer_us += comet_us(machine, of, load, bytes, link, config);
+  } else {
+    const StagePair copies = copies_us(rates, bytes);
+    result.t_layer_us +=
+        std::max(link.first, copies.first) + compute.sum() + std::max(link.second, copies.second);
+  }
+  return result;
+}
+
+Prediction predict(const Machine& machine, const TuneCase& of, Schedule schedule,
+                   const TuneConfig& config) {
+  return predict(machine, of, expect_load(of, config), schedule, config);
+}
+
+}  // namespace comet

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a prediction must obey whatever the constants are.
+#include "tune/predict.hpp"
+
+#include <gtest/gtest.h>
+
+#include "io/expect_error.hpp"
+#include "tune/tune_cases.hpp"
+
+namespace comet {
+namespace {
+
+const TuneConfig kWarps{.groups = 4, .panel = 512, .n_c_dispatch = 16, .n_c_combine = 16};
+
+double layer_us(const TuneCase& of, Schedule schedule = Schedule::comet,
+                const TuneConfig& config = kWarps) {
+  return predict(find_machine("h100"), of, schedule, config).t_layer_us;
+}
+
+TEST(Predict, ALinkTakesItsBytesOverItsRate) {
+  const TuneCase of = shared_gpu_case();
+  const Prediction prediction = predict(find_machine("h100"), of, Schedule::sequential, {});
+  const double bytes = expect_load(of, {}).tokens_in * 4096 * 2;
+  EXPECT_NEAR(prediction.t_link_us, 2 * bytes / 20e3, 1e-9);
+  EXPECT_GT(prediction.t_layer_us, prediction.t_compute_us + prediction.t_link_us);
+}
+
+TEST(Predict, NoCallIsFasterThanItsBounds) {
+  for (const std::int64_t tokens : {64, 1024, 8192, 65536}) {
+    const TuneCase of = shared_gpu_case(tokens);
+    const Prediction prediction = predict(find_machine("h100"), of, Schedule::comet, kWarps);
+    EXPECT_GT(prediction.t_layer_us, prediction.t_link_us) << tokens;
+  }
+  EXPECT_LT(layer_us(shared_gpu_case()), layer_us(shared_gpu_case(), Schedule::sequential));
+}
+
+TEST(Predict, TimesGrowWithTokensSlownessAndSkew) {
+  EXPECT_LT(layer_us(shared_gpu_case(8192)), layer_us(shared_gpu_case(16384)));
+  EXPECT_LT(layer_us(shared_gpu_case(8192, "paced:45")),
+            layer_us(shared_gpu_case(8192, "paced:5")));
+  const TuneCase of = shared_gpu_case();
+  CaseLoad skewed = expect_load(of, kWarps);
+  const Machine& machine = find_machine("h100");
+  const double even = predict(machine, of, skewed, Schedule::comet, kWarps).t_layer_us;
+  skewed.row_tiles *= 2;
+  skewed.first.items *= 2;
+  skewed.second.items *= 2;
+  EXPECT_GT(predict(machine, of, skewed, Schedule::comet, kWarps).t_layer_us, 1.5 * even);
+}
+
+TEST(Predict, MoreMultiprocessorsAndFewerNeighboursHelp) {
+  TuneCase of = shared_gpu_case();
+  const double shared = layer_us(of);
+  of.workers = 32;
+  EXPECT_LT(layer_us(of), shared);
+  of = shared_gpu_case();
+  of.ranks_per_device = 1;
+  EXPECT_LT(layer_us(of), shared);
+}
+
+TEST(Predict, BlocksThatOnlyCommunicateAreMissedByProducts) {
+  TuneConfig blocks = kWarps;
+  blocks.placement = Placement::blocks;
+  blocks.n_c_dispatch = blocks.n_c_combine = 2;
+  const double two = layer_us(shared_gpu_case(), Schedule::comet, blocks);
+  blocks.n_c_dispatch = blocks.n_c_combine = 7;
+  EXPECT_LT(two, layer_us(shared_gpu_case(), Schedule::comet, blocks));
+}
+
+// On a CPU the copies of comet take its workers' time, and threads beyond the processors none.
+TEST(Predict, CopiesOnACpuCostWorkersTime) {
+  Machine machine = find_machine("cpu");
+  machine.workers = 2;
+  TuneCase of = cpu_case();
+  const double base = predict(machine, of, Schedule::comet, {}).t_layer_us;
+  of.workers = 4;
+  EXPECT_DOUBLE_EQ(predict(machine, of, Schedule::comet, {}).t_layer_us, base);
+  machine.rates.row_gbs /= 100;
+  EXPECT_GT(predict(machine, of, Schedule::comet, {}).t_layer_us, 1.2 * base);
+}
+
+TEST(Predict, RefusesWhatItDoesNotKnow) {
+  const TuneCase of = shared_gpu_case();
+  const Machine& h100 = find_machine("h100");
+  expect_error(ErrorCode::invalid_argument, "pipelined",
+               [&] { predict(h100, of, Schedule::pipelined, {}); });
+  expect_error(ErrorCode::invalid_argument, "backend",
+               [&] { predict(find_machine("cpu"), of, Schedule::comet, {}); });
+  expect_error(ErrorCode::invalid_argument, "rate",
+               [&] { predict(h100, shared_gpu_case(8192, "paced:auto"), Schedule::comet, {}); });
+  expect_error(ErrorCode::invalid_argument, "0 groups",
+               [&] { predict(h100, of, Schedule::comet, {.groups = 0}); });
+}
+
+}  // namespace
+}  // namespace comet
