@@ -9,6 +9,7 @@
 #include "cli/exit_code.hpp"
 #include "cli/flags.hpp"
 #include "cli/output.hpp"
+#include "cli/plan_predict.hpp"
 #include "cli/plan_report.hpp"
 #include "cli/shared_flags.hpp"
 #include "cli/split.hpp"
@@ -25,6 +26,7 @@ struct PlanFlags {
   std::int64_t groups = 1;
   std::int64_t block_m = 0;
   std::int64_t rank = -1;
+  PredictFlags predict;
   bool json = false;
 };
 
@@ -54,13 +56,16 @@ int run_plan(const PlanFlags& flags, const Ranks& ranks) {
       make_routing(parse_synthetic_routing(flags.routing), query.desc.num_experts, query.desc.topk,
                    flags.tokens, flags.seed);
   query.routing = split_routing(routing, num_ranks);
-  const PlanReport report{.query = query,
-                          .summary = summarize_plan(query),
-                          .model = flags.shape.model,
-                          .routing = flags.routing,
-                          .tokens = flags.tokens,
-                          .seed = flags.seed,
-                          .rank = flags.rank};
+  PlanReport report{.query = query,
+                    .summary = summarize_plan(query),
+                    .model = flags.shape.model,
+                    .routing = flags.routing,
+                    .tokens = flags.tokens,
+                    .seed = flags.seed,
+                    .rank = flags.rank};
+  if (flags.predict.wanted) {
+    report.prediction = predict_plan(flags.predict, query, report.summary, flags.tokens);
+  }
   print(flags.json ? plan_json(report) : plan_text(report));
   return kExitOk;
 }
@@ -88,13 +93,18 @@ void add_plan(CLI::App& app, Context& context) {
   add_integer(*command, {"--block-m", "Rows of a tile; 0 chooses", 0, 1 << 20}, flags->block_m);
   add_integer(*command, {"--rank", "Show one rank in detail, tile by tile", 0, 1023}, flags->rank,
               false);
+  add_predict_flags(*command, flags->predict);
   command->add_flag("--json", flags->json, "One JSON object instead of text");
   command->footer(
       examples("  comet plan --model mixtral --ep 8 --tokens 8192\n"
                "  comet plan --model qwen3-moe --ep 4 --tp 2 --routing zipf:1 --json\n"
+               "  comet plan --model mixtral --ep 8 --tokens 32768 --predict --machine h800\n"
                "  comet plan --experts 8 --topk 2 --hidden 64 --intermediate 128 --ep 2 "
                "--tokens 300 --rank 1\n"));
-  command->callback([flags, &context] {
+  command->callback([flags, command, &context] {
+    for (const char* name : {"--machine", "--profile", "--link", "--ranks-per-device"}) {
+      flags->predict.wanted |= command->count(name) > 0;
+    }
     context.world = &flags->world.world;
     context.command = [flags](Ranks& ranks) { return run_plan(*flags, ranks); };
   });

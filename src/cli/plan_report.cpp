@@ -83,7 +83,8 @@ void check_plan_rank(std::int64_t rank, std::int64_t ranks) {
 
 std::string plan_text(const PlanReport& report) {
   return headline(report) +
-         (report.rank < 0 ? report.summary.to_text() : rank_text(report.summary, report.rank));
+         (report.rank < 0 ? report.summary.to_text() : rank_text(report.summary, report.rank)) +
+         (report.prediction ? predict_text(*report.prediction) : "");
 }
 
 std::string plan_json(const PlanReport& report) {
@@ -94,6 +95,7 @@ std::string plan_json(const PlanReport& report) {
     json["rank"] = report.rank;
     json["ranks"] = nlohmann::ordered_json::array({json["ranks"][report.rank]});
   }
+  if (report.prediction) json["prediction"] = predict_json(*report.prediction);
   return json.dump() + "\n";
 }
 

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "cli/plan_predict.hpp"
 #include "comet/plan.hpp"
 #include "comet/router.hpp"
 
@@ -18,6 +20,7 @@ struct PlanReport {
   std::int64_t tokens = 0;  ///< Of all ranks.
   std::uint64_t seed = 0;
   std::int64_t rank = -1;  ///< Only this one, in detail; -1 is all.
+  std::optional<PredictReport> prediction = {};
 };
 
 /// Throws Error(out_of_range) unless `rank` is -1 or one of `ranks`.

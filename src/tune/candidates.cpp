@@ -75,7 +75,7 @@ std::vector<TuneConfig> comet_configs(const TuneCase& of) {
   return configs;
 }
 
-std::vector<RankedConfig> rank_configs(const Machine& machine, const TuneCase& of,
+std::vector<RankedConfig> rank_configs(const MachineModel& machine, const TuneCase& of,
                                        const std::vector<TuneConfig>& configs) {
   std::vector<RankedConfig> ranked;
   for (const TuneConfig& config : configs) {

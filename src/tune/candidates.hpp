@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tune/machine.hpp"
+#include "tune/machine_model.hpp"
 #include "tune/tune_case.hpp"
 
 namespace comet {
@@ -25,7 +25,7 @@ struct RankedConfig {
 };
 
 /// All of `configs`, best prediction first; equal ones in their order.
-std::vector<RankedConfig> rank_configs(const Machine& machine, const TuneCase& of,
+std::vector<RankedConfig> rank_configs(const MachineModel& machine, const TuneCase& of,
                                        const std::vector<TuneConfig>& configs);
 
 }  // namespace comet

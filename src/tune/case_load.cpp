@@ -111,8 +111,10 @@ CaseLoad expect_load(const TuneCase& of, const TuneConfig& config) {
 }
 
 CaseLoad planned_load(const TuneCase& of, const PlanSummary& plan) {
-  const Tile tile = tile_of(of, {.block_m = plan.block_m});
-  CaseLoad load = expect_load(of, {.block_m = plan.block_m});
+  // A plan is made with a CPU's tiles unless it is told others; a GPU's are its own.
+  const TuneConfig config{.block_m = of.backend == Backend::cuda ? 0 : plan.block_m};
+  const Tile tile = tile_of(of, config);
+  CaseLoad load = expect_load(of, config);
   load.rows = load.row_tiles = load.own_tokens = 0;
   for (const RankPlan& rank : plan.ranks) {
     double tiles = 0;

@@ -29,7 +29,7 @@ struct CaseLoad {
 /// What uniform routing brings. `config` says the tile; 0 chooses as a layer does.
 CaseLoad expect_load(const TuneCase& of, const TuneConfig& config);
 
-/// What the routing brings that was planned, whose block_m counts.
+/// What the routing brings that was planned; on cpu the plan's block_m counts.
 CaseLoad planned_load(const TuneCase& of, const PlanSummary& plan);
 
 }  // namespace comet

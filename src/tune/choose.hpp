@@ -12,7 +12,7 @@ namespace comet {
 
 /// What is known of the device that a layer runs on.
 struct TuningState {
-  Machine machine;                      ///< Of the profile, if it has constants.
+  MachineModel machine;                 ///< Of the profile, if it has constants.
   std::optional<Profile> profile = {};  ///< None if there is none, or it cannot be used.
   std::string note = {};  ///< Why a profile was refused, in one sentence; empty if none was.
 };

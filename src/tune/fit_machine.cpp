@@ -21,7 +21,8 @@ double log_error(double predicted, double measured) {
 
 // What is to be small. A constant that is off its start by a factor e costs 0.002: less than what
 // any real evidence brings, more than noise does.
-double badness(const Machine& machine, const Machine& start, std::span<const FitCase> cases) {
+double badness(const MachineModel& machine, const MachineModel& start,
+               std::span<const FitCase> cases) {
   constexpr double kPull = 0.002;
   double sum = 0;
   for (const FitCase& one : cases) {
@@ -40,13 +41,13 @@ double badness(const Machine& machine, const Machine& start, std::span<const Fit
 }
 
 // Tries each constant a step up and down; true if any step helped.
-bool improve(Machine& machine, const Machine& start, std::span<const FitCase> cases, double step,
-             double& best) {
+bool improve(MachineModel& machine, const MachineModel& start, std::span<const FitCase> cases,
+             double step, double& best) {
   constexpr double kLeast = 1e-6;
   bool has_improved = false;
   for (const MachineRate& rate : machine_rates()) {
     for (const double factor : {step, 1 / step}) {
-      Machine candidate = machine;
+      MachineModel candidate = machine;
       candidate.rates.*rate.value *= factor;
       const double value = badness(candidate, start, cases);
       if (value >= best - kLeast) continue;
@@ -61,7 +62,8 @@ bool improve(Machine& machine, const Machine& start, std::span<const FitCase> ca
 
 }  // namespace
 
-std::vector<double> prediction_errors(const Machine& machine, std::span<const MeasuredCase> cases) {
+std::vector<double> prediction_errors(const MachineModel& machine,
+                                      std::span<const MeasuredCase> cases) {
   std::vector<double> errors;
   for (const MeasuredCase& one : cases) {
     const Prediction predicted = predict(machine, one.of, one.schedule, one.config);
@@ -70,7 +72,7 @@ std::vector<double> prediction_errors(const Machine& machine, std::span<const Me
   return errors;
 }
 
-Machine fit_machine(const Machine& start, std::span<const MeasuredCase> cases) {
+MachineModel fit_machine(const MachineModel& start, std::span<const MeasuredCase> cases) {
   constexpr double kFirstStep = 1.3;
   constexpr double kLastStep = 1.01;
   constexpr int kMostSweeps = 400;
@@ -82,7 +84,7 @@ Machine fit_machine(const Machine& start, std::span<const MeasuredCase> cases) {
   check(!fitted.empty(), ErrorCode::invalid_argument,
         "[calibrate] {} measured cases, none of sequential or comet: at least one is needed",
         cases.size());
-  Machine machine = start;
+  MachineModel machine = start;
   double best = badness(machine, start, fitted);
   double step = kFirstStep;
   for (int sweep = 0; step > kLastStep && sweep < kMostSweeps; ++sweep) {

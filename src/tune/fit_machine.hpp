@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "tune/machine.hpp"
+#include "tune/machine_model.hpp"
 #include "tune/tune_case.hpp"
 
 namespace comet {
@@ -20,12 +20,13 @@ struct MeasuredCase {
 };
 
 /// |prediction / measurement - 1| of t_layer_us, one for each case, in their order.
-std::vector<double> prediction_errors(const Machine& machine, std::span<const MeasuredCase> cases);
+std::vector<double> prediction_errors(const MachineModel& machine,
+                                      std::span<const MeasuredCase> cases);
 
 /// `start` with the constants that predict the cases best: the mean of |log(prediction /
 /// measurement)| of layers and computations, with a slight pull towards `start`, so that what the
 /// cases do not tell stays as it was. Deterministic; some hundred cases take about a second. Throws
 /// Error(invalid_argument) if there is no case that predict() knows.
-Machine fit_machine(const Machine& start, std::span<const MeasuredCase> cases);
+MachineModel fit_machine(const MachineModel& start, std::span<const MeasuredCase> cases);
 
 }  // namespace comet

@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <thread>
 
-#include "tune/machine.hpp"
+#include "tune/machine_model.hpp"
 
 namespace comet {
 namespace {
 
 // What `comet tune --rows` finds in bench/results/h100.jsonl: 8 ranks share one GPU, so its copies
 // share one memory.
-Machine h100() {
+MachineModel h100() {
   return {.name = "h100",
           .device = "NVIDIA H100 80GB HBM3",
           .source = "calibrated on rows of bench/results/h100.jsonl, 8 ranks on one GPU",
@@ -45,7 +45,7 @@ Machine h100() {
 }
 
 // The same of bench/results/node.jsonl: a GPU for each rank, joined by NVLink.
-Machine h200() {
+MachineModel h200() {
   return {.name = "h200",
           .device = "NVIDIA H200",
           .source = "calibrated on rows of bench/results/node.jsonl, 2 ranks on two GPUs",
@@ -91,9 +91,9 @@ struct Published {
 };
 
 // Products scale by peak per multiprocessor, copies by memory, transfers by the link.
-Machine scaled(const Machine& measured, double measured_tflops, double measured_memory_gbs,
-               const Published& to) {
-  Machine machine = measured;
+MachineModel scaled(const MachineModel& measured, double measured_tflops,
+                    double measured_memory_gbs, const Published& to) {
+  MachineModel machine = measured;
   machine.name = to.name;
   machine.device.clear();
   machine.source = to.source;
@@ -117,7 +117,7 @@ Machine scaled(const Machine& measured, double measured_tflops, double measured_
 constexpr double kH200Tflops = 989;
 constexpr double kH200MemoryGbs = 4800;
 
-Machine h800() {
+MachineModel h800() {
   return scaled(
       h200(), kH200Tflops, kH200MemoryGbs,
       {.name = "h800",
@@ -131,7 +131,7 @@ Machine h800() {
        .link_gbs = 160});
 }
 
-Machine l20() {
+MachineModel l20() {
   return scaled(
       h200(), kH200Tflops, kH200MemoryGbs,
       {.name = "l20",
@@ -146,7 +146,7 @@ Machine l20() {
 }
 
 // Found by the rows of `comet bench --demo` on two cores with AVX-512, float32.
-Machine any_cpu() {
+MachineModel any_cpu() {
   return {
       .name = "cpu",
       .source = "calibrated on float32 rows of two cores with AVX-512; other processors: a guess",
@@ -184,8 +184,8 @@ Machine any_cpu() {
 
 }  // namespace
 
-std::span<const Machine> known_machines() {
-  static const Machine machines[] = {h100(), h200(), any_cpu(), h800(), l20()};
+std::span<const MachineModel> known_machines() {
+  static const MachineModel machines[] = {h100(), h200(), any_cpu(), h800(), l20()};
   return machines;
 }
 

@@ -45,7 +45,7 @@ CaseBytes bytes_of(const TuneCase& of, const CaseLoad& load) {
 }
 
 // Workers that a rank really has: threads beyond the processors only take turns.
-double usable_workers(const Machine& machine, const TuneCase& of) {
+double usable_workers(const MachineModel& machine, const TuneCase& of) {
   const double most =
       static_cast<double>(machine.workers) / static_cast<double>(of.ranks_per_device);
   return machine.workers_copy ? std::min(static_cast<double>(of.workers), most)
@@ -139,7 +139,7 @@ std::int64_t panel_of(const TuneCase& of, const TuneConfig& config) {
   return std::min(round_up(wished, step), of.desc.hidden);
 }
 
-double comet_us(const Machine& machine, const TuneCase& of, const CaseLoad& load,
+double comet_us(const MachineModel& machine, const TuneCase& of, const CaseLoad& load,
                 const CaseBytes& bytes, const StagePair& link, const TuneConfig& config) {
   const MachineRates& rates = machine.rates;
   const double workers = usable_workers(machine, of);
@@ -177,7 +177,7 @@ double comet_us(const Machine& machine, const TuneCase& of, const CaseLoad& load
          rates.phase_us * groups + rates.tail_us;
 }
 
-void check_predictable(const Machine& machine, const TuneCase& of, Schedule schedule,
+void check_predictable(const MachineModel& machine, const TuneCase& of, Schedule schedule,
                        const TuneConfig& config) {
   check(schedule == Schedule::sequential || schedule == Schedule::comet,
         ErrorCode::invalid_argument, "[predict] schedule {}: sequential or comet",
@@ -196,7 +196,7 @@ void check_predictable(const Machine& machine, const TuneCase& of, Schedule sche
 
 }  // namespace
 
-Prediction predict(const Machine& machine, const TuneCase& of, const CaseLoad& load,
+Prediction predict(const MachineModel& machine, const TuneCase& of, const CaseLoad& load,
                    Schedule schedule, const TuneConfig& config) {
   check_predictable(machine, of, schedule, config);
   const MachineRates& rates = machine.rates;
@@ -222,7 +222,7 @@ Prediction predict(const Machine& machine, const TuneCase& of, const CaseLoad& l
   return result;
 }
 
-Prediction predict(const Machine& machine, const TuneCase& of, Schedule schedule,
+Prediction predict(const MachineModel& machine, const TuneCase& of, Schedule schedule,
                    const TuneConfig& config) {
   return predict(machine, of, expect_load(of, config), schedule, config);
 }

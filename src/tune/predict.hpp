@@ -4,7 +4,7 @@
 
 #include "comet/layer.hpp"
 #include "tune/case_load.hpp"
-#include "tune/machine.hpp"
+#include "tune/machine_model.hpp"
 #include "tune/tune_case.hpp"
 
 namespace comet {
@@ -21,11 +21,11 @@ struct Prediction {
 /// Schedules sequential and comet. `load` must be of the same case and tile. Throws
 /// Error(invalid_argument) for another schedule, a paced link without a rate, or a case whose
 /// backend is not the machine's.
-Prediction predict(const Machine& machine, const TuneCase& of, const CaseLoad& load,
+Prediction predict(const MachineModel& machine, const TuneCase& of, const CaseLoad& load,
                    Schedule schedule, const TuneConfig& config);
 
 /// The same, for uniform routing.
-Prediction predict(const Machine& machine, const TuneCase& of, Schedule schedule,
+Prediction predict(const MachineModel& machine, const TuneCase& of, Schedule schedule,
                    const TuneConfig& config);
 
 }  // namespace comet

@@ -75,8 +75,8 @@ std::string profile_file_name(const ProfileOrigin& origin) {
   return name + ".json";
 }
 
-Machine machine_of_profile(const Profile& profile) {
-  Machine machine = machine_of_device(profile.origin.backend, profile.origin.device);
+MachineModel machine_of_profile(const Profile& profile) {
+  MachineModel machine = machine_of_device(profile.origin.backend, profile.origin.device);
   if (profile.rates) {
     machine.rates = *profile.rates;
     machine.device = profile.origin.device;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tune/machine.hpp"
+#include "tune/machine_model.hpp"
 #include "tune/tune_case.hpp"
 
 namespace comet {
@@ -78,6 +78,6 @@ void write_profile(const Profile& profile, const std::filesystem::path& path);
 std::string profile_file_name(const ProfileOrigin& origin);
 
 /// The machine of a profile: its own rates, or else those of the known machine of its device.
-Machine machine_of_profile(const Profile& profile);
+MachineModel machine_of_profile(const Profile& profile);
 
 }  // namespace comet

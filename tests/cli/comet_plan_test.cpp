@@ -107,5 +107,45 @@ TEST(Plan, NoTokensIsAPlan) {
   EXPECT_EQ(json.at("ranks").at(1).at("tiles"), 0);
 }
 
+TEST(Plan, PredictsTimesOfAMachineAndSaysSo) {
+  const nlohmann::json plain = json_of(small({"--ep", "2"}));
+  EXPECT_FALSE(plain.contains("prediction"));
+  const std::string text = output_of(small({"--ep", "2", "--predict"}));
+  EXPECT_NE(text.find("PREDICTED for machine h100, nothing was run"), std::string::npos) << text;
+  const nlohmann::json json =
+      json_of(small({"--ep", "2", "--machine", "l20", "--link", "paced:3"})).at("prediction");
+  EXPECT_EQ(json.at("machine"), "l20");
+  EXPECT_NE(json.at("source").get<std::string>().find("published"), std::string::npos);
+  EXPECT_EQ(json.at("schedules").at(0).at("schedule"), "sequential");
+  double last = 0;
+  for (std::size_t i = 1; i < json.at("schedules").size(); ++i) {
+    const auto& row = json.at("schedules").at(i);
+    EXPECT_EQ(row.at("schedule"), "comet");
+    EXPECT_GE(row.at("predicted_us").get<double>(), last);
+    EXPECT_GE(row.at("predicted_us").get<double>(), row.at("link_us").get<double>());
+    last = row.at("predicted_us").get<double>();
+  }
+}
+
+// The busiest rank decides: a skewed routing is predicted to take longer.
+TEST(Plan, PredictionsFollowTheRouting) {
+  const auto sequential_us = [](const char* routing) {
+    return json_of({"plan", "--model", "mixtral", "--ep", "8", "--predict", "--routing", routing})
+        .at("prediction")
+        .at("schedules")
+        .at(0)
+        .at("predicted_us")
+        .get<double>();
+  };
+  EXPECT_GT(sequential_us("hot"), 2 * sequential_us("uniform"));
+}
+
+TEST(Plan, RefusesPredictionsWithoutGrounds) {
+  expect_refusal(run_comet(small({"--machine", "abacus"})), 2, "one of h100");
+  expect_refusal(run_comet(small({"--ep", "2", "--link", "paced:auto"})), 2, "needs the rate");
+  expect_refusal(run_comet(small({"--profile", "/nowhere.json"})), 2, "/nowhere.json");
+  expect_refusal(run_comet(small({"--profile", "a", "--machine", "h100"})), 2, "give one");
+}
+
 }  // namespace
 }  // namespace comet::cli

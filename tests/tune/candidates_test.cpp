@@ -45,7 +45,7 @@ TEST(Candidates, NoneTwice) {
 
 TEST(Candidates, AreRankedByPrediction) {
   const TuneCase of = shared_gpu_case();
-  const Machine& machine = find_machine("h100");
+  const MachineModel& machine = find_machine("h100");
   const std::vector<RankedConfig> ranked = rank_configs(machine, of, comet_configs(of));
   ASSERT_EQ(ranked.size(), comet_configs(of).size());
   for (std::size_t i = 0; i < ranked.size(); ++i) {

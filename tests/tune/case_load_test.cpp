@@ -15,7 +15,7 @@ namespace {
 PlanSummary plan_of(const TuneCase& of, const char* routing) {
   const Routing drawn = make_routing(parse_synthetic_routing(routing), of.desc.num_experts,
                                      of.desc.topk, of.tokens, 1);
-  PlanQuery query{.desc = of.desc, .parallel = of.parallel, .routing = {}, .block_m = 128};
+  PlanQuery query{.desc = of.desc, .parallel = of.parallel, .routing = {}};
   const std::int64_t world = of.parallel.world_size();
   const std::int64_t each = of.tokens / world;
   for (std::int64_t rank = 0; rank < world; ++rank) {

@@ -13,7 +13,7 @@ namespace comet {
 namespace {
 
 // Calls as a machine would take that predicts itself exactly.
-std::vector<MeasuredCase> calls_of(const Machine& machine) {
+std::vector<MeasuredCase> calls_of(const MachineModel& machine) {
   std::vector<MeasuredCase> cases;
   for (const std::int64_t tokens : {2048, 8192, 32768}) {
     for (const char* link : {"native", "paced:20"}) {
@@ -30,27 +30,27 @@ std::vector<MeasuredCase> calls_of(const Machine& machine) {
   return cases;
 }
 
-double worst(const Machine& machine, const std::vector<MeasuredCase>& cases) {
+double worst(const MachineModel& machine, const std::vector<MeasuredCase>& cases) {
   const std::vector<double> errors = prediction_errors(machine, cases);
   return *std::max_element(errors.begin(), errors.end());
 }
 
 TEST(FitMachine, FindsAMachineTwiceAsFastAsItsStart) {
-  const Machine& start = find_machine("h100");
-  Machine truth = start;
+  const MachineModel& start = find_machine("h100");
+  MachineModel truth = start;
   truth.rates.worker_tflops *= 2;
   truth.rates.overlap_tflops *= 2;
   truth.rates.plan_us /= 3;
   const std::vector<MeasuredCase> cases = calls_of(truth);
   EXPECT_GT(worst(start, cases), 0.5);
-  const Machine fitted = fit_machine(start, cases);
+  const MachineModel fitted = fit_machine(start, cases);
   EXPECT_LT(worst(fitted, cases), 0.03);
   EXPECT_NEAR(fitted.rates.worker_tflops / truth.rates.worker_tflops, 1, 0.15);
 }
 
 TEST(FitMachine, WhatIsRightAlreadyStays) {
-  const Machine& start = find_machine("h200");
-  const Machine fitted = fit_machine(start, calls_of(start));
+  const MachineModel& start = find_machine("h200");
+  const MachineModel fitted = fit_machine(start, calls_of(start));
   for (const MachineRate& rate : machine_rates()) {
     EXPECT_EQ(fitted.rates.*rate.value, start.rates.*rate.value) << rate.name;
   }

@@ -44,7 +44,7 @@ double share_within(double limit, const std::vector<double>& errors) {
   return static_cast<double>(within) / static_cast<double>(errors.size());
 }
 
-void print_errors(const std::string& name, const Machine& machine,
+void print_errors(const std::string& name, const MachineModel& machine,
                   const std::vector<MeasuredCase>& cases) {
   const std::vector<double> errors = prediction_errors(machine, cases);
   fmt::print(
@@ -53,7 +53,8 @@ void print_errors(const std::string& name, const Machine& machine,
       100 * *std::max_element(errors.begin(), errors.end()));
 }
 
-void expect_good_predictions(const Machine& machine, const std::vector<MeasuredCase>& held_out) {
+void expect_good_predictions(const MachineModel& machine,
+                             const std::vector<MeasuredCase>& held_out) {
   std::map<std::string, std::vector<MeasuredCase>> by_kind;
   for (const MeasuredCase& one : held_out) {
     const bool is_comet = one.schedule == Schedule::comet;
@@ -84,8 +85,8 @@ TEST(MeasuredRows, H200ConstantsPredictWhatTheyWereNotFoundBy) {
 // The other device's constants are no good start, and calibration must do without one.
 TEST(MeasuredRows, CalibrationFromAnotherMachineComesAsFar) {
   const Split split = split_by_tokens(rows_of("h100.jsonl"));
-  const Machine& start = find_machine("h200");
-  const Machine fitted = fit_machine(start, split.calibration);
+  const MachineModel& start = find_machine("h200");
+  const MachineModel fitted = fit_machine(start, split.calibration);
   const double before = median(prediction_errors(start, split.held_out));
   const double after = median(prediction_errors(fitted, split.held_out));
   fmt::print("h100 by h200's constants: median error {:.1f} %, calibrated {:.1f} %\n", 100 * before,

@@ -40,7 +40,7 @@ TEST(Predict, TimesGrowWithTokensSlownessAndSkew) {
             layer_us(shared_gpu_case(8192, "paced:5")));
   const TuneCase of = shared_gpu_case();
   CaseLoad skewed = expect_load(of, kWarps);
-  const Machine& machine = find_machine("h100");
+  const MachineModel& machine = find_machine("h100");
   const double even = predict(machine, of, skewed, Schedule::comet, kWarps).t_layer_us;
   skewed.row_tiles *= 2;
   skewed.first.items *= 2;
@@ -69,7 +69,7 @@ TEST(Predict, BlocksThatOnlyCommunicateAreMissedByProducts) {
 
 // On a CPU the copies of comet take its workers' time, and threads beyond the processors none.
 TEST(Predict, CopiesOnACpuCostWorkersTime) {
-  Machine machine = find_machine("cpu");
+  MachineModel machine = find_machine("cpu");
   machine.workers = 2;
   TuneCase of = cpu_case();
   const double base = predict(machine, of, Schedule::comet, {}).t_layer_us;
@@ -81,7 +81,7 @@ TEST(Predict, CopiesOnACpuCostWorkersTime) {
 
 TEST(Predict, RefusesWhatItDoesNotKnow) {
   const TuneCase of = shared_gpu_case();
-  const Machine& h100 = find_machine("h100");
+  const MachineModel& h100 = find_machine("h100");
   expect_error(ErrorCode::invalid_argument, "pipelined",
                [&] { predict(h100, of, Schedule::pipelined, {}); });
   expect_error(ErrorCode::invalid_argument, "backend",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Machine: the few constants from which a layer's time is predicted, and machines known by name.
+// MachineModel: the few constants from which a layer's time is predicted, and machines known by
+// name.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -59,7 +60,7 @@ struct MachineRate {
 std::span<const MachineRate> machine_rates();
 
 /// A device, with what is known of it.
-struct Machine {
+struct MachineModel {
   std::string name;  ///< For flags and files, for example "h100".
   /// As CUDA or the processor calls it; empty if no such device was measured.
   std::string device = {};
@@ -72,11 +73,11 @@ struct Machine {
 };
 
 /// Machines known by name: measured ones first, then those of published rates.
-std::span<const Machine> known_machines();
+std::span<const MachineModel> known_machines();
 /// Throws Error(invalid_argument) that lists the names.
-const Machine& find_machine(std::string_view name);
+const MachineModel& find_machine(std::string_view name);
 /// The known machine of that device, or the first of the backend, of which a prediction is a guess.
-const Machine& machine_of_device(Backend backend, std::string_view device);
+const MachineModel& machine_of_device(Backend backend, std::string_view device);
 
 /// The constants as an object, and back; throws Error(format) "[stage] source: ..." if one is
 /// missing, unknown, or not above 0.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tune/machine.hpp"
+#include "tune/machine_model.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -44,9 +44,9 @@ constexpr MachineRate kRates[] = {
 
 std::span<const MachineRate> machine_rates() { return kRates; }
 
-const Machine& find_machine(std::string_view name) {
+const MachineModel& find_machine(std::string_view name) {
   std::string names;
-  for (const Machine& machine : known_machines()) {
+  for (const MachineModel& machine : known_machines()) {
     if (machine.name == name) return machine;
     names += (names.empty() ? "" : ", ") + machine.name;
   }
@@ -54,14 +54,14 @@ const Machine& find_machine(std::string_view name) {
        names);
 }
 
-const Machine& machine_of_device(Backend backend, std::string_view device) {
-  const std::span<const Machine> all = known_machines();
-  const auto same = std::find_if(all.begin(), all.end(), [&](const Machine& machine) {
+const MachineModel& machine_of_device(Backend backend, std::string_view device) {
+  const std::span<const MachineModel> all = known_machines();
+  const auto same = std::find_if(all.begin(), all.end(), [&](const MachineModel& machine) {
     return machine.backend == backend && !device.empty() && machine.device == device;
   });
   if (same != all.end()) return *same;
   return *std::find_if(all.begin(), all.end(),
-                       [&](const Machine& machine) { return machine.backend == backend; });
+                       [&](const MachineModel& machine) { return machine.backend == backend; });
 }
 
 nlohmann::ordered_json rates_to_json(const MachineRates& rates) {

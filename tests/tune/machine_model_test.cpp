@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tune/machine.hpp"
+#include "tune/machine_model.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@
 namespace comet {
 namespace {
 
-TEST(Machine, RatesSurviveJson) {
-  for (const Machine& machine : known_machines()) {
+TEST(MachineModel, RatesSurviveJson) {
+  for (const MachineModel& machine : known_machines()) {
     const nlohmann::json json = rates_to_json(machine.rates);
     const MachineRates read = rates_from_json(json, "test", "here");
     for (const MachineRate& rate : machine_rates()) {
@@ -22,11 +22,11 @@ TEST(Machine, RatesSurviveJson) {
   }
 }
 
-TEST(Machine, TheTableHasEveryRate) {
+TEST(MachineModel, TheTableHasEveryRate) {
   EXPECT_EQ(machine_rates().size() * sizeof(double), sizeof(MachineRates));
 }
 
-TEST(Machine, RefusesRatesThatAreMissingUnknownOrZero) {
+TEST(MachineModel, RefusesRatesThatAreMissingUnknownOrZero) {
   nlohmann::json json = rates_to_json(find_machine("h100").rates);
   nlohmann::json missing = json;
   missing.erase("sum_gbs");
@@ -39,9 +39,9 @@ TEST(Machine, RefusesRatesThatAreMissingUnknownOrZero) {
   expect_error(ErrorCode::format, "no object", [] { rates_from_json(3, "test", "here"); });
 }
 
-TEST(Machine, IsFoundByNameAndByDevice) {
+TEST(MachineModel, IsFoundByNameAndByDevice) {
   std::set<std::string> names;
-  for (const Machine& machine : known_machines()) {
+  for (const MachineModel& machine : known_machines()) {
     EXPECT_TRUE(names.insert(machine.name).second) << machine.name;
     EXPECT_FALSE(machine.source.empty()) << machine.name;
     EXPECT_EQ(&find_machine(machine.name), &machine);
@@ -53,7 +53,7 @@ TEST(Machine, IsFoundByNameAndByDevice) {
 }
 
 // A slower link or memory never makes a published machine faster.
-TEST(Machine, PublishedRatesScaleWithTheirSources) {
+TEST(MachineModel, PublishedRatesScaleWithTheirSources) {
   EXPECT_LT(find_machine("l20").rates.worker_tflops, find_machine("h800").rates.worker_tflops);
   EXPECT_LT(find_machine("l20").rates.pull_gbs, 25.1);
   EXPECT_LT(find_machine("h800").rates.weight_gbs, find_machine("h200").rates.weight_gbs);
