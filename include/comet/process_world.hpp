@@ -23,8 +23,8 @@ struct ProcessStart {
 };
 
 /// Collective over all processes of the group, each of which gets its rank's handle. Layers run on
-/// the CPU, links are native, and all processes must be of one user on one host, whose memory they
-/// share.
+/// the CPU and links are native: memory inside a host, where all must be processes of one user, and
+/// TCP connections between hosts, see mpi_world.hpp.
 ///
 /// `timeout` is the longest wait for another rank; 0 takes COMET_TIMEOUT_MS of the environment,
 /// else 30 s. If a process dies, all others' calls throw Error(peer) that names it. Destroying the

@@ -23,7 +23,7 @@ namespace {
 
 // Every subcommand, in the order of `comet --help`.
 constexpr void (*kCommands[])(CLI::App&, Context&) = {
-    add_info, add_plan, add_run, add_check, add_bench, add_trace, add_launch,
+    add_info, add_plan, add_run, add_check, add_bench, add_trace, add_tune, add_launch,
 };
 
 constexpr const char* kDescription =
@@ -43,6 +43,7 @@ Exit codes:
   2  bad command line or input
   3  a rank failed or did not answer in time (COMET_TIMEOUT_MS)
   4  a fault of Comet itself: please report it
+130  comet tune was interrupted; what it had found is kept
 Errors are one line on standard error.)";
 
 void set_up(CLI::App& app, Context& context) {

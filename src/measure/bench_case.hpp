@@ -47,6 +47,9 @@ struct BenchCase {
   double check_seconds = 1;  ///< About how long the oracle may take; fewer tokens if too many.
   /// Rounds beyond the third are left out once the case has taken so long; 0 is no limit.
   double soft_limit_seconds = 0;
+  /// What comet tries, in place of the benchmark's own candidates; the best two are then timed in
+  /// all rounds. Soft limit: trials end after half of it.
+  std::vector<ForwardOptions> comet_options = {};
   bool record = false;  ///< Keep the events of each schedule's median round; cpu only.
 };
 
@@ -99,6 +102,10 @@ struct BenchRow {
   std::int64_t checked_tokens = 0;  ///< Compared with the oracle; 0 if not checked.
   std::int64_t total_tokens = 0;
   std::optional<RecordedCall> recorded;  ///< If BenchCase::record asks for it.
+  ForwardOptions options;                ///< What was chosen.
+  /// The second best of comet, of BenchCase::comet_options.
+  std::optional<ForwardOptions> runner_up;
+  double runner_up_us = 0;  ///< Its t_layer_us.
 };
 
 /// Where a running case stands.
@@ -106,6 +113,10 @@ struct BenchProgress {
   std::string phase;    ///< For people, for example "tuning comet".
   double fraction = 0;  ///< Of the calls that the case will make, 0 to 1.
 };
+
+/// Threads of a rank that a benchmark takes where none are asked for: all processors, in equal
+/// parts.
+int default_workers(std::int64_t world);
 
 using ProgressSink = std::function<void(const BenchProgress&)>;
 

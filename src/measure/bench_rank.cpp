@@ -11,13 +11,13 @@
 #include "base/int_math.hpp"
 #include "base/trace_span.hpp"
 #include "measure/calibrate.hpp"
+#include "measure/halving.hpp"
 #include "tune/group_model.hpp"
 
 namespace comet {
 namespace {
 
-constexpr int kReplays = 5;            // for the rough t_compute
-constexpr std::size_t kFinalists = 3;  // of the tuning pass, timed once more
+constexpr int kReplays = 5;  // for the rough t_compute
 constexpr std::size_t kGroupsToTry = 3;
 constexpr int kFewestRounds = 3;
 constexpr std::size_t kMostRecorded = 9;  // rounds whose events are kept until the median is known
@@ -66,26 +66,44 @@ void BenchRank::run() {
   if (bench_.check) check_truth();
   std::vector<Contender> contenders;
   contenders.push_back({.schedule = Schedule::sequential});  // the yardstick, shown or not
-  const ForwardOptions sequential = tune(tune_space(Schedule::sequential, 0), Schedule::sequential);
+  const ForwardOptions sequential = tune(candidates_of(Schedule::sequential, 0)).front();
   contenders.front().options = sequential;
   set_up_link(sequential);
   for (const Schedule schedule : bench_.schedules) {
     if (schedule == Schedule::sequential) continue;
-    contenders.push_back(
-        {.schedule = schedule, .options = tune(tune_space(schedule, sequential.panel), schedule)});
+    std::vector<ForwardOptions> best = tune(candidates_of(schedule, sequential.panel));
+    const bool has_runner_up = schedule == Schedule::comet && !bench_.comet_options.empty();
+    best.resize(std::min(best.size(), has_runner_up ? kFinalists : 1));
+    for (const ForwardOptions& options : best) {
+      contenders.push_back({.schedule = schedule, .options = options});
+    }
   }
   run_rounds(contenders);
   if (bench_.record) hand_over(contenders);
   if (rank_ != 0) return;
   for (const Schedule schedule : bench_.schedules) {
-    const auto contender = std::find_if(contenders.begin(), contenders.end(),
-                                        [&](const Contender& c) { return c.schedule == schedule; });
-    shared_.rows.push_back(make_row(*contender, contenders.front()));
-    if (bench_.record) {
-      shared_.rows.back().recorded =
-          recorded_call(static_cast<std::size_t>(contender - contenders.begin()));
+    const std::vector<std::size_t> places = places_of(schedule, contenders);
+    BenchRow& row =
+        shared_.rows.emplace_back(make_row(contenders[places.front()], contenders.front()));
+    if (places.size() > 1) {
+      row.runner_up = contenders[places[1]].options;
+      row.runner_up_us = median(contenders[places[1]].layer_us);
     }
+    if (bench_.record) row.recorded = recorded_call(places.front());
   }
+}
+
+// A schedule's contenders, fastest first.
+std::vector<std::size_t> BenchRank::places_of(Schedule schedule,
+                                              const std::vector<Contender>& contenders) const {
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < contenders.size(); ++i) {
+    if (contenders[i].schedule == schedule) places.push_back(i);
+  }
+  std::stable_sort(places.begin(), places.end(), [&](std::size_t a, std::size_t b) {
+    return median(contenders[a].layer_us) < median(contenders[b].layer_us);
+  });
+  return places;
 }
 
 // The first sequential call: what all later calls must equal bit for bit, and the bytes.
@@ -165,29 +183,32 @@ TuneSpace BenchRank::tune_space(Schedule schedule, std::int64_t sequential_panel
   return space;
 }
 
-ForwardOptions BenchRank::tune(const TuneSpace& space, Schedule schedule) {
-  const std::vector<ForwardOptions> candidates = tune_candidates(bench_, schedule, space);
+std::vector<ForwardOptions> BenchRank::candidates_of(Schedule schedule,
+                                                     std::int64_t sequential_panel) const {
+  if (schedule == Schedule::comet && !bench_.comet_options.empty()) return bench_.comet_options;
+  return tune_candidates(bench_, schedule, tune_space(schedule, sequential_panel));
+}
+
+// The best of the candidates, at most kFinalists, best first.
+std::vector<ForwardOptions> BenchRank::tune(const std::vector<ForwardOptions>& candidates) {
+  constexpr double kPartOfTime = 0.5;
   const int warmup =
       device_.device < 0 ? bench_.warmup : std::max(bench_.warmup, kFewestWarmupsOnCuda);
   for (int i = 0; i < warmup; ++i) timed_call(candidates.front());
-  if (candidates.size() == 1) return candidates.front();
-  step_done("tuning");
-  struct Trial {
-    double best_us;
-    std::size_t index;
-  };
-  std::vector<Trial> trials;
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    trials.push_back({timed_call(candidates[i]).layer_us, i});
+  if (candidates.size() == 1) return candidates;
+  const std::int64_t begun_ns = trace_now_ns();
+  std::size_t num_tried = 0;
+  const auto trial = [&](std::size_t i) -> std::optional<double> {
+    const bool may_stop = !bench_.comet_options.empty() && num_tried++ >= kFinalists;
+    if (may_stop && is_over(begun_ns, kPartOfTime * bench_.soft_limit_seconds)) return std::nullopt;
     step_done("tuning");
+    return timed_call(candidates[i]).layer_us;
+  };
+  std::vector<ForwardOptions> best;
+  for (const std::size_t i : successive_halving(candidates.size(), kFinalists, trial)) {
+    best.push_back(candidates[i]);
   }
-  const auto by_time = [](const Trial& a, const Trial& b) { return a.best_us < b.best_us; };
-  std::stable_sort(trials.begin(), trials.end(), by_time);
-  trials.resize(std::min(trials.size(), kFinalists));
-  for (Trial& trial : trials) {
-    trial.best_us = std::min(trial.best_us, timed_call(candidates[trial.index]).layer_us);
-  }
-  return candidates[std::min_element(trials.begin(), trials.end(), by_time)->index];
+  return best;
 }
 
 // One call, and sequential's computation alone beside its own.
@@ -212,7 +233,7 @@ void BenchRank::run_rounds(std::vector<Contender>& contenders) {
     for (std::size_t i = 1; i < inputs_.num_copies(); ++i) timed_call(contender.options);
   }
   for (int round = 0; round < bench_.rounds; ++round) {
-    if (round >= kFewestRounds && out_of_time()) return;
+    if (round >= kFewestRounds && is_over(started_ns_, bench_.soft_limit_seconds)) return;
     // Every schedule takes every place in a round, so that none profits from what ran before it.
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       Contender& contender = contenders[(i + static_cast<std::size_t>(round)) % contenders.size()];
@@ -307,6 +328,7 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   BenchRow row;
   row.world = world_.kind();
   row.schedule = contender.schedule;
+  row.options = contender.options;
   if (contender.schedule == Schedule::comet) row.groups = contender.options.groups;
   if (contender.schedule == Schedule::pipelined) row.chunks = contender.options.groups;
   row.n_c_dispatch = contender.options.n_c_dispatch;
@@ -370,12 +392,12 @@ void BenchRank::step_done(const char* phase) {
 }
 
 // By rank 0's clock, so that all ranks stop together.
-bool BenchRank::out_of_time() const {
-  if (bench_.soft_limit_seconds <= 0) return false;
-  const std::int64_t elapsed = trace_now_ns() - started_ns_;
+bool BenchRank::is_over(std::int64_t begun_ns, double seconds) const {
+  if (seconds <= 0) return false;
+  const std::int64_t elapsed = trace_now_ns() - begun_ns;
   std::vector<std::int64_t> all(world_.size());
   world_.all_gather(&elapsed, all.data(), sizeof(elapsed));
-  return static_cast<double>(all[0]) * 1e-9 > bench_.soft_limit_seconds;
+  return static_cast<double>(all[0]) * 1e-9 > seconds;
 }
 
 }  // namespace comet

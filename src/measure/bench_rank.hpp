@@ -20,6 +20,9 @@
 
 namespace comet {
 
+/// Choices of a schedule that are left at the end of its tuning.
+inline constexpr std::size_t kFinalists = 2;
+
 /// What the ranks share. Ranks write apart, or rank 0 alone, and meet before others read. Where
 /// ranks are processes, each has its own.
 struct BenchShared {
@@ -67,17 +70,20 @@ class BenchRank {
   void set_up_link(const ForwardOptions& sequential);
   std::vector<std::int64_t> groups_to_try() const;
   TuneSpace tune_space(Schedule schedule, std::int64_t sequential_panel) const;
-  ForwardOptions tune(const TuneSpace& space, Schedule schedule);
+  std::vector<ForwardOptions> tune(const std::vector<ForwardOptions>& candidates);
+  std::vector<ForwardOptions> candidates_of(Schedule schedule, std::int64_t sequential_panel) const;
   void measure_round(Contender& contender, bool record);
   void run_rounds(std::vector<Contender>& contenders);
   void hand_over(std::vector<Contender>& contenders);
   void share_recorded(std::vector<RecordedCall>& parts);
   RecordedCall recorded_call(std::size_t contender) const;
+  std::vector<std::size_t> places_of(Schedule schedule,
+                                     const std::vector<Contender>& contenders) const;
   BenchRow make_row(const Contender& contender, const Contender& sequential) const;
   CallTimes timed_call(ForwardOptions options, RecordedCall* recorded = nullptr);
   int num_devices();
   void step_done(const char* phase);
-  bool out_of_time() const;
+  bool is_over(std::int64_t begun_ns, double seconds) const;
 
   BenchShared& shared_;
   const BenchCase& bench_;

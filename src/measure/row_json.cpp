@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 
 #include <ctime>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/processor.hpp"
 #include "measure/build_info.hpp"
 
 namespace comet {
@@ -18,16 +18,6 @@ using nlohmann::ordered_json;
 
 ordered_json or_null(const std::optional<double>& value) {
   return value ? ordered_json(*value) : ordered_json(nullptr);
-}
-
-std::string processor_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (!line.starts_with("model name")) continue;
-    const std::size_t colon = line.find(": ");
-    if (colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return "unknown processor";
 }
 
 void add_case(const BenchCase& bench, const BenchRow& row, ordered_json& object) {

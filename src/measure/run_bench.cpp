@@ -8,16 +8,10 @@
 #include "layout/layer_dims.hpp"
 #include "measure/bench_case.hpp"
 #include "measure/bench_rank.hpp"
+#include "measure/halving.hpp"
 
 namespace comet {
 namespace {
-
-// One thread per processor in all. More threads than processors only displace each other's tiles
-// from the caches: 4 ranks on 2 processors took 408 ms with one worker each and 443 with two.
-int choose_workers(std::int64_t world) {
-  const std::int64_t processors = std::max(1U, std::thread::hardware_concurrency());
-  return static_cast<int>(std::clamp<std::int64_t>(processors / world, 1, 64));
-}
 
 void check_case(const BenchCase& bench) {
   check(bench.rounds >= 1 && bench.warmup >= 0, ErrorCode::invalid_argument,
@@ -28,20 +22,34 @@ void check_case(const BenchCase& bench) {
   require_backend(bench.backend);
 }
 
-// Steps that BenchRank reports, at most; finalists and warm-up calls are not reported.
+// About how many calls comet's tuning makes.
+std::int64_t comet_trials(const BenchCase& bench) {
+  const std::size_t own = bench.groups > 0 ? 2 : 6;
+  const std::size_t given = bench.comet_options.size();
+  return static_cast<std::int64_t>(halving_trials(given > 0 ? given : own, kFinalists));
+}
+
+// Steps that BenchRank reports, about; warm-up calls are not reported.
 std::int64_t count_steps(const BenchCase& bench) {
   const auto degrees = static_cast<std::int64_t>(bench.chunk_degrees.size());
   std::int64_t steps = 2 + 3;  // the first call, the check, sequential's panels
   for (const Schedule schedule : bench.schedules) {
     steps += bench.rounds;
     const int splits = bench.backend == Backend::cuda ? 4 : 2;
-    if (schedule == Schedule::pipelined) steps += 1 + splits * degrees;
-    if (schedule == Schedule::comet) steps += 1 + (bench.groups > 0 ? 2 : 6);
+    if (schedule == Schedule::pipelined) steps += 1 + 2 * splits * degrees;
+    if (schedule == Schedule::comet) steps += 1 + comet_trials(bench);
   }
   return steps;
 }
 
 }  // namespace
+
+// One thread per processor in all. More threads than processors only displace each other's tiles
+// from the caches: 4 ranks on 2 processors took 408 ms with one worker each and 443 with two.
+int default_workers(std::int64_t world) {
+  const std::int64_t processors = std::max(1U, std::thread::hardware_concurrency());
+  return static_cast<int>(std::clamp<std::int64_t>(processors / world, 1, 64));
+}
 
 std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress,
                                 const WorldRunner& run_world) {
@@ -55,18 +63,18 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
   choose_layer_tile(bench.backend, dims);
   const std::int64_t wished_panel =
       bench.panel > 0 ? std::min(bench.panel, dims.hidden) : ceil_div(dims.hidden, 8);
-  BenchShared shared{
-      .bench = bench,
-      .data = data,
-      .progress = progress,
-      .block_m = dims.block_m,
-      .block_n = dims.block_n,
-      .panel = round_up(wished_panel, dims.panel_n),
-      .workers = bench.workers > 0 ? bench.workers : choose_workers(world),
-      .steps_planned = count_steps(bench),
-      .expected = std::vector<std::vector<std::byte>>(world),
-      .recorded = std::vector(bench.schedules.size() + 1, std::vector<RecordedCall>(world)),
-      .rows = {}};
+  BenchShared shared{.bench = bench,
+                     .data = data,
+                     .progress = progress,
+                     .block_m = dims.block_m,
+                     .block_n = dims.block_n,
+                     .panel = round_up(wished_panel, dims.panel_n),
+                     .workers = bench.workers > 0 ? bench.workers : default_workers(world),
+                     .steps_planned = count_steps(bench),
+                     .expected = std::vector<std::vector<std::byte>>(world),
+                     .recorded = std::vector(bench.schedules.size() + kFinalists,
+                                             std::vector<RecordedCall>(world)),
+                     .rows = {}};
   const bool is_auto =
       bench.link.kind == LinkSpec::Kind::paced && bench.link.gigabytes_per_second == 0;
   run_world(world, {.link = is_auto ? LinkSpec{} : bench.link, .backend = bench.backend},

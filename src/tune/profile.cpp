@@ -13,10 +13,6 @@ namespace {
 
 constexpr double kFarthestTokens = 4;  // beyond it a model of the machine knows better
 
-bool is_same_row(const ProfileRow& a, const ProfileRow& b) {
-  return a.schedule == b.schedule && a.of.tokens == b.of.tokens && is_same_but_tokens(a.of, b.of);
-}
-
 double ratio_of(std::int64_t a, std::int64_t b) {
   const auto low = static_cast<double>(std::max<std::int64_t>(1, std::min(a, b)));
   return static_cast<double>(std::max<std::int64_t>(1, std::max(a, b))) / low;
@@ -36,10 +32,18 @@ std::optional<ProfileMatch> find_row(const Profile& profile, const TuneCase& of,
   return best;
 }
 
+ProfileRow* find_exact_row(Profile& profile, const TuneCase& of, Schedule schedule) {
+  const auto same =
+      std::find_if(profile.rows.begin(), profile.rows.end(), [&](const ProfileRow& row) {
+        return row.schedule == schedule && row.of.tokens == of.tokens &&
+               is_same_but_tokens(row.of, of);
+      });
+  return same == profile.rows.end() ? nullptr : &*same;
+}
+
 void add_row(Profile& profile, ProfileRow row) {
-  const auto same = std::find_if(profile.rows.begin(), profile.rows.end(),
-                                 [&](const ProfileRow& other) { return is_same_row(other, row); });
-  if (same == profile.rows.end()) {
+  ProfileRow* const same = find_exact_row(profile, row.of, row.schedule);
+  if (same == nullptr) {
     profile.rows.push_back(std::move(row));
   } else if (same->date <= row.date) {
     *same = std::move(row);

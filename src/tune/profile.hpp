@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,6 +58,9 @@ struct ProfileMatch {
 /// else, if it is within a factor of 4. The match points into `profile`.
 std::optional<ProfileMatch> find_row(const Profile& profile, const TuneCase& of, Schedule schedule);
 
+/// The row of the very case, tokens included; null if there is none.
+ProfileRow* find_exact_row(Profile& profile, const TuneCase& of, Schedule schedule);
+
 /// Adds a row, in place of an older one of the same case.
 void add_row(Profile& profile, ProfileRow row);
 
@@ -73,6 +77,9 @@ void require_origin(const Profile& profile, const ProfileOrigin& here, const std
 
 /// Whole or not at all. Throws Error(io).
 void write_profile(const Profile& profile, const std::filesystem::path& path);
+
+/// A row as it stands in the file.
+nlohmann::ordered_json profile_row_json(const ProfileRow& row);
 
 /// For example "nvidia-h100-80gb-hbm3-local.json".
 std::string profile_file_name(const ProfileOrigin& origin);

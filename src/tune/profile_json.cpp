@@ -31,30 +31,6 @@ ordered_json config_to_json(const TimedConfig& timed) {
           {"placement", to_string(config.placement)}};
 }
 
-ordered_json row_to_json(const ProfileRow& row) {
-  const TuneCase& of = row.of;
-  ordered_json object;
-  object["model"] = of.model;
-  object["hidden"] = of.desc.hidden;
-  object["intermediate"] = of.desc.intermediate;
-  object["experts"] = of.desc.num_experts;
-  object["topk"] = of.desc.topk;
-  object["dtype"] = to_string(of.desc.dtype);
-  object["gated"] = of.desc.gated;
-  object["tokens"] = of.tokens;
-  object["ep"] = of.parallel.ep;
-  object["tp"] = of.parallel.tp;
-  object["link"] = to_string(of.link);
-  object["workers"] = of.workers;
-  object["ranks_per_device"] = of.ranks_per_device;
-  object["schedule"] = to_string(row.schedule);
-  object["best"] = config_to_json(row.best);
-  object["runner_up"] = row.runner_up ? config_to_json(*row.runner_up) : ordered_json(nullptr);
-  object["commit"] = row.commit;
-  object["date"] = row.date;
-  return object;
-}
-
 // A whole number from `low` on, as far as an int goes.
 template <typename T>
 T whole(const json& object, const char* key, std::int64_t low) {
@@ -131,6 +107,30 @@ void check_version(const json& root, const std::string& source) {
 
 }  // namespace
 
+ordered_json profile_row_json(const ProfileRow& row) {
+  const TuneCase& of = row.of;
+  ordered_json object;
+  object["model"] = of.model;
+  object["hidden"] = of.desc.hidden;
+  object["intermediate"] = of.desc.intermediate;
+  object["experts"] = of.desc.num_experts;
+  object["topk"] = of.desc.topk;
+  object["dtype"] = to_string(of.desc.dtype);
+  object["gated"] = of.desc.gated;
+  object["tokens"] = of.tokens;
+  object["ep"] = of.parallel.ep;
+  object["tp"] = of.parallel.tp;
+  object["link"] = to_string(of.link);
+  object["workers"] = of.workers;
+  object["ranks_per_device"] = of.ranks_per_device;
+  object["schedule"] = to_string(row.schedule);
+  object["best"] = config_to_json(row.best);
+  object["runner_up"] = row.runner_up ? config_to_json(*row.runner_up) : ordered_json(nullptr);
+  object["commit"] = row.commit;
+  object["date"] = row.date;
+  return object;
+}
+
 Profile read_profile(const std::filesystem::path& path) {
   const std::string source = path.string();
   const json root = parse_json(read_text_file(path, kMostProfileBytes), "profile", source);
@@ -171,7 +171,7 @@ void write_profile(const Profile& profile, const std::filesystem::path& path) {
   text.resize(text.rfind(empty));
   text += "[";
   for (std::size_t i = 0; i < profile.rows.size(); ++i) {
-    text += (i == 0 ? "\n  " : ",\n  ") + row_to_json(profile.rows[i]).dump();
+    text += (i == 0 ? "\n  " : ",\n  ") + profile_row_json(profile.rows[i]).dump();
   }
   text += "\n ]\n}\n";
   NewFile file(path, "profile");

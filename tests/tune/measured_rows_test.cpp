@@ -14,28 +14,18 @@
 #include "tune/bench_rows.hpp"
 #include "tune/candidates.hpp"
 #include "tune/predict.hpp"
+#include "tune/rows_profile.hpp"
 
 namespace comet {
 namespace {
 
-std::vector<BenchRecord> rows_of(const char* file) {
+std::vector<BenchRecord> rows_of(const char* file, const char* machine) {
   std::vector<BenchRecord> rows = read_bench_rows(std::string(COMET_BENCH_RESULTS) + "/" + file);
-  std::erase_if(
-      rows, [](const BenchRecord& row) { return row.measured.schedule == Schedule::pipelined; });
+  std::erase_if(rows, [&](const BenchRecord& row) {
+    return row.device != find_machine(machine).device ||
+           row.measured.schedule == Schedule::pipelined;
+  });
   return rows;
-}
-
-struct Split {
-  std::vector<MeasuredCase> calibration, held_out;
-};
-
-Split split_by_tokens(const std::vector<BenchRecord>& rows) {
-  Split split;
-  for (const BenchRecord& row : rows) {
-    const bool is_calibration = row.measured.of.tokens == 8192 && row.measured.of.desc.gated;
-    (is_calibration ? split.calibration : split.held_out).push_back(row.measured);
-  }
-  return split;
 }
 
 double share_within(double limit, const std::vector<double>& errors) {
@@ -60,7 +50,7 @@ void expect_good_predictions(const MachineModel& machine,
     const bool is_comet = one.schedule == Schedule::comet;
     by_kind[fmt::format("{}, {}{}, {}", machine.name, to_string(one.schedule),
                         is_comet ? fmt::format(" {}", to_string(one.config.placement)) : "",
-                        one.of.link.auto_ratio > 0 ? "other shape" : to_string(one.of.link))]
+                        to_string(one.of.link))]
         .push_back(one);
   }
   for (const auto& [name, cases] : by_kind) print_errors(name, machine, cases);
@@ -71,20 +61,20 @@ void expect_good_predictions(const MachineModel& machine,
 }
 
 TEST(MeasuredRows, H100ConstantsPredictWhatTheyWereNotFoundBy) {
-  const Split split = split_by_tokens(rows_of("h100.jsonl"));
+  const RowSplit split = split_rows(rows_of("h100.jsonl", "h100"));
   ASSERT_GT(split.held_out.size(), 200U);
   expect_good_predictions(find_machine("h100"), split.held_out);
 }
 
 TEST(MeasuredRows, H200ConstantsPredictWhatTheyWereNotFoundBy) {
-  const Split split = split_by_tokens(rows_of("node.jsonl"));
+  const RowSplit split = split_rows(rows_of("node.jsonl", "h200"));
   ASSERT_GT(split.held_out.size(), 30U);
   expect_good_predictions(find_machine("h200"), split.held_out);
 }
 
 // The other device's constants are no good start, and calibration must do without one.
 TEST(MeasuredRows, CalibrationFromAnotherMachineComesAsFar) {
-  const Split split = split_by_tokens(rows_of("h100.jsonl"));
+  const RowSplit split = split_rows(rows_of("h100.jsonl", "h100"));
   const MachineModel& start = find_machine("h200");
   const MachineModel fitted = fit_machine(start, split.calibration);
   const double before = median(prediction_errors(start, split.held_out));
@@ -99,7 +89,7 @@ TEST(MeasuredRows, CalibrationFromAnotherMachineComesAsFar) {
 // over the best of it.
 TEST(MeasuredRows, ChoicesOfTheModelAreNearTheBest) {
   std::map<std::string, std::vector<MeasuredCase>> cases;
-  for (const BenchRecord& row : rows_of("h100.jsonl")) {
+  for (const BenchRecord& row : rows_of("h100.jsonl", "h100")) {
     const TuneCase& of = row.measured.of;
     if (row.measured.schedule != Schedule::comet || !of.desc.gated) continue;
     cases[fmt::format("{} {} {} {} {}", of.model, of.tokens, of.parallel.ep, to_string(of.link),

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 
 #include "io/expect_error.hpp"
@@ -165,6 +166,19 @@ TEST(Profile, HasAFileNameOfItsDevice) {
   EXPECT_EQ(profile_file_name(kH100), "nvidia-h100-80gb-hbm3-local.json");
   EXPECT_EQ(profile_file_name({.device = "AMD EPYC(TM) 9 / x", .world = "mpi"}),
             "amd-epyc-tm-9-x-mpi.json");
+}
+
+// What is committed can be read, is of the device that its name says, and has a case to show.
+TEST(Profile, CommittedOnesAreGood) {
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(COMET_TUNING)) {
+    const Profile profile = read_profile(entry.path());
+    EXPECT_EQ(entry.path().filename(), profile_file_name(profile.origin));
+    EXPECT_TRUE(profile.rates);
+    EXPECT_GT(profile.rows.size(), 10U);
+    ++found;
+  }
+  EXPECT_GE(found, 2);
 }
 
 }  // namespace

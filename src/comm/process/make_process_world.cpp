@@ -17,6 +17,7 @@ class StartedGroup final : public ProcessGroup {
   void all_gather(const void* in, void* out, std::size_t bytes) override {
     start_.all_gather(in, out, bytes);
   }
+  std::string_view host() const noexcept override { return env().host; }
   void leave() noexcept override {}
 
  private:

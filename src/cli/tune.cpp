@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// comet tune: measures which options are best for cases, and keeps them in a profile.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/check.hpp"
+#include "base/processor.hpp"
+#include "cli/bench_flags.hpp"
+#include "cli/bench_progress.hpp"
+#include "cli/commands.hpp"
+#include "cli/exit_code.hpp"
+#include "cli/flags.hpp"
+#include "cli/interrupt.hpp"
+#include "cli/output.hpp"
+#include "cli/tune_cases.hpp"
+#include "cli/tune_report.hpp"
+#include "layer/backends.hpp"
+#include "measure/tune_case.hpp"
+#include "tune/candidates.hpp"
+#include "tune/rows_profile.hpp"
+
+namespace comet::cli {
+namespace {
+
+constexpr std::size_t kMostTried = 24;  // choices of a case, the most promising by the model
+
+struct TuneFlags {
+  BenchFlags base;
+  TuneGridFlags grid;
+  std::string profile;
+  std::vector<std::string> rows;
+  std::int64_t seconds = 15;
+  bool calibrate = false;
+  bool again = false;
+  bool json = false;
+  bool has_case = false;  ///< A flag says something about a layer.
+};
+
+// The devices that calls will run on.
+struct Devices {
+  ProfileOrigin origin;
+  int workers = 0;
+  int count = 0;
+};
+
+Devices find_devices(Backend backend) {
+  require_backend(backend);
+  if (backend == Backend::cpu) {
+    const int cores = machine_of_device(Backend::cpu, "").workers;
+    return {.origin = {.backend = backend, .device = processor_name()}, .workers = cores};
+  }
+  Devices devices;
+  for (const GpuPart& gpu : describe_gpus()) {
+    if (!gpu.is_usable) continue;
+    if (devices.count++ > 0) continue;
+    devices.origin = {.backend = backend, .device = gpu.name};
+    devices.workers = gpu.multiprocessors;
+  }
+  return devices;
+}
+
+// What one run of the command has in hand.
+class Tuner {
+ public:
+  Tuner(const TuneFlags& flags, const ProfileOrigin& origin)
+      : flags_(flags), path_(flags.profile.empty() ? profile_file_name(origin) : flags.profile) {
+    profile_.origin = origin;
+    if (!std::filesystem::exists(path_)) return;
+    profile_ = read_profile(path_);
+    require_origin(profile_, origin, path_);
+  }
+
+  void take_rows(std::vector<BenchRecord> rows);
+  void calibrate(const Devices& devices, const Interrupt& interrupt);
+  void tune(const std::vector<BenchCase>& cases, const Devices& devices,
+            const Interrupt& interrupt);
+  /// Returns the exit code.
+  int finish(const Interrupt& interrupt) const;
+
+ private:
+  void keep(const MachineModel& fitted);
+  void tune_one(const BenchCase& bench, const TuneCase& of, const MachineModel& machine,
+                BenchMeter& meter);
+  void show(const std::string& text, const std::string& json) const {
+    print(flags_.json ? json : text);
+    finish_output();
+  }
+  void note(const std::string& text) const {
+    if (!flags_.json) print(text);
+    finish_output();
+  }
+
+  const TuneFlags& flags_;
+  const std::string path_;
+  Profile profile_;
+  int num_new_ = 0;
+  bool is_cut_short_ = false;
+};
+
+void Tuner::keep(const MachineModel& fitted) {
+  profile_.rates = fitted.rates;
+  profile_.workers = fitted.workers;
+  write_profile(profile_, path_);
+}
+
+// Rows that were measured before stand for measuring now.
+void Tuner::take_rows(std::vector<BenchRecord> rows) {
+  const std::size_t others = std::erase_if(
+      rows, [&](const BenchRecord& row) { return row.device != profile_.origin.device; });
+  if (others > 0) note(fmt::format("{} rows of other devices are passed over\n", others));
+  const Profile found = profile_of_rows(rows);
+  const std::size_t before = profile_.rows.size();
+  merge_profile(profile_, found);
+  num_new_ = static_cast<int>(profile_.rows.size() - before);
+  const RowSplit split = split_rows(rows);
+  const MachineModel machine = fit_machine(
+      machine_of_device(profile_.origin.backend, profile_.origin.device), split.calibration);
+  for (const ProfileRow& row : found.rows) show(kept_text(row), kept_json(row));
+  note("constants from rows with the fewest tokens\n" +
+       errors_text("these rows", machine, split.calibration) +
+       errors_text("all others, not used for it", machine, split.held_out));
+  keep(machine);
+}
+
+void Tuner::calibrate(const Devices& devices, const Interrupt& interrupt) {
+  const std::vector<BenchCase> cases = calibration_cases(flags_.base);
+  MachineModel start = machine_of_profile(profile_);
+  start.workers = devices.workers;
+  std::vector<MeasuredCase> measured;
+  BenchMeter meter(static_cast<int>(cases.size()));
+  for (BenchCase bench : cases) {
+    if (interrupt.is_requested()) {
+      is_cut_short_ = true;
+      return;  // half of a calibration is none
+    }
+    meter.next_case("calibration");
+    bench.rounds = 3;
+    bench.check_seconds = 0.2;
+    BenchCase named = bench;
+    named.link = {};
+    for (const auto& configs :
+         calibration_configs(tune_case_of(named, devices.workers, devices.count))) {
+      const TunedCase tuned = run_tune_case(
+          bench, start, configs, [&](const BenchProgress& progress) { meter.show(progress); });
+      measured.insert(measured.end(), tuned.measured.begin(), tuned.measured.end());
+    }
+  }
+  meter.clear();
+  const MachineModel fitted = fit_machine(start, measured);
+  keep(fitted);
+  note("calibrated\n" + errors_text("the known constants on these calls", start, measured) +
+       errors_text("the calibrated ones on the same calls", fitted, measured));
+}
+
+void Tuner::tune_one(const BenchCase& bench, const TuneCase& of, const MachineModel& machine,
+                     BenchMeter& meter) {
+  std::vector<TuneConfig> configs;
+  for (const RankedConfig& ranked : rank_configs(machine, of, comet_configs(of))) {
+    if (configs.size() < kMostTried) configs.push_back(ranked.config);
+  }
+  const TunedCase tuned = run_tune_case(
+      bench, machine, configs, [&](const BenchProgress& progress) { meter.show(progress); });
+  meter.clear();
+  add_row(profile_, tuned.row);
+  write_profile(profile_, path_);
+  ++num_new_;
+  show(tuned_text(tuned), tuned_json(tuned));
+}
+
+void Tuner::tune(const std::vector<BenchCase>& cases, const Devices& devices,
+                 const Interrupt& interrupt) {
+  MachineModel machine = machine_of_profile(profile_);
+  if (!profile_.rates) machine.workers = devices.workers;
+  BenchMeter meter(static_cast<int>(cases.size()));
+  for (BenchCase bench : cases) {
+    if (interrupt.is_requested()) {
+      is_cut_short_ = true;
+      return;
+    }
+    const TuneCase of = tune_case_of(bench, devices.workers, devices.count);
+    meter.next_case(bench.model);
+    const ProfileRow* const known = find_exact_row(profile_, of, Schedule::comet);
+    if (known != nullptr && !flags_.again) {
+      show(kept_text(*known), kept_json(*known));
+      continue;
+    }
+    bench.suite = "tune";
+    bench.check_seconds = 0.5;
+    bench.soft_limit_seconds = static_cast<double>(flags_.seconds);
+    tune_one(bench, of, machine, meter);
+  }
+}
+
+int Tuner::finish(const Interrupt& interrupt) const {
+  note(fmt::format("profile {}: {} rows, {} of them new{}\n", path_, profile_.rows.size(), num_new_,
+                   profile_.rates ? ", calibrated" : ""));
+  return is_cut_short_ && interrupt.is_requested() ? kExitInterrupted : kExitOk;
+}
+
+int run_tune(const TuneFlags& flags) {
+  const bool has_cases = flags.has_case || !flags.grid.is_empty();
+  check(has_cases || flags.calibrate || !flags.rows.empty(), ErrorCode::invalid_argument,
+        "[tune] nothing to do: give a layer (--model or its sizes), a grid (--models), --calibrate "
+        "or "
+        "--rows");
+  check(flags.rows.empty() || (!has_cases && !flags.calibrate), ErrorCode::invalid_argument,
+        "[tune] --rows takes what was measured before: no layer and no --calibrate with it");
+  const Interrupt interrupt("\ncomet: finishing the case in hand; Ctrl-C again to stop at once\n");
+  if (!flags.rows.empty()) {
+    std::vector<BenchRecord> rows;
+    for (const std::string& file : flags.rows) {
+      for (BenchRecord& row : read_bench_rows(file)) rows.push_back(std::move(row));
+    }
+    Tuner tuner(
+        flags,
+        profile_of_rows(std::span(rows).first(std::min<std::size_t>(1, rows.size()))).origin);
+    tuner.take_rows(std::move(rows));
+    return tuner.finish(interrupt);
+  }
+  std::vector<BenchCase> cases;
+  if (has_cases) cases = grid_cases(flags.base, flags.grid);
+  const Devices devices = find_devices(flags.base.backend);
+  for (const BenchCase& bench : cases) tune_case_of(bench, devices.workers, devices.count);
+  Tuner tuner(flags, devices.origin);
+  if (flags.calibrate) tuner.calibrate(devices, interrupt);
+  tuner.tune(cases, devices, interrupt);
+  return tuner.finish(interrupt);
+}
+
+}  // namespace
+
+void add_tune(CLI::App& app, Context& context) {
+  const auto flags = std::make_shared<TuneFlags>();
+  CLI::App* command = app.add_subcommand(
+      "tune", "Measure which options are best for layers, and keep them in a profile");
+  add_case_flags(*command, flags->base);
+  add_backend(*command, flags->base.backend);
+  CLI::Option* const dtype = command->get_option("--dtype");
+  dtype->default_str("f32, bf16 on cuda");
+  add_grid_flags(*command, flags->grid);
+  add_integer(*command, {"--workers", "Threads of each rank on cpu; 0: cores / ranks", 0, 1024},
+              flags->base.workers)
+      ->group("World");
+  command->add_flag("--calibrate", flags->calibrate,
+                    "First find this device's constants for predictions, by some short calls");
+  command
+      ->add_option("--rows", flags->rows,
+                   "Measure nothing: take the rows of these files, which comet bench --json wrote, "
+                   "of the first row's device")
+      ->type_name("FILE");
+  command
+      ->add_option("--profile", flags->profile,
+                   "The profile, made or added to; default: a name made of the device's")
+      ->type_name("FILE");
+  add_integer(*command,
+              {"--seconds", "For each case, about; set-up and verification aside", 1, 3600},
+              flags->seconds);
+  command->add_flag("--again", flags->again, "Measure cases too that the profile has");
+  command->add_flag("--json", flags->json, "One JSON object a case and line instead of text");
+  command->footer(
+      examples(
+          "  comet tune --calibrate --world local:2\n"
+          "  comet tune --model qwen2-moe --scale demo --world local:2 --link paced:0.5\n"
+          "  comet tune --models mixtral,qwen2-moe --token-counts 8192,32768 --splits 8x1,4x2 \\\n"
+          "      --backend cuda --link paced:20\n"
+          "  comet tune --rows bench/results/h100.jsonl --profile h100.json\n") +
+      "Ctrl-C finishes the case in hand and keeps it; the same command later goes on from "
+      "there.\n");
+  command->callback([flags, dtype, command, &context] {
+    flags->base.is_dtype_given = dtype->count() > 0;
+    for (const char* name : {"--model", "--experts", "--topk", "--hidden", "--intermediate"}) {
+      flags->has_case |= command->count(name) > 0;
+    }
+    context.command = [flags](const Ranks& ranks) {
+      ranks.check_alone("comet tune");
+      return run_tune(*flags);
+    };
+  });
+}
+
+}  // namespace comet::cli

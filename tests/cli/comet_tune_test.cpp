@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// comet tune: a profile is made, added to, resumed and refused; what it says is what it holds.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+
+#include "cli/run_comet.hpp"
+#include "io/temp_dir.hpp"
+
+namespace comet::cli {
+namespace {
+
+std::vector<std::string> tiny(const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {"tune", "--experts", "4",      "--topk",
+                                        "2",    "--hidden",  "32",     "--intermediate",
+                                        "64",   "--world",   "local:2"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+nlohmann::json profile_at(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+std::vector<nlohmann::json> lines_of(const Outcome& outcome) {
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  std::vector<nlohmann::json> lines;
+  std::istringstream stream(outcome.out);
+  for (std::string line; std::getline(stream, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+TEST(Tune, MakesAProfileAndGoesOnFromIt) {
+  const TempDir dir;
+  const std::string path = (dir / "p.json").string();
+  const auto first =
+      lines_of(run_comet(tiny({"--token-counts", "64,96", "--profile", path, "--json"})));
+  ASSERT_EQ(first.size(), 2U);
+  EXPECT_EQ(first[0].at("measured_now"), true);
+  EXPECT_EQ(first[0].at("checked_tokens"), 64);
+  EXPECT_GT(first[1].at("predicted_us").get<double>(), 0);
+  const auto second =
+      lines_of(run_comet(tiny({"--token-counts", "64,128", "--profile", path, "--json"})));
+  ASSERT_EQ(second.size(), 2U);
+  EXPECT_EQ(second[0].at("measured_now"), false);
+  EXPECT_EQ(second[0].at("best"), first[0].at("best"));
+  EXPECT_EQ(second[1].at("measured_now"), true);
+  const nlohmann::json profile = profile_at(path);
+  EXPECT_EQ(profile.at("version"), 1);
+  ASSERT_EQ(profile.at("rows").size(), 3U);
+  EXPECT_EQ(profile.at("rows")[1].at("tokens"), 96);
+  EXPECT_EQ(
+      lines_of(run_comet(tiny({"--tokens", "64", "--profile", path, "--json", "--again"})))[0].at(
+          "measured_now"),
+      true);
+}
+
+TEST(Tune, CalibrationIsKeptAndUsed) {
+  const TempDir dir;
+  const std::string path = (dir / "p.json").string();
+  const Outcome outcome =
+      run_comet({"tune", "--calibrate", "--world", "local:2", "--profile", path});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("median error"), std::string::npos) << outcome.out;
+  EXPECT_GT(profile_at(path).at("machine").at("rates").at("worker_tflops").get<double>(), 0);
+  const Outcome plan = run_comet({"plan", "--experts", "4", "--topk", "2", "--hidden", "32",
+                                  "--intermediate", "64", "--ep", "2", "--profile", path});
+  EXPECT_EQ(plan.code, 0) << plan.err;
+  EXPECT_NE(plan.out.find("calibrated on this device"), std::string::npos) << plan.out;
+}
+
+TEST(Tune, TakesRowsOfABenchmark) {
+  const TempDir dir;
+  const std::string rows = (dir / "rows.jsonl").string();
+  const std::string path = (dir / "p.json").string();
+  ASSERT_EQ(run_comet({"bench", "--experts", "4", "--topk", "2", "--hidden", "32", "--intermediate",
+                       "64", "--tokens", "64", "--ep", "2", "--json", rows})
+                .code,
+            0);
+  const Outcome outcome = run_comet({"tune", "--rows", rows, "--profile", path});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const nlohmann::json profile = profile_at(path);
+  ASSERT_EQ(profile.at("rows").size(), 1U);
+  EXPECT_EQ(profile.at("rows")[0].at("tokens"), 64);
+  EXPECT_FALSE(profile.at("machine").is_null());
+}
+
+TEST(Tune, RefusesProfilesThatAreDamagedOrOfAnotherDevice) {
+  const TempDir dir;
+  const std::string path = (dir / "p.json").string();
+  const std::string text =
+      R"({"format":"comet-profile","version":1,"backend":"cuda","device":"NVIDIA X","world":"local",)"
+      R"("machine":null,"rows":[]})";
+  dir.write("p.json", text);
+  expect_refusal(run_comet(tiny({"--tokens", "64", "--profile", path})), 2, "NVIDIA X");
+  std::ifstream file(path);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), text)
+      << "it must stay as it was";
+  dir.write("p.json", "{\"version\":");
+  expect_refusal(run_comet(tiny({"--tokens", "64", "--profile", path})), 2, "p.json: bad JSON");
+}
+
+TEST(Tune, RefusesWhatCannotBeTuned) {
+  expect_refusal(run_comet({"tune"}), 2, "nothing to do");
+  expect_refusal(run_comet(tiny({"--link", "paced:auto"})), 2, "needs the rate");
+  expect_refusal(run_comet(tiny({"--routing", "hot"})), 2, "uniform");
+  expect_refusal(run_comet(tiny({"--rows", "x.jsonl"})), 2, "no layer");
+  expect_refusal(run_comet({"tune", "--rows", "/nowhere.jsonl"}), 2, "/nowhere.jsonl");
+  expect_refusal(run_comet(tiny({"--splits", "2"})), 2, "4x2");
+  expect_refusal(run_comet(tiny({"--token-counts", "0"})), 2, "whole number");
+  expect_refusal(run_comet(tiny({"--splits", "4x2"})), 2, "ep * tp");
+}
+
+}  // namespace
+}  // namespace comet::cli
