@@ -53,7 +53,8 @@ LAYERS = {
         "base layout plan comm", "executes plans; never sees the layer that calls it"
     ),
     "layer": layer(
-        "base layout routing plan comm backend", "the only place that sees all of the above"
+        "base layout routing plan comm backend tune",
+        "the only place that sees all of the above",
     ),
     "check": layer(
         "base routing comm layer", "an oracle that shared code with a backend would share its faults"

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "comet/desc.hpp"
@@ -70,10 +71,14 @@ std::string_view to_string(Placement placement) noexcept;
 Placement parse_placement(std::string_view name);
 
 /// Chosen per call. All but n_c_*, `placement` and `probe` must be equal on all ranks (checked).
+/// With `groups` 0, as it is unless it is set, everything else of schedule comet that is left to
+/// choose comes from the profile that COMET_PROFILE names or, where that has nothing near, from a
+/// model of the machine (docs/tuning.md).
 struct ForwardOptions {
   Schedule schedule = Schedule::comet;  ///< Order of the stages.
-  /// Groups G of tokens for comet, chunks d for pipelined; 1 to 1024. sequential ignores it.
-  std::int64_t groups = 1;
+  /// Groups G of tokens for comet, chunks d for pipelined; 1 to 1024, 0 chooses (1 for pipelined,
+  /// and on cpu where LayerOptions::max_rows limits the rows). sequential ignores it.
+  std::int64_t groups = 0;
   /// Columns of a panel, rounded up to whole tiles of the second GEMM, at most H; 0 chooses.
   std::int64_t panel = 0;
   /// Most tokens of one transfer, at most the 64 of a block; 0 chooses.
@@ -82,8 +87,12 @@ struct ForwardOptions {
   /// that; -1 chooses, 0 has every worker do both.
   int n_c_dispatch = -1;
   int n_c_combine = -1;  ///< See n_c_dispatch.
-  /// cuda, comet only: where the n_c_* multiprocessors' communication runs.
+  /// cuda, comet only: where the n_c_* multiprocessors' communication runs. Chosen too, whatever
+  /// this says, if groups and both n_c_* are.
   Placement placement = Placement::warps;
+  /// About how many tokens all ranks together have in this call, for what chooses; must be equal on
+  /// all ranks. 0: as many as max_tokens allows.
+  std::int64_t expected_tokens = 0;
   /// cuda: the cudaStream_t that the call is queued on; null is World::stream(), so CUDA's default
   /// stream is cudaStreamLegacy. Where ranks share a GPU and it is not of the rank's own
   /// multiprocessors, the call runs on World::stream(), after what was queued on it and before what
@@ -161,6 +170,10 @@ class MoeLayer {
   /// communication, plan or permutation: the t_compute of that call in microseconds (max over
   /// ranks). Throws Error(invalid_argument) before the first forward.
   virtual double replay_compute() = 0;
+
+  /// What options that are left to choose get in calls with about `tokens` tokens of all ranks
+  /// together (0: as many as max_tokens allows), and why, in one sentence.
+  virtual std::string explain_choice(std::int64_t tokens = 0) = 0;
 
   /// Bytes of the symmetric workspace and of the rank-local buffers reserved for the worst case.
   virtual std::int64_t workspace_bytes() const noexcept = 0;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kInterfaceName = "COMET_INTERFACE";
 constexpr const char* kHostName = "COMET_HOST";
+constexpr const char* kProfileName = "COMET_PROFILE";
 
 std::string text_of(const char* name) {
   const char* const text = std::getenv(name);
@@ -33,6 +34,7 @@ Env read_env() {
   }
   result.interface_name = text_of(kInterfaceName);
   result.host = text_of(kHostName);
+  result.profile = text_of(kProfileName);
   return result;
 }
 
@@ -49,7 +51,8 @@ std::vector<EnvLine> describe_env() {
           {kInterfaceName, env().interface_name,
            "network interface between hosts of a world of processes; empty: any"},
           {kHostName, env().host,
-           "ranks with different values share no memory, as on different hosts; for tests"}};
+           "ranks with different values share no memory, as on different hosts; for tests"},
+          {kProfileName, env().profile, "file with measured choices, see docs/tuning.md"}};
 }
 
 }  // namespace comet

@@ -19,6 +19,8 @@ struct Env {
   std::string interface_name;
   /// COMET_HOST: ranks with different values share no memory though they are on one host.
   std::string host;
+  /// COMET_PROFILE: the file from which layers take what comet tune has measured; empty is none.
+  std::string profile;
 };
 
 /// The process's environment, read at the first call. Throws Error(invalid_argument) naming the

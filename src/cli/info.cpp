@@ -16,6 +16,7 @@
 #include "cli/machine.hpp"
 #include "cli/output.hpp"
 #include "cli/shared_flags.hpp"
+#include "cli/tuning_report.hpp"
 #include "cli/workspace_report.hpp"
 #include "comet/version.hpp"
 #include "layer/backends.hpp"
@@ -60,7 +61,7 @@ std::string models_text() {
   return text;
 }
 
-std::string info_text(const std::optional<WorkspaceReport>& workspace) {
+std::string info_text(const TuningReport& tuning, const std::optional<WorkspaceReport>& workspace) {
   const Machine machine = describe_machine();
   std::string text = fmt::format("comet {}\n\nmachine\n", COMET_VERSION_STRING);
   text += fmt::format("  {:<10} {}\n", "processor",
@@ -75,6 +76,7 @@ std::string info_text(const std::optional<WorkspaceReport>& workspace) {
   for (const EnvLine& line : describe_env()) {
     text += fmt::format("  {}={}  {}\n", line.name, line.value, line.meaning);
   }
+  text += tuning_text(tuning);
   text += models_text();
   if (workspace) text += workspace_text(*workspace);
   return text;
@@ -99,7 +101,7 @@ nlohmann::ordered_json gpus_json() {
   return json;
 }
 
-std::string info_json(const std::optional<WorkspaceReport>& workspace) {
+std::string info_json(const TuningReport& tuning, const std::optional<WorkspaceReport>& workspace) {
   const Machine machine = describe_machine();
   nlohmann::ordered_json json;
   json["version"] = COMET_VERSION_STRING;
@@ -116,6 +118,7 @@ std::string info_json(const std::optional<WorkspaceReport>& workspace) {
     json["environment"].push_back(
         {{"name", line.name}, {"value", line.value}, {"meaning", line.meaning}});
   }
+  json["tuning"] = tuning_json(tuning);
   json["models"] = nlohmann::ordered_json::array();
   for (const ModelPreset& preset : model_presets()) {
     json["models"].push_back({{"name", preset.name},
@@ -146,7 +149,9 @@ std::optional<WorkspaceReport> find_workspace(const InfoFlags& flags, const Rank
 
 int run_info(const InfoFlags& flags, const Ranks& ranks) {
   const std::optional<WorkspaceReport> workspace = find_workspace(flags, ranks);
-  print(flags.json ? info_json(workspace) : info_text(workspace));
+  const TuningReport tuning =
+      describe_tuning(flags.backend, workspace ? &workspace->query : nullptr);
+  print(flags.json ? info_json(tuning, workspace) : info_text(tuning, workspace));
   return kExitOk;
 }
 

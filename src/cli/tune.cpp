@@ -10,17 +10,16 @@
 #include <vector>
 
 #include "base/check.hpp"
-#include "base/processor.hpp"
 #include "cli/bench_flags.hpp"
 #include "cli/bench_progress.hpp"
 #include "cli/commands.hpp"
+#include "cli/devices.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/flags.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/output.hpp"
 #include "cli/tune_cases.hpp"
 #include "cli/tune_report.hpp"
-#include "layer/backends.hpp"
 #include "measure/tune_case.hpp"
 #include "tune/candidates.hpp"
 #include "tune/rows_profile.hpp"
@@ -42,29 +41,6 @@ struct TuneFlags {
   bool has_case = false;  ///< A flag says something about a layer.
 };
 
-// The devices that calls will run on.
-struct Devices {
-  ProfileOrigin origin;
-  int workers = 0;
-  int count = 0;
-};
-
-Devices find_devices(Backend backend) {
-  require_backend(backend);
-  if (backend == Backend::cpu) {
-    const int cores = machine_of_device(Backend::cpu, "").workers;
-    return {.origin = {.backend = backend, .device = processor_name()}, .workers = cores};
-  }
-  Devices devices;
-  for (const GpuPart& gpu : describe_gpus()) {
-    if (!gpu.is_usable) continue;
-    if (devices.count++ > 0) continue;
-    devices.origin = {.backend = backend, .device = gpu.name};
-    devices.workers = gpu.multiprocessors;
-  }
-  return devices;
-}
-
 // What one run of the command has in hand.
 class Tuner {
  public:
@@ -77,7 +53,8 @@ class Tuner {
   }
 
   void take_rows(std::vector<BenchRecord> rows);
-  void calibrate(const Devices& devices, const Interrupt& interrupt);
+  void calibrate(const std::vector<BenchCase>& cases, const Devices& devices,
+                 const Interrupt& interrupt);
   void tune(const std::vector<BenchCase>& cases, const Devices& devices,
             const Interrupt& interrupt);
   /// Returns the exit code.
@@ -128,8 +105,8 @@ void Tuner::take_rows(std::vector<BenchRecord> rows) {
   keep(machine);
 }
 
-void Tuner::calibrate(const Devices& devices, const Interrupt& interrupt) {
-  const std::vector<BenchCase> cases = calibration_cases(flags_.base);
+void Tuner::calibrate(const std::vector<BenchCase>& cases, const Devices& devices,
+                      const Interrupt& interrupt) {
   MachineModel start = machine_of_profile(profile_);
   start.workers = devices.workers;
   std::vector<MeasuredCase> measured;
@@ -203,7 +180,7 @@ int Tuner::finish(const Interrupt& interrupt) const {
   return is_cut_short_ && interrupt.is_requested() ? kExitInterrupted : kExitOk;
 }
 
-int run_tune(const TuneFlags& flags) {
+int run_tune(const TuneFlags& flags, const Ranks& ranks) {
   const bool has_cases = flags.has_case || !flags.grid.is_empty();
   check(has_cases || flags.calibrate || !flags.rows.empty(), ErrorCode::invalid_argument,
         "[tune] nothing to do: give a layer (--model or its sizes), a grid (--models), --calibrate "
@@ -224,11 +201,13 @@ int run_tune(const TuneFlags& flags) {
     return tuner.finish(interrupt);
   }
   std::vector<BenchCase> cases;
-  if (has_cases) cases = grid_cases(flags.base, flags.grid);
+  if (has_cases) cases = grid_cases(flags.base, flags.grid, ranks);
   const Devices devices = find_devices(flags.base.backend);
   for (const BenchCase& bench : cases) tune_case_of(bench, devices.workers, devices.count);
   Tuner tuner(flags, devices.origin);
-  if (flags.calibrate) tuner.calibrate(devices, interrupt);
+  if (flags.calibrate) {
+    tuner.calibrate(calibration_cases(flags.base, ranks), devices, interrupt);
+  }
   tuner.tune(cases, devices, interrupt);
   return tuner.finish(interrupt);
 }
@@ -279,7 +258,7 @@ void add_tune(CLI::App& app, Context& context) {
     }
     context.command = [flags](const Ranks& ranks) {
       ranks.check_alone("comet tune");
-      return run_tune(*flags);
+      return run_tune(*flags, ranks);
     };
   });
 }

@@ -82,7 +82,8 @@ void add_grid_flags(CLI::App& app, TuneGridFlags& flags) {
       ->group(kGridGroup);
 }
 
-std::vector<BenchCase> grid_cases(const BenchFlags& base, const TuneGridFlags& grid) {
+std::vector<BenchCase> grid_cases(const BenchFlags& base, const TuneGridFlags& grid,
+                                  const Ranks& ranks) {
   const ParallelDesc own_split{.ep = base.world.ep, .tp = base.world.tp};
   std::vector<BenchCase> cases;
   for (const std::string& model : or_one(grid.models, base.shape.model)) {
@@ -95,7 +96,7 @@ std::vector<BenchCase> grid_cases(const BenchFlags& base, const TuneGridFlags& g
           flags.world.ep = split.ep;
           flags.world.tp = split.tp;
           flags.link = link;
-          cases.push_back(plan_bench(flags).bench);
+          cases.push_back(plan_bench(flags, ranks).bench);
         }
       }
     }
@@ -103,9 +104,9 @@ std::vector<BenchCase> grid_cases(const BenchFlags& base, const TuneGridFlags& g
   return cases;
 }
 
-std::vector<BenchCase> calibration_cases(const BenchFlags& base) {
+std::vector<BenchCase> calibration_cases(const BenchFlags& base, const Ranks& all_ranks) {
   const bool on_gpus = base.backend == Backend::cuda;
-  std::int64_t ranks = resolve_world(base.world).world_size();
+  std::int64_t ranks = resolve_world(base.world, all_ranks).world_size();
   if (ranks == 1) ranks = on_gpus ? 8 : 2;
   const DType dtype = on_gpus && !base.is_dtype_given ? DType::bf16 : base.shape.dtype;
   std::vector<BenchCase> cases;

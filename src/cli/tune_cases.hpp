@@ -25,11 +25,12 @@ void add_grid_flags(CLI::App& app, TuneGridFlags& flags);
 
 /// Every combination of the grid; what it leaves open is as `base` says. Throws
 /// Error(invalid_argument).
-std::vector<BenchCase> grid_cases(const BenchFlags& base, const TuneGridFlags& grid);
+std::vector<BenchCase> grid_cases(const BenchFlags& base, const TuneGridFlags& grid,
+                                  const Ranks& ranks);
 
 /// Two shapes, by expert and by tensor parallelism, without a link and with a slow one. Of `base`
 /// backend, world, dtype and seed count; a world of one rank stands for 2 ranks on cpu and 8 on
 /// cuda.
-std::vector<BenchCase> calibration_cases(const BenchFlags& base);
+std::vector<BenchCase> calibration_cases(const BenchFlags& base, const Ranks& ranks);
 
 }  // namespace comet::cli

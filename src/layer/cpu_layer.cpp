@@ -9,6 +9,7 @@
 #include "backend/ref/reference.hpp"
 #include "base/check.hpp"
 #include "base/trace_span.hpp"
+#include "layer/auto_options.hpp"
 #include "layer/call_options.hpp"
 #include "layer/layer_parts.hpp"
 #include "layer/publish.hpp"
@@ -36,12 +37,14 @@ class CpuMoeLayer final : public MoeLayer {
         layer_id_(workspace_->next_layer_id()),
         ep_rank_of_(expert_owners(desc_, parallel_)),
         local_of_(local_indices(ep_rank_of_, parallel_.ep)),
-        engine_(desc_, dims_, weights_, world_.view(), parts.options.num_workers) {}
+        engine_(desc_, dims_, weights_, world_.view(), parts.options.num_workers),
+        auto_(parts.auto_options) {}
 
   CallStats forward(const ConstMatrixView& x, const RoutingView& routing, const MatrixView& y,
                     const ForwardOptions& options) override;
   CallStats check() override;
   double replay_compute() override;
+  std::string explain_choice(std::int64_t tokens) override { return auto_.explain(tokens); }
 
   std::int64_t workspace_bytes() const noexcept override { return workspace_->layout().bytes; }
   std::int64_t local_bytes() const noexcept override { return engine_.local_bytes(); }
@@ -69,6 +72,7 @@ class CpuMoeLayer final : public MoeLayer {
   const std::vector<std::int32_t> ep_rank_of_;  // [E]
   const std::vector<std::int32_t> local_of_;    // [E] index at the owner
   CpuEngine engine_;
+  AutoOptions auto_;
 
   Published published_;
   Plan plan_;
@@ -95,7 +99,8 @@ TraceSpan CpuMoeLayer::begin(const ForwardOptions& options, TraceKind phase) con
 }
 
 CallStats CpuMoeLayer::forward(const ConstMatrixView& x, const RoutingView& routing,
-                               const MatrixView& y, const ForwardOptions& options) {
+                               const MatrixView& y, const ForwardOptions& asked) {
+  const ForwardOptions options = auto_.resolve(asked);
   WorldView& world = world_.view();
   if (world.failures->failed()) world.failures->rethrow(world.rank);
   const Clock::time_point start = Clock::now();

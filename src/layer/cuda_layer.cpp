@@ -33,6 +33,7 @@ class CudaMoeLayer final : public MoeLayer {
         options_(parts.options),
         workspace_(parts.workspace),
         layer_id_(workspace_->next_layer_id()),
+        auto_(parts.auto_options),
         engine_(make_engine(parts)) {
     options_.workspace.reset();  // or a workspace would own itself
   }
@@ -42,6 +43,7 @@ class CudaMoeLayer final : public MoeLayer {
                     const ForwardOptions& options) override;
   CallStats check() override;
   double replay_compute() override;
+  std::string explain_choice(std::int64_t tokens) override { return auto_.explain(tokens); }
 
   std::int64_t workspace_bytes() const noexcept override { return workspace_->layout().bytes; }
   std::int64_t local_bytes() const noexcept override { return engine_->local_bytes(); }
@@ -61,6 +63,7 @@ class CudaMoeLayer final : public MoeLayer {
   LayerOptions options_;
   std::shared_ptr<Workspace> workspace_;
   const std::int64_t layer_id_;
+  AutoOptions auto_;
   std::unique_ptr<cuda::LayerEngine> engine_;
   bool has_run_ = false;
 };
@@ -128,7 +131,8 @@ int CudaMoeLayer::reserved_for(const ForwardOptions& options) const {
 }
 
 CallStats CudaMoeLayer::forward(const ConstMatrixView& x, const RoutingView& routing,
-                                const MatrixView& y, const ForwardOptions& options) {
+                                const MatrixView& y, const ForwardOptions& asked) {
+  const ForwardOptions options = auto_.resolve(asked);
   WorldView& view = world_.view();
   if (view.failures->failed()) view.failures->rethrow(view.rank);
   if (options.probe) options.probe({TraceKind::publish, dims_.rank, 0});

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "comet/layer.hpp"
+#include "layer/auto_options.hpp"
 #include "layer/workspace.hpp"
 #include "layout/layer_dims.hpp"
 
@@ -18,6 +19,7 @@ struct LayerParts {
   World* world = nullptr;
   LayerOptions options;
   std::shared_ptr<Workspace> workspace;  ///< Reserved for the layer.
+  AutoOptions auto_options;
 };
 
 std::unique_ptr<MoeLayer> make_cpu_layer(const LayerParts& parts);

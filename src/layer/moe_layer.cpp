@@ -85,7 +85,8 @@ std::unique_ptr<MoeLayer> MoeLayer::create(const MoeDesc& desc, const ParallelDe
                          .weights = weights,
                          .world = &world,
                          .options = options,
-                         .workspace = std::move(workspace)};
+                         .workspace = std::move(workspace),
+                         .auto_options = AutoOptions(desc, parallel, options, world)};
   return world.backend() == Backend::cuda ? make_cuda_layer(parts) : make_cpu_layer(parts);
 }
 

@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
+#include <mutex>
+#include <utility>
 
+#include "base/env.hpp"
 #include "base/name_table.hpp"
 #include "tune/candidates.hpp"
 
@@ -31,6 +35,16 @@ TuningState load_tuning(const ProfileOrigin& here, const std::filesystem::path& 
     state.note = error.what();
   }
   return state;
+}
+
+const TuningState& current_tuning(const ProfileOrigin& here) {
+  static std::mutex mutex;
+  static std::deque<std::pair<ProfileOrigin, TuningState>> known;  // whose places stay
+  const std::scoped_lock lock(mutex);
+  for (const auto& [origin, state] : known) {
+    if (origin == here) return state;
+  }
+  return known.emplace_back(here, load_tuning(here, env().profile)).second;
 }
 
 std::string explain_choice(const Choice& choice, const TuneCase& of) {

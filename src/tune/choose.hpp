@@ -21,6 +21,10 @@ struct TuningState {
 /// another device is not used, and the note says so: a layer must not fail for it.
 TuningState load_tuning(const ProfileOrigin& here, const std::filesystem::path& path);
 
+/// The state of the profile that COMET_PROFILE names, read at the first call of this process for an
+/// origin and kept; thread-safe.
+const TuningState& current_tuning(const ProfileOrigin& here);
+
 /// A choice and where it comes from.
 struct Choice {
   /// Which of the sources had it.

@@ -21,7 +21,7 @@ TEST(Info, NamesBuildMachineEnvironmentAndModels) {
   for (const char* words :
        {"comet " COMET_VERSION_STRING "\n", "cores", "GiB available", "oneDNN", "local      built",
         "process    built", "nvshmem    not built", "cuda       not built  build with 'make cuda'",
-        "COMET_TIMEOUT_MS=30000"}) {
+        "COMET_TIMEOUT_MS=30000", "COMET_PROFILE=", "COMET_HOST=", "COMET_INTERFACE="}) {
     EXPECT_NE(outcome.out.find(words), std::string::npos) << words << "\n" << outcome.out;
   }
   for (const ModelPreset& preset : model_presets()) {
@@ -63,6 +63,36 @@ TEST(Info, JsonHasTheSame) {
   EXPECT_EQ(json.at("environment").at(0).at("value"), "1234");
   ASSERT_EQ(json.at("models").size(), model_presets().size());
   EXPECT_EQ(json.at("models").at(0).at("hidden"), model_presets()[0].hidden);
+}
+
+TEST(Info, SaysWhatALayerWouldChooseAndWhy) {
+  const std::vector<std::string> ask = {"info",     "--model", "mixtral", "--ep", "2",
+                                        "--tokens", "64",      "--dtype", "f32",  "--json"};
+  const auto tuning_with = [&](const std::string& profile) {
+    const Outcome outcome = run_comet(ask, {.variables = {"COMET_PROFILE=" + profile}});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out).at("tuning");
+  };
+  const nlohmann::json none = tuning_with("");
+  EXPECT_EQ(none.at("choice").at("source"), "model");
+  EXPECT_GE(none.at("choice").at("groups"), 1);
+  EXPECT_NE(none.at("state").get<std::string>().find("predicted"), std::string::npos);
+  // What cannot be used is told, and stops nothing.
+  const nlohmann::json lost = tuning_with("/nowhere/p.json");
+  EXPECT_EQ(lost.at("choice").at("source"), "model");
+  EXPECT_NE(lost.at("state").get<std::string>().find("/nowhere/p.json"), std::string::npos);
+  // What comet tune wrote is taken.
+  const TempDir dir;
+  const std::string path = (dir / "p.json").string();
+  ASSERT_EQ(run_comet({"tune", "--experts", "4", "--topk", "2", "--hidden", "32", "--intermediate",
+                       "64", "--ep", "2", "--tokens", "64", "--profile", path})
+                .code,
+            0);
+  const Outcome outcome =
+      run_comet({"info", "--experts", "4", "--topk", "2", "--hidden", "32", "--intermediate", "64",
+                 "--ep", "2", "--tokens", "64", "--dtype", "f32"},
+                {.variables = {"COMET_PROFILE=" + path}});
+  EXPECT_NE(outcome.out.find("measured, as the profile says"), std::string::npos) << outcome.out;
 }
 
 // The bench makes the layer and asks it.

@@ -62,6 +62,7 @@ SUITES = {
         "src/layout/**/*",
         "src/base/**/*",
         "src/measure/**/*",
+        "src/tune/candidates.*",
         "include/comet/*.hpp",
         "bench/cuda/overlap_grid.py",
         "bench/cuda/released_stages.py",
