@@ -42,7 +42,8 @@ class World:
         """Ranks are threads of this process, and calls get the tokens and weights of all of them.
 
         link: "native", or "paced:<GB/s>" to EMULATE a slower one between the ranks. backend: "cpu", or "cuda", whose
-        ranks share a Hopper GPU, each on its own multiprocessors. timeout_ms: longest wait for a rank; 0 takes
+        ranks share a Hopper GPU, each on its own multiprocessors; with several, have CUDA_DEVICE_MAX_CONNECTIONS=32 in
+        the environment before PyTorch starts CUDA. timeout_ms: longest wait for a rank; 0 takes
         COMET_TIMEOUT_MS of the environment, else 30 s.
         """
         return World(_core.WorldPart.local(ranks, link, backend, timeout_ms))

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors on a Hopper GPU; skipped where there is none, or a build without CUDA."""
 
+import os
+
 import numpy
 import pytest
 
+# Read when CUDA starts, which PyTorch does here: ranks' streams must not share queues.
+os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
 torch = pytest.importorskip("torch")
 
 import comet_moe  # noqa: E402
