@@ -82,7 +82,8 @@ MachineRates rates_from_json(const nlohmann::json& json, std::string_view stage,
           stage, source, rate.name);
     rates.*rate.value = found->get<double>();
   }
-  for (const auto& [key, value] : json.items()) {
+  for (auto entry = json.begin(); entry != json.end(); ++entry) {
+    const std::string& key = entry.key();
     const bool is_known = std::any_of(std::begin(kRates), std::end(kRates),
                                       [&](const MachineRate& rate) { return rate.name == key; });
     check(is_known, ErrorCode::format, "[{}] {}: unknown rate {} of a machine", stage, source,
