@@ -94,9 +94,8 @@ struct ForwardOptions {
   /// all ranks. 0: as many as max_tokens allows.
   std::int64_t expected_tokens = 0;
   /// cuda: the cudaStream_t that the call is queued on; null is World::stream(), so CUDA's default
-  /// stream is cudaStreamLegacy. Where ranks share a GPU and it is not of the rank's own
-  /// multiprocessors, the call runs on World::stream(), after what was queued on it and before what
-  /// will be.
+  /// stream is cudaStreamLegacy. Where ranks share a GPU it must be of the rank's own
+  /// multiprocessors; for calls between work on others see World::fork_from.
   void* stream = nullptr;
   /// Events of this rank's call are appended here; null (the default) costs nothing measurable.
   Trace* trace = nullptr;

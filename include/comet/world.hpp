@@ -106,6 +106,15 @@ class World {
   /// kernels run on the rank's multiprocessors alone. Null on cpu.
   virtual void* stream() const noexcept = 0;
 
+  /// cuda: what is queued on stream() from now on comes after all that is on `stream`, a
+  /// cudaStream_t of the same GPU, and joins its capture if there is one. For calls where ranks
+  /// share a GPU and the caller's streams are not theirs; of ranks that fork from one stream all do
+  /// before any joins it, or one would wait for another that waits for it. cpu: nothing.
+  virtual void fork_from(void* stream) { static_cast<void>(stream); }
+  /// cuda: what is queued on `stream` from now on comes after all that is on stream(); see
+  /// fork_from.
+  virtual void join_to(void* stream) { static_cast<void>(stream); }
+
   /// Signals, clocks and failure state, used by backends (src/comm/world_view.hpp).
   virtual struct WorldView& view() noexcept = 0;
 

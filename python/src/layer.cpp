@@ -172,15 +172,21 @@ void Layer::check_views(const CallViews& views) const {
 std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec) {
   const CallViews views = arrays.views(place_);
   check_views(views);
+  const int parts = world_->num_here();
+  // Ranks that share a GPU have streams of their own, which all leave the caller's before any comes
+  // back to it.
+  const bool forks = place_.is_cuda && parts > 1;
   const ForwardOptions options{.schedule = parse_schedule(spec.schedule),
                                .groups = spec.groups,
                                .panel = spec.panel,
                                .n_c_dispatch = spec.n_c_dispatch,
                                .n_c_combine = spec.n_c_combine,
-                               .stream = views.stream};
-  const int parts = world_->num_here();
+                               .stream = forks ? nullptr : views.stream};
   std::vector<Trace> traces(spec.is_traced ? static_cast<std::size_t>(parts) : 0);
   const nb::gil_scoped_release unlocked;
+  for (int index = 0; forks && index < parts; ++index) {
+    world_->world(index).fork_from(views.stream);
+  }
   world_->run([&](int index) {
     const auto i = static_cast<std::size_t>(index);
     const std::int64_t begin = part_begin(views.x.rows, parts, index);
@@ -192,6 +198,7 @@ std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec
                         rows_of(views.out, begin, end), own);
     if (spec.is_traced) layers_[i]->check();
   });
+  for (int index = 0; forks && index < parts; ++index) world_->world(index).join_to(views.stream);
   return traces;
 }
 

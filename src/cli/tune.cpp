@@ -256,8 +256,12 @@ void add_tune(CLI::App& app, Context& context) {
     for (const char* name : {"--model", "--experts", "--topk", "--hidden", "--intermediate"}) {
       flags->has_case |= command->count(name) > 0;
     }
+    context.world = &flags->base.world.world;
     context.command = [flags](const Ranks& ranks) {
       ranks.check_alone("comet tune");
+      check(ranks.kind() == "local", ErrorCode::unsupported,
+            "[tune] --world {}: choices are measured on ranks of one process, --world local",
+            ranks.kind());
       return run_tune(*flags, ranks);
     };
   });

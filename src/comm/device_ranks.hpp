@@ -87,6 +87,9 @@ class DeviceRank {
 
   /// Makes the GPU the calling thread's current one; every call below and every launch needs it.
   virtual void make_current() = 0;
+  /// See World.
+  virtual void fork_from(void* stream) = 0;
+  virtual void join_to(void* stream) = 0;
   /// Device memory of this rank, zeroed, aligned to 256 bytes, kept until the world is gone, since
   /// freeing waits for every rank's kernels. Throws Error(capacity).
   virtual std::byte* allocate(std::int64_t bytes) = 0;

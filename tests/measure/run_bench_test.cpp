@@ -167,6 +167,7 @@ TEST(RowJson, HasExactlyTheKeysOfTheContract) {
                                              "tp",
                                              "world",
                                              "ranks",
+                                             "hosts",
                                              "backend",
                                              "device",
                                              "sms",

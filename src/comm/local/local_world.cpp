@@ -68,6 +68,14 @@ int LocalWorld::device() const noexcept {
   return view_.device != nullptr ? view_.device->device() : -1;
 }
 
+void LocalWorld::fork_from(void* stream) {
+  if (view_.device != nullptr) view_.device->fork_from(stream);
+}
+
+void LocalWorld::join_to(void* stream) {
+  if (view_.device != nullptr) view_.device->join_to(stream);
+}
+
 void* LocalWorld::stream() const noexcept {
   return view_.device != nullptr ? view_.device->stream() : nullptr;
 }

@@ -45,6 +45,8 @@ class LocalWorld final : public World {
   void all_gather(const void* in, void* out, std::size_t bytes) override;
   Backend backend() const noexcept override { return backend_; }
   int device() const noexcept override;
+  void fork_from(void* stream) override;
+  void join_to(void* stream) override;
   void* stream() const noexcept override;
   LinkSpec link() const override { return link_; }
   void set_link(const LinkSpec& link) override;

@@ -246,9 +246,9 @@ void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int
 
 void CudaEngine::queue(const QueuedCall& call) {
   device_.make_current();
-  const auto caller = static_cast<cudaStream_t>(call.stream);
+  const auto stream = static_cast<cudaStream_t>(call.stream);
   has_earlier_fault_ = has_fault();  // looked at before this call can have one
-  const cudaStream_t stream = device_.begin_call(caller);
+  device_.begin_call(stream);
   CallParams params = make_call_params(call);
   trace_ = call.schedule == Schedule::comet ? call.trace : nullptr;
   if (trace_ != nullptr) {
@@ -275,7 +275,7 @@ void CudaEngine::queue(const QueuedCall& call) {
     queue_sequential(params, stream);
   }
   launch_end_call(params, multiprocessors_, stream);
-  device_.end_call(stream, caller);
+  device_.end_call(stream);
 }
 
 void CudaEngine::queue_sequential(const CallParams& params, cudaStream_t stream) {

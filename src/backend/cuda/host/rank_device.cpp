@@ -169,20 +169,31 @@ std::uint32_t RankDevice::epoch() {
   return epoch;
 }
 
-cudaStream_t RankDevice::begin_call(cudaStream_t caller) {
-  const bool is_own = !is_shared_ || partition_->owns(caller);
-  const cudaStream_t stream = is_own ? caller : partition_->stream();
-  if (!is_own) order_streams(caller, stream, forked_);
+void RankDevice::fork_from(void* stream) {
+  make_current();
+  order_streams(static_cast<cudaStream_t>(stream), partition_->stream(), forked_);
+}
+
+void RankDevice::join_to(void* stream) {
+  make_current();
+  order_streams(partition_->stream(), static_cast<cudaStream_t>(stream), joined_);
+}
+
+void RankDevice::begin_call(cudaStream_t stream) {
+  if (is_shared_ && stream != partition_->stream()) {
+    check(partition_->owns(stream), ErrorCode::invalid_argument,
+          "[forward] rank {}: the stream is not of the rank's multiprocessors; where ranks share a "
+          "GPU take World::stream(), between World::fork_from and join_to",
+          world_.rank);
+  }
   if (!is_capturing(stream) && last_stream_ != nullptr && last_stream_ != stream) {
     check_cuda(cudaStreamWaitEvent(stream, call_ended_, 0), "waiting for an event");
   }
-  return stream;
 }
 
-void RankDevice::end_call(cudaStream_t stream, cudaStream_t caller) {
+void RankDevice::end_call(cudaStream_t stream) {
   last_stream_ = stream;
   if (!is_capturing(stream)) check_cuda(cudaEventRecord(call_ended_, stream), "recording an event");
-  if (stream != caller) order_streams(stream, caller, joined_);
 }
 
 cudaEvent_t RankDevice::event(std::size_t index) {

@@ -30,6 +30,8 @@ class RankDevice final : public DeviceRank {
   void* copy_stream() const noexcept override { return partition_->copy_stream(); }
 
   void make_current() override;
+  void fork_from(void* stream) override;
+  void join_to(void* stream) override;
   std::byte* allocate(std::int64_t bytes) override;
   std::byte* allocate_pinned(std::int64_t bytes) override;
   void upload(void* to, const void* from, std::int64_t bytes) override;
@@ -42,12 +44,10 @@ class RankDevice final : public DeviceRank {
 
   const Partition& partition() const noexcept { return *partition_; }
 
-  /// The stream for a call that is to be queued on `caller`: that one, or the rank's own, made to
-  /// wait for it, if its kernels would run on other ranks' multiprocessors. Orders the call after
-  /// the rank's last one, whatever its stream; no more than the caller does inside a capture.
-  cudaStream_t begin_call(cudaStream_t caller);
-  /// Comes last; makes `caller` wait for the call.
-  void end_call(cudaStream_t stream, cudaStream_t caller);
+  /// Orders a call that is queued on `stream` after the rank's last one, whatever its stream; no
+  /// more than the caller does inside a capture. end_call is to be queued last.
+  void begin_call(cudaStream_t stream);
+  void end_call(cudaStream_t stream);
   /// The stream of the last call.
   cudaStream_t last_stream() const noexcept { return last_stream_; }
 
