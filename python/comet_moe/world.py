@@ -50,14 +50,14 @@ class World:
 
     @staticmethod
     def from_mpi(*, timeout_ms: int = 0) -> World:
-        """This process is one rank of those that mpirun has started, all on one host, and calls get its own
+        """This process is one rank of those that mpirun has started, on one host or several, and calls get its own
         tokens. All processes call it, and then the same layers in the same order."""
         return World(_core.WorldPart.mpi(timeout_ms))
 
     @staticmethod
     def from_torch_distributed(group: Any = None, *, timeout_ms: int = 0) -> World:
         """This process is one rank of `group`, a ProcessGroup of torch.distributed or a DeviceMesh of one dimension,
-        None for all processes that torchrun has started. All of the group must be on one host; they call it, and
+        None for all processes that torchrun has started. They may be on several hosts; all of them call it, and
         then the same layers in the same order, each with its own tokens. The group is used here and never after."""
         from comet_moe.torch_group import join
         rank, size, all_gather = join(group)
