@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <new>
+#include <string>
 
 #include "base/check.hpp"
 
@@ -46,9 +48,15 @@ void finish_output() {
 
 void print_error(std::string_view sentence) noexcept {
   while (!sentence.empty() && sentence.back() == '\n') sentence.remove_suffix(1);
-  std::fputs("comet: ", stderr);
-  for (const char c : sentence) std::fputc(c == '\n' || c == '\r' ? ' ' : c, stderr);
-  std::fputc('\n', stderr);
+  try {
+    std::string line("comet: ");
+    for (const char c : sentence) line += c == '\n' || c == '\r' ? ' ' : c;
+    line += '\n';
+    // In one write, so that what other processes write to the same place does not come between.
+    std::fwrite(line.data(), 1, line.size(), stderr);
+  } catch (const std::bad_alloc&) {
+    std::fputs("comet: out of memory\n", stderr);
+  }
 }
 
 }  // namespace comet::cli

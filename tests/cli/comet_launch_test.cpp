@@ -161,8 +161,7 @@ TEST(Launch, AKilledRankIsNamedAndAllEnd) {
                                       ::kill(ranks[1], SIGKILL);
                                     }});
   EXPECT_LT(std::chrono::steady_clock::now() - killed, std::chrono::seconds(3));
-  expect_refusal(outcome, 3,
-                 "rank 1 is gone: its process " + std::to_string(ranks.at(1)) + " ");
+  expect_refusal(outcome, 3, "rank 1 is gone: its process " + std::to_string(ranks.at(1)) + " ");
   for (const pid_t rank : ranks) EXPECT_FALSE(is_running(rank));
 }
 

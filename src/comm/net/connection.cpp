@@ -52,7 +52,7 @@ bool Connection::has_more() {
 bool Connection::send_some() {
   std::size_t sent = 0;
   while (sent < kShare && has_more()) {
-    std::array<iovec, kMostPieces> pieces;
+    std::array<iovec, kMostPieces> pieces{};
     std::size_t num_pieces = 0;
     std::size_t skip = front_sent_;
     const auto add = [&](const void* data, std::size_t bytes) {
