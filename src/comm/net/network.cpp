@@ -104,7 +104,7 @@ void Network::finish(std::chrono::milliseconds limit) {
   if (!thread_.joinable()) return;
   send_all({.kind = MessageKind::left, .rank = rank_});
   finish_by_.store((Clock::now() + limit).time_since_epoch().count(), std::memory_order_release);
-  wake();
+  ring();
   thread_.join();
 }
 
@@ -178,10 +178,13 @@ std::byte* Network::find(const Message& message, std::size_t bytes) const {
   return buffers_[message.id].parts[static_cast<std::size_t>(message.rank)] + message.offset;
 }
 
-// Whoever queued something before this sees that the thread sleeps, or is seen by its next look.
+// The thread says that it sleeps before it takes a last look at what is queued, under the same
+// mutex: whoever queued something later sees it sleep.
 void Network::wake() noexcept {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (!sleeps_.exchange(false)) return;
+  if (sleeps_.exchange(false)) ring();
+}
+
+void Network::ring() noexcept {
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(waker_.fd(), &one, sizeof(one));
 }
@@ -229,7 +232,6 @@ bool Network::send_pending() {
 // Until a socket has something to take or room for what waits to be sent, or a tick.
 void Network::wait_for_sockets() {
   sleeps_.store(true);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   std::vector<pollfd> polled{{waker_.fd(), POLLIN, 0}};
   for (const auto& peer : peers_) {
     if (peer == nullptr || peer->connection().has_ended()) continue;

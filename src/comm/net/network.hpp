@@ -80,6 +80,7 @@ class Network final : public RemoteRanks {
   void judge_peers();
   bool all_have_ended() const;
   void wake() noexcept;
+  void ring() noexcept;
   Message locate(const std::byte* data) const;
   std::byte* find(const Message& message, std::size_t bytes) const;
 

@@ -115,16 +115,16 @@ void FailureWatch::exchange() {
     is_equal_ = true;
     return;
   }
-  const FailureRecord& record = control_.shared().failure;
+  FailureRecord& record = control_.shared().failure;
   const std::uint64_t there = FailureRecord::there(generation());
   if (record.state.load(std::memory_order_acquire) != there) return;
   const int rank = record.rank;
   const auto code = static_cast<ErrorCode>(record.code);
   const std::string sentence(record.sentence,
                              std::min<std::size_t>(record.length, FailureRecord::kMaxSentence));
-  // Others may be a recovery further and write the next one.
-  std::atomic_thread_fence(std::memory_order_acquire);
-  if (record.state.load(std::memory_order_relaxed) != there) return;
+  // Others may be a recovery further and write the next one. Adding nothing releases: the reads
+  // above cannot come after it.
+  if (record.state.fetch_add(0, std::memory_order_acq_rel) != there) return;
   view_.failures->report(rank, code, sentence);
   is_equal_ = true;
   view_.doorbell().ring();
