@@ -52,6 +52,8 @@ class Connection {
   /// Takes what has arrived, up to such a share. Throws what `receiver` throws, or
   /// Error(internal) on bytes that are no message.
   void receive_some(Receiver& receiver);
+  /// Neither sends nor receives any more.
+  void give_up() noexcept { has_ended_ = true; }
   /// Nothing more will be sent.
   void shut_down() noexcept;
 

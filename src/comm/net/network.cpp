@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 
 #include "base/check.hpp"
 
@@ -52,7 +53,8 @@ class Network::Peer final : public Connection::Receiver {
   void receive() {
     try {
       connection_.receive_some(*this);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {  // what follows cannot be told from what was wrong
+      connection_.give_up();
       tell_gone(fmt::format("on another host sent nonsense ({})", error.what()));
     }
     if (connection_.has_ended()) tell_gone("on another host has closed its connection");
