@@ -17,8 +17,14 @@ add_library(comet_cuda_options INTERFACE)
 # NDEBUG in all builds: asserts in a kernel make ptxas serialise wgmma (C7510).
 target_compile_options(comet_cuda_options INTERFACE
   $<$<COMPILE_LANGUAGE:CUDA>:-DNDEBUG -lineinfo --expt-relaxed-constexpr
-    -Xcompiler=-Wall,-Wextra,-ffp-contract=off -Xptxas=--warn-on-spills>)
+    -Xcompiler=-Wall,-Wextra,-ffp-contract=off>)
 if(COMET_WERROR)
   target_compile_options(comet_cuda_options INTERFACE
     $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Werror>)
 endif()
+
+# Of our own kernels none spills.
+add_library(comet_kernel_options INTERFACE)
+target_link_libraries(comet_kernel_options INTERFACE comet_cuda_options)
+target_compile_options(comet_kernel_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=--warn-on-spills>)

@@ -35,6 +35,9 @@ nvidia-nvvm==13.0.88 --hash=sha256:c5f41ffeb6466944a026dfa5317d7d85355c119bbec27
 nvidia-cuda-runtime==13.0.96 --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
 nvidia-cuda-cccl==13.0.85 --hash=sha256:e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649
 "
+# What world nvshmem is built with and needs at run time.
+nvshmem_wheel="nvidia-nvshmem-cu13==3.4.5 --hash=sha256:290f0a2ee94c9f3687a02502f3b9299a9f9fe826e6d0287ee18482e78d495b80"
+nvshmem_folder="$(cd "$(dirname "$0")/.." && pwd)/build/nvshmem"
 cuda_folder="$(cd "$(dirname "$0")/.." && pwd)/build/cuda-toolkit"
 cuda_in_folder="nvidia/cu13" # where the wheels put the toolkit's root
 
@@ -59,6 +62,7 @@ find_nvcc() {
 
 wanted=("${build_packages[@]}")
 cuda_is_missing=
+nvshmem_is_missing=
 case "${1:-}" in
   "") ;;
   --tools) wanted+=("${tool_packages[@]}") ;;
@@ -66,6 +70,10 @@ case "${1:-}" in
   --cuda)
     if ! find_nvcc >/dev/null; then
       cuda_is_missing=yes
+      wanted+=(python3-pip)
+    fi
+    if [[ "$(uname -m)" == x86_64 && ! -d "$nvshmem_folder" && -z "${NVSHMEM_HOME:-}" ]]; then
+      nvshmem_is_missing=yes
       wanted+=(python3-pip)
     fi
     ;;
@@ -99,7 +107,7 @@ missing=()
 for package in "${wanted[@]}"; do
   have "$package" || missing+=("$package")
 done
-[[ ${#missing[@]} -gt 0 || -n "$cuda_is_missing" ]] || exit 0
+[[ ${#missing[@]} -gt 0 || -n "$cuda_is_missing$nvshmem_is_missing" ]] || exit 0
 
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
@@ -124,6 +132,24 @@ install_packages() {
   apt_get install --no-install-recommends "${missing[@]}"
 }
 
+# The wheels that "$1" lists, with their hashes, into folder "$2".
+install_wheels() {
+  mkdir -p "$2"
+  echo "$1" >"$2/wheels.txt"
+  python3 -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+    --only-binary :all: --target "$2" -r "$2/wheels.txt" </dev/null >"$log" 2>&1 && return 0
+  tail -n 20 "$log" >&2
+  return 1
+}
+
+install_nvshmem() {
+  echo "install_deps: installing NVSHMEM in $nvshmem_folder"
+  rm -rf "$nvshmem_folder.new"
+  install_wheels "$nvshmem_wheel" "$nvshmem_folder.new" ||
+    die "pip failed (its last lines are above); or set NVSHMEM_HOME to an NVSHMEM 3 for CUDA 13"
+  mv "$nvshmem_folder.new" "$nvshmem_folder"
+}
+
 # Into a folder beside its place, which it takes only once it has compiled a kernel.
 install_cuda() {
   local new="$cuda_folder.new" root="$cuda_folder.new/$cuda_in_folder"
@@ -131,13 +157,8 @@ install_cuda() {
     die "this is no x86_64 machine: install nvcc of CUDA 13.0 in /usr/local/cuda by hand"
   echo "install_deps: installing nvcc 13.0 in $cuda_folder"
   rm -rf "$new"
-  mkdir -p "$new"
-  echo "$cuda_wheels" >"$new/wheels.txt"
-  if ! python3 -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-    --only-binary :all: --target "$new" -r "$new/wheels.txt" </dev/null >"$log" 2>&1; then
-    tail -n 20 "$log" >&2
+  install_wheels "$cuda_wheels" "$new" ||
     die "pip failed (its last lines are above); or install nvcc of CUDA 13.0 in /usr/local/cuda"
-  fi
   ln -s libcudart.so.13 "$root/lib/libcudart.so" # CMake looks for it by this name alone
   echo '__global__ void k(float* x) { *x = sinf(*x); } int main() { k<<<1, 1>>>(nullptr); }' \
     >"$new/probe.cu"
@@ -151,3 +172,4 @@ install_cuda() {
 
 [[ ${#missing[@]} -eq 0 ]] || install_packages
 [[ -z "$cuda_is_missing" ]] || install_cuda
+[[ -z "$nvshmem_is_missing" ]] || install_nvshmem

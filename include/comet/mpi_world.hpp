@@ -13,7 +13,8 @@ namespace comet {
 
 /// Collective over all processes of the MPI job, of which each gets its rank's handle, the same as
 /// MPI's; kind() is "mpi". Layers run on the CPU and links are native: memory inside a
-/// host, TCP connections between hosts, by the interface that COMET_INTERFACE names, if any. Starts
+/// host, TCP connections between hosts, by the interface that COMET_INTERFACE names, if any. With
+/// Backend::cuda they run on GPUs, see process_world.hpp. Starts
 /// MPI (MPI_THREAD_SERIALIZED) if nobody has, and then ends it with the process, unless a world is
 /// left that failed. Only the handle's thread calls MPI.
 ///
@@ -24,7 +25,8 @@ namespace comet {
 /// Throws Error(unsupported) if this build has no MPI or it cannot be loaded, with how to get it,
 /// or if ranks of different hosts cannot reach each other, with who cannot reach whom.
 std::unique_ptr<World> make_mpi_world(
-    std::chrono::milliseconds timeout = std::chrono::milliseconds(0));
+    std::chrono::milliseconds timeout = std::chrono::milliseconds(0),
+    Backend backend = Backend::cpu);
 
 /// Why make_mpi_world would throw Error(unsupported) here whatever the ranks: what is missing and
 /// how to get it, without a full stop. Empty if MPI can be had. Loads it, but does not start it.

@@ -19,6 +19,11 @@ std::unique_ptr<DeviceRanks> make_device_ranks(int /*size*/, bool /*host_link*/,
   refuse();
 }
 
+std::unique_ptr<ProcessDevice> make_process_device(const ProcessDeviceOptions& /*options*/) {
+  refuse();
+}
+std::string why_no_nvshmem() { return "it needs a build with CUDA: 'make cuda'"; }
+
 std::vector<GpuInfo> list_gpus() { return {}; }
 bool is_cuda_built() noexcept { return false; }
 

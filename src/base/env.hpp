@@ -19,6 +19,9 @@ struct Env {
   std::string interface_name;
   /// COMET_HOST: ranks with different values share no memory though they are on one host.
   std::string host;
+  /// COMET_FORCE_PUTS=1: ranks that are processes on GPUs put to all others, also where they could
+  /// write: a test of the calls, which says nothing of how a network delivers.
+  bool force_puts = false;
   /// COMET_PROFILE: the file from which layers take what comet tune has measured; empty is none.
   std::string profile;
 };

@@ -146,7 +146,7 @@ void add_bench(CLI::App& app, Context& context) {
   command->callback([chosen, dtype, &context] {
     chosen->flags.is_dtype_given = dtype->count() > 0;
     context.world = &chosen->flags.world.world;
-    context.needs_ranks = true;
+    context.ranks_backend = &chosen->flags.backend;
     context.command = [chosen](Ranks& ranks) { return run_bench_command(*chosen, ranks); };
   });
 }

@@ -84,7 +84,7 @@ void add_check(CLI::App& app, Context& context) {
                   "any failed.\n");
   command->callback([flags, &context] {
     context.world = &flags->world;
-    context.needs_ranks = true;
+    context.ranks_backend = &flags->options.backend;
     context.command = [flags](Ranks& ranks) { return run_check(*flags, ranks); };
   });
 }

@@ -20,8 +20,9 @@ struct Context {
   std::function<int(Ranks&)> command;
   /// What --world says; null of subcommands without it.
   const WorldChoice* world = nullptr;
-  /// Whether the command runs on ranks, so that those which are processes join first.
-  bool needs_ranks = false;
+  /// What --backend says; null of a command that does not run on ranks. Ranks that are processes
+  /// join before it.
+  const Backend* ranks_backend = nullptr;
 
   /// What follows "--": the subcommand that `comet launch` runs on ranks, and its flags.
   std::vector<std::string> launched = {};

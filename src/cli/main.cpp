@@ -118,7 +118,9 @@ int parse_and_run(std::vector<std::string> arguments, Ranks& ranks) {
     throw Error(ErrorCode::invalid_argument, explain(app, error, !arguments.empty()));
   }
   ranks.choose(context.world == nullptr ? WorldChoice{} : *context.world);
-  if (context.needs_ranks) ranks.join(describe_run(*app.get_subcommands().front()));
+  if (context.ranks_backend != nullptr) {
+    ranks.join(describe_run(*app.get_subcommands().front()), *context.ranks_backend);
+  }
   const int code = context.command(ranks);
   finish_output();
   return ranks.leave(code);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
 #include <utility>
 #include <vector>
 
@@ -17,12 +19,21 @@
 namespace comet::cli {
 namespace {
 
-// Which of a host's processes has told what went wrong lies in the memory of its first rank.
-std::uint32_t* make_shared_word(World& world) {
-  const SymmetricBuffer buffer = world.allocate(sizeof(std::uint32_t));
-  int first = 0;
-  while (world.view().is_remote(first)) ++first;
-  return reinterpret_cast<std::uint32_t*>(buffer.peers[static_cast<std::size_t>(first)]);
+// A process that is one rank needs few of the queues to a GPU, of which those that share one by MPS
+// have not enough for 32 each, what list_gpus would ask for. Before CUDA starts.
+void ask_for_few_queues() { ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8", 0); }
+
+// What the world failed of, if `sentence` of this rank's GPU is what that looks like from here.
+std::string find_cause(const World& world, ErrorCode code, const std::string& sentence) {
+  const WorldView& view = const_cast<World&>(world).view();
+  if (code != ErrorCode::internal || view.device == nullptr) return sentence;
+  view.await_cause();
+  try {
+    if (view.failures->failed()) view.failures->rethrow(view.rank);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return sentence;
 }
 
 }  // namespace
@@ -35,6 +46,7 @@ Ranks::Ranks(std::unique_ptr<LaunchedGroup> launched)
   } else if (const std::optional<MpiPlace> place = find_mpi_place()) {
     place_ = Place{place->rank, place->size};
   }
+  if (place_) ask_for_few_queues();
 }
 
 Ranks::~Ranks() = default;
@@ -42,7 +54,11 @@ Ranks::~Ranks() = default;
 void Ranks::choose(const WorldChoice& choice) {
   ranks_ = choice.ranks;
   kind_ = choice.kind;
-  if (kind_ == WorldKind::automatic) {
+  is_on_gpus_ = kind_ == WorldKind::nvshmem;
+  check(!is_on_gpus_ || place_, ErrorCode::invalid_argument,
+        "[world] nvshmem: such ranks are processes: start them by 'comet launch --ranks <ranks> "
+        "--gpus <gpus> -- ...' or mpirun");
+  if (kind_ == WorldKind::automatic || is_on_gpus_) {
     kind_ = is_launched_ ? WorldKind::process : place_ ? WorldKind::mpi : WorldKind::local;
   }
   check(is_launched_ || kind_ != WorldKind::process, ErrorCode::invalid_argument,
@@ -65,23 +81,25 @@ std::int64_t Ranks::fixed() const noexcept {
   return place_ ? place_->size : 0;
 }
 
-void Ranks::make_world() {
+void Ranks::make_world(Backend backend) {
   has_joined_ = true;
   const char* const starter = is_launched_ ? "comet launch" : place_ ? "mpirun" : "somebody";
   end_watch_ = std::make_unique<EndWatch>(starter, place_ ? place_->rank : 0,
                                           [this](const std::string& sentence) { tell(sentence); });
   if (is_launched_) {
-    world_ = std::make_unique<ProcessWorld>(std::move(launched_), env().timeout);
+    world_ = std::make_unique<ProcessWorld>(std::move(launched_), env().timeout, backend);
   } else {
-    world_ = make_mpi_world();
-    told_errors_ = make_shared_word(*world_);
+    world_ = make_mpi_world(std::chrono::milliseconds(0), backend);
+    told_errors_ = world_->view().host_word;
   }
   end_watch_->set_world(*world_);
 }
 
-void Ranks::join(const RunDescription& own) {
+void Ranks::join(const RunDescription& own, Backend backend) {
   if (kind_ == WorldKind::local) return;
-  make_world();
+  check(!is_on_gpus_ || backend == Backend::cuda, ErrorCode::invalid_argument,
+        "[world] nvshmem: its ranks run on GPUs: add --backend cuda");
+  make_world(backend);
   if (!is_first()) mute_output();
   check_alike(*world_, own);
 }
@@ -91,14 +109,11 @@ WorldRunner Ranks::runner() const {
 }
 
 void Ranks::check_fits(Backend backend, const LinkSpec& link) const {
-  if (kind_ == WorldKind::local) return;
-  check(backend == Backend::cpu, ErrorCode::unsupported,
-        "[world] {}: ranks that are processes run on cpu; for {} use --world local", kind(),
-        to_string(backend));
-  check(link.kind == LinkSpec::Kind::native, ErrorCode::unsupported,
-        "[world] {}: link {} is for ranks of one process, whose clocks all see: use --world "
-        "local:{}, or --link native",
-        kind(), to_string(link), std::max<std::int64_t>(fixed(), 1));
+  if (kind_ == WorldKind::local || link.kind == LinkSpec::Kind::native) return;
+  check(backend == Backend::cuda && link.kind == LinkSpec::Kind::paced, ErrorCode::unsupported,
+        "[world] {}: link {} is for ranks of one process{}: use --world local:{}, or --link native",
+        kind(), to_string(link), backend == Backend::cpu ? ", whose clocks all see" : "",
+        std::max<std::int64_t>(fixed(), 1));
 }
 
 void Ranks::check_alone(const char* what) const {
@@ -124,11 +139,13 @@ int Ranks::fail(ErrorCode code, const std::string& sentence) noexcept {
   try {
     // What is wrong with the command line of all should be said once, and what is wrong with one
     // rank's should not leave the others waiting.
-    if (!has_joined_ && place_ && !is_launched_ && kind_ != WorldKind::local) make_world();
+    if (!has_joined_ && place_ && !is_launched_ && kind_ != WorldKind::local) {
+      make_world(Backend::cpu);
+    }
   } catch (const std::exception&) {  // then each process speaks for itself
   }
   try {
-    tell(sentence);
+    tell(world_ ? find_cause(*world_, code, sentence) : sentence);
     if (world_) world_->view().report_failure(code, sentence);
   } catch (const std::exception&) {
     print_error(sentence);

@@ -29,19 +29,21 @@ class Ranks {
   /// Error(invalid_argument) if it contradicts how the process was started.
   void choose(const WorldChoice& choice);
   /// Collective: joins the other processes, if ranks are processes, and compares what all run.
-  void join(const RunDescription& own);
+  /// Throws Error(invalid_argument) if --world asks for another backend than `backend`.
+  void join(const RunDescription& own, Backend backend);
 
   /// Whether this process shows results and writes files.
   bool is_first() const noexcept;
   /// Number of ranks that is fixed, by "local:<ranks>" or by the processes; 0 is none.
   std::int64_t fixed() const noexcept;
-  /// "local", "mpi" or "process".
-  std::string_view kind() const noexcept { return to_string(kind_); }
+  /// "local", "mpi", "process" or "nvshmem".
+  std::string_view kind() const noexcept { return world_ ? world_->kind() : to_string(kind_); }
   /// The world of processes; null if ranks are threads.
   World* world() const noexcept { return world_.get(); }
   /// Runs bodies on these ranks.
   WorldRunner runner() const;
-  /// Throws Error(unsupported) for what ranks that are processes do not have. Before any work.
+  /// Throws Error(unsupported) for a link that ranks which are processes do not have. Before any
+  /// work.
   void check_fits(Backend backend, const LinkSpec& link) const;
 
   /// Throws Error(invalid_argument) if others were started together with this process; `what` is
@@ -60,7 +62,7 @@ class Ranks {
     int size;
   };
 
-  void make_world();
+  void make_world(Backend backend);
   void tell(const std::string& sentence);
 
   std::unique_ptr<LaunchedGroup> launched_;  // until there is a world
@@ -69,6 +71,7 @@ class Ranks {
   std::uint32_t* told_errors_ = nullptr;  // shared by the processes; nonzero once one has told
   WorldKind kind_ = WorldKind::automatic;
   std::int64_t ranks_ = 0;   // of "local:<ranks>"
+  bool is_on_gpus_ = false;  // --world says nvshmem
   bool has_joined_ = false;  // or tried to
   std::unique_ptr<World> world_;
   std::unique_ptr<EndWatch> end_watch_;

@@ -156,7 +156,7 @@ void add_run(CLI::App& app, Context& context) {
       "  comet run --checkpoint DIR --tokens random:512 --ep 4 --link paced:2 --groups 2\n"));
   command->callback([flags, &context] {
     context.world = &flags->world.world;
-    context.needs_ranks = true;
+    context.ranks_backend = &flags->backend;
     context.command = [flags](Ranks& ranks) { return run_run(*flags, ranks); };
   });
 }

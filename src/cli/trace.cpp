@@ -123,7 +123,7 @@ void add_trace(CLI::App& app, Context& context) {
   command->callback([chosen, dtype, &context] {
     chosen->flags.is_dtype_given = dtype->count() > 0;
     context.world = &chosen->flags.world.world;
-    context.needs_ranks = true;
+    context.ranks_backend = &chosen->flags.backend;
     context.command = [chosen](Ranks& ranks) { return run_trace_command(*chosen, ranks); };
   });
 }

@@ -10,10 +10,11 @@
 namespace comet::cli {
 namespace {
 
-constexpr NameTable<WorldKind, 4> kWorldKinds{{{WorldKind::automatic, "automatic"},
+constexpr NameTable<WorldKind, 5> kWorldKinds{{{WorldKind::automatic, "automatic"},
                                                {WorldKind::local, "local"},
                                                {WorldKind::mpi, "mpi"},
-                                               {WorldKind::process, "process"}}};
+                                               {WorldKind::process, "process"},
+                                               {WorldKind::nvshmem, "nvshmem"}}};
 
 }  // namespace
 
@@ -22,14 +23,13 @@ std::string_view to_string(WorldKind kind) noexcept { return name_of(kWorldKinds
 WorldChoice parse_world(std::string_view text) {
   constexpr std::string_view kLocal = "local";
   const std::string_view kind = text.substr(0, text.find(':'));
-  check(kind != "nvshmem", ErrorCode::unsupported,
-        "[world] {} is not built, see comet info: use local:<ranks>", kind);
-  for (const WorldKind named : {WorldKind::local, WorldKind::mpi, WorldKind::process}) {
+  for (const WorldKind named : {WorldKind::local, WorldKind::mpi, WorldKind::process,
+                                WorldKind::nvshmem}) {
     if (text == to_string(named)) return {.kind = named};
+    check(kind == kLocal || kind != to_string(named), ErrorCode::invalid_argument,
+          "[world] unknown world '{}': {} alone, whoever starts its processes says how many", text,
+          kind);
   }
-  check(kind != "mpi" && kind != "process", ErrorCode::invalid_argument,
-        "[world] unknown world '{}': {} alone, whoever starts its processes says how many", text,
-        kind);
   std::int64_t ranks = 0;
   if (kind == kLocal && text.size() > kLocal.size() + 1) {
     const std::string_view number = text.substr(kLocal.size() + 1);
@@ -38,8 +38,9 @@ WorldChoice parse_world(std::string_view text) {
     if (error != std::errc() || end != number_end) ranks = 0;
   }
   check(ranks >= 1 && ranks <= kMaxRanks, ErrorCode::invalid_argument,
-        "[world] unknown world '{}': local, local:<ranks> with 1 to {} ranks, mpi or process", text,
-        kMaxRanks);
+        "[world] unknown world '{}': local, local:<ranks> with 1 to {} ranks, mpi, process or "
+        "nvshmem",
+        text, kMaxRanks);
   return {.kind = WorldKind::local, .ranks = ranks};
 }
 

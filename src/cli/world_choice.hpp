@@ -12,9 +12,10 @@ enum class WorldKind : std::uint8_t {
   local,      ///< Threads of this process.
   mpi,        ///< The processes that mpirun has started.
   process,    ///< The processes that `comet launch` has started.
+  nvshmem,    ///< Either, on GPUs.
 };
 
-/// "local", "mpi" or "process".
+/// "local", "mpi", "process" or "nvshmem".
 std::string_view to_string(WorldKind kind) noexcept;
 
 struct WorldChoice {
@@ -22,8 +23,7 @@ struct WorldChoice {
   std::int64_t ranks = 0;  ///< Of "local:<ranks>"; 0: it does not say.
 };
 
-/// Parses "local", "local:<ranks>", "mpi" or "process". Throws Error(invalid_argument), or
-/// Error(unsupported) for worlds that are not built.
+/// Parses "local", "local:<ranks>", "mpi", "process" or "nvshmem". Throws Error(invalid_argument).
 WorldChoice parse_world(std::string_view text);
 
 }  // namespace comet::cli

@@ -33,6 +33,9 @@ struct DeviceWorld {
   std::int32_t rank = 0;
   std::int32_t size = 1;
   bool host_link = false;  ///< What ranks share, workspaces too, lies in pinned host memory.
+  /// [size] device memory, nonzero for ranks whose memory this one cannot reach and has mirrors of,
+  /// see RemoteRanks; null if there are none.
+  const std::uint8_t* is_remote = nullptr;
   std::uint64_t timeout_ns = 0;
   /// [1] of this rank, device memory: calls begun.
   std::uint32_t* epoch = nullptr;
@@ -48,15 +51,16 @@ struct DeviceWorld {
   /// [2 * size] of the world, device memory: egress and ingress of each rank are busy until then,
   /// nanoseconds of the global timer.
   unsigned long long* clocks = nullptr;
-  /// [1] of the world, pinned host memory: 0, 1 + the rank whose wait expired, or kHostFailed.
+  /// [1] of the process, pinned host memory: 0, 1 + the rank whose wait expired, or kHostFailed.
   std::uint32_t* failed = nullptr;
-  /// [1] of the world, device memory: taken by the first rank whose wait expires.
+  /// [1] of the process, device memory: taken by the first rank whose wait expires.
   std::uint32_t* claim = nullptr;
-  /// [1] of the world, device memory: counts arrivals at start lines.
+  /// [1] of the world, device memory: counts arrivals at start lines of `start_size` ranks.
   std::uint32_t* start_line = nullptr;
+  std::int32_t start_size = 1;
   /// [size] of the world, pinned host memory: the words of its ProgressBoard.
   unsigned long long* progress = nullptr;
-  /// [size] of the world, pinned host memory.
+  /// [size] of the process, pinned host memory.
   DeviceExpiry* expiries = nullptr;
 };
 
@@ -101,7 +105,7 @@ class DeviceRank {
   /// Waits for the rank's own streams. Returns CUDA's error as text, empty if all is well.
   virtual std::string drain() = 0;
   /// Queues a kernel that leaves once all ranks' have been reached, so that what follows begins at
-  /// about the same time everywhere. Collective.
+  /// about the same time everywhere. Collective. Ranks that reach not all others wait for none.
   virtual void queue_start_line() = 0;
   /// Captures what `body` queues on stream().
   virtual std::unique_ptr<DeviceGraph> capture(const std::function<void()>& body) = 0;
@@ -127,6 +131,49 @@ class DeviceRanks {
   virtual std::atomic<std::uint64_t>* progress_words() noexcept = 0;
   virtual std::uint32_t* failed_word() noexcept = 0;
 };
+
+/// The GPU of one rank whose peers are other processes, and the memory that they share by NVSHMEM.
+class ProcessDevice {
+ public:
+  virtual ~ProcessDevice() = default;
+  virtual DeviceRank& rank() noexcept = 0;
+  /// What is written to its part here stays here until it is put, see RemoteRanks.
+  virtual bool is_remote(int peer) const noexcept = 0;
+  /// Collective: zeroed memory of every rank, as this one sees it, [size]; empty if there is no
+  /// more, then on all ranks. With remote ranks it takes `size` times `bytes`.
+  virtual std::vector<std::byte*> allocate(std::size_t bytes) = 0;
+  /// Collective: gives back what allocate gave. Only while no rank's kernels use it.
+  virtual void release() = 0;
+  /// See DeviceRanks. One rank calls it for all; none may have remote ranks.
+  virtual void set_pace(double gigabytes_per_second) = 0;
+  /// See DeviceRanks; forgets this process's failure, and on rank 0 what start lines counted.
+  virtual void clear_failure() = 0;
+  virtual std::uint32_t* failed_word() noexcept = 0;
+};
+
+/// What a ProcessDevice begins with.
+struct ProcessDeviceOptions {
+  int rank = 0;
+  int size = 1;
+  int index_on_host = 0;  ///< Of this rank among those of its host, and how many they are.
+  int ranks_on_host = 1;
+  std::chrono::milliseconds timeout{};
+  /// Ranks put to all others, also where they could write: a test of the putting.
+  bool force_puts = false;
+  /// [size] of the world, host memory of all ranks of the host: for its ProgressBoard.
+  std::atomic<std::uint64_t>* progress_words = nullptr;
+  /// Collective, as ProcessGroup's.
+  std::function<void(const void* in, void* out, std::size_t bytes)> all_gather = {};
+};
+
+/// Collective. The ranks of a host spread over the GPUs that its processes see, neighbours
+/// together; those of one GPU have their own multiprocessors each. Throws Error(unsupported),
+/// on all ranks, if one has no Hopper GPU or NVSHMEM, or is in another set of NVSHMEM's processes.
+std::unique_ptr<ProcessDevice> make_process_device(const ProcessDeviceOptions& options);
+
+/// Why make_process_device cannot have NVSHMEM: what is missing and how to get it, without a full
+/// stop. Empty if it can be had.
+std::string why_no_nvshmem();
 
 /// Spreads `size` ranks over the GPUs of this process. Throws Error(unsupported) if there is no
 /// Hopper GPU, or too few multiprocessors for so many ranks.

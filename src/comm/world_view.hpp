@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <thread>
 
 #include "comm/device_ranks.hpp"
 #include "comm/doorbell.hpp"
@@ -26,6 +27,9 @@ struct WorldView {
   ProgressBoard* progress = nullptr;
   RemoteRanks* remote = nullptr;  ///< Null if all ranks' memory can be reached.
   DeviceRank* device = nullptr;   ///< This rank's GPU; null on cpu.
+  bool are_processes = false;     ///< The other ranks are other processes.
+  /// Of a host whose ranks are processes: a word that they share, for who runs them; else null.
+  std::uint32_t* host_word = nullptr;
   /// Calls that this rank has begun, of all layers together. Only its own thread uses it. On cuda
   /// the device counts instead.
   std::uint32_t epoch = 0;
@@ -42,6 +46,17 @@ struct WorldView {
     if (is_remote(peer)) return remote->signal(peer, slot, value);
     std::atomic_ref<std::uint32_t>(*slot).store(value, std::memory_order_release);
     doorbells[peer]->ring();
+  }
+
+  /// A process that dies breaks its peers' GPU contexts before anybody sees it dead: gives the
+  /// world time to fail of that.
+  void await_cause() const {
+    constexpr std::chrono::milliseconds kLongest(1500);
+    if (!are_processes) return;
+    const auto deadline = std::chrono::steady_clock::now() + kLongest;
+    while (!failures->failed() && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
   }
 
   /// Records a fault of this rank and wakes every rank's sleepers, so that their waits end at once.

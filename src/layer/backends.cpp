@@ -63,7 +63,12 @@ std::vector<BuildPart> describe_worlds() {
   worlds.push_back(
       {"mpi", missing.empty(),
        missing.empty() ? "ranks are processes: mpirun -n <ranks> comet ..." : missing});
-  worlds.push_back({"nvshmem", false, "not in this version: use local"});
+  const std::string no_nvshmem = why_no_nvshmem();
+  worlds.push_back({"nvshmem", no_nvshmem.empty(),
+                    no_nvshmem.empty()
+                        ? "ranks are processes on GPUs: comet launch --ranks <ranks> --gpus <gpus> "
+                          "-- ... --backend cuda, or mpirun"
+                        : no_nvshmem});
   return worlds;
 }
 

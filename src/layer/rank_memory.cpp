@@ -24,6 +24,7 @@ const void* RankMemory::place(const void* from, std::int64_t bytes) {
 
 const void* RankMemory::place_shared(const void* from, std::int64_t bytes) {
   if (is_host() || from == nullptr) return from;
+  if (world_.view().are_processes) return place(from, bytes);  // no process sees another's memory
   const auto gather = [&](const auto& mine) {
     std::vector<std::decay_t<decltype(mine)>> all(static_cast<std::size_t>(world_.size()));
     world_.all_gather(&mine, all.data(), sizeof(mine));

@@ -23,7 +23,7 @@ class RankMemory {
   /// Where layers find the `bytes` bytes at `from`: there itself, or at a copy made now.
   const void* place(const void* from, std::int64_t bytes);
   /// Collective, with the same arguments on all ranks: as place, but with one copy for all ranks of
-  /// a GPU.
+  /// a GPU, if one process has them.
   const void* place_shared(const void* from, std::int64_t bytes);
   /// Zeroed memory that layers may write; on cpu it belongs to this object.
   void* reserve(std::int64_t bytes);

@@ -19,6 +19,7 @@ TEST(WorldChoice, ReadsEveryKind) {
   expect("local:1024", WorldKind::local, 1024);
   expect("mpi", WorldKind::mpi, 0);
   expect("process", WorldKind::process, 0);
+  expect("nvshmem", WorldKind::nvshmem, 0);
 }
 
 TEST(WorldChoice, RefusesAllElse) {
@@ -26,7 +27,7 @@ TEST(WorldChoice, RefusesAllElse) {
     expect_error(ErrorCode::invalid_argument, "unknown world", [&] { parse_world(text); });
   }
   expect_error(ErrorCode::invalid_argument, "mpi alone", [] { parse_world("mpi:4"); });
-  expect_error(ErrorCode::unsupported, "nvshmem is not built", [] { parse_world("nvshmem"); });
+  expect_error(ErrorCode::invalid_argument, "nvshmem alone", [] { parse_world("nvshmem:8"); });
 }
 
 }  // namespace

@@ -76,6 +76,7 @@ struct Member {
 /// ProgressBoard, one per rank of the world, follow it.
 struct SharedWords {
   FailureRecord failure;
+  std::uint32_t word = 0;  ///< WorldView::host_word; read and written by std::atomic_ref.
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 

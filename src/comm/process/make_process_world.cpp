@@ -27,14 +27,14 @@ class StartedGroup final : public ProcessGroup {
 }  // namespace
 
 std::unique_ptr<World> make_process_world(const ProcessStart& start,
-                                          std::chrono::milliseconds timeout) {
+                                          std::chrono::milliseconds timeout, Backend backend) {
   check(timeout.count() >= 0 && timeout <= std::chrono::hours(24), ErrorCode::invalid_argument,
         "[world] timeout: {} ms, from 0 to 86400000", timeout.count());
   check(start.size >= 1 && start.rank >= 0 && start.rank < start.size, ErrorCode::invalid_argument,
         "[world] rank {} of {}: from 0, below the size", start.rank, start.size);
   check(start.all_gather != nullptr, ErrorCode::invalid_argument, "[world] all_gather: none");
   return std::make_unique<ProcessWorld>(std::make_unique<StartedGroup>(start),
-                                        timeout.count() > 0 ? timeout : env().timeout);
+                                        timeout.count() > 0 ? timeout : env().timeout, backend);
 }
 
 }  // namespace comet

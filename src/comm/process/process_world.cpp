@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/env.hpp"
 #include "comm/link_spec.hpp"
 #include "comm/net/connect_ranks.hpp"
 
@@ -21,7 +22,8 @@ constexpr std::chrono::milliseconds kLastWords(500);
 
 }  // namespace
 
-ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::milliseconds timeout)
+ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::milliseconds timeout,
+                           Backend backend)
     : num_exceptions_(std::uncaught_exceptions()),
       group_(std::move(group)),
       timeout_(timeout),
@@ -37,14 +39,7 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
                                   : std::make_unique<RemoteControl>(control_, view_, *network_)),
       rendezvous_(control_, remote_.get()),
       recovery_(control_, remote_.get()) {
-  std::vector<std::int32_t> pids(static_cast<std::size_t>(group_->size()));
-  const auto pid = static_cast<std::int32_t>(::getpid());
-  group_->all_gather(&pid, pids.data(), sizeof(pid));
-  for (int rank = 0; rank < group_->size(); ++rank) {
-    doorbells_.push_back(&control_.member(rank).doorbell);
-    control_.member(rank).pid.store(pids[static_cast<std::size_t>(rank)],
-                                    std::memory_order_relaxed);
-  }
+  meet_members(backend);
   view_.rank = group_->rank();
   view_.size = group_->size();
   view_.doorbells = doorbells_.data();
@@ -53,10 +48,78 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
   view_.progress = &progress_;
   view_.timeout = timeout_;
   view_.remote = network_.get();
+  view_.are_processes = true;
+  view_.host_word = &control_.shared().word;
+  if (backend == Backend::cuda) make_device();
   watch_ = std::make_unique<FailureWatch>(control_, view_, remote_.get());
   if (network_ == nullptr) return;
   remote_->set_watch(*watch_);
   network_->start(*remote_);
+}
+
+// Who the others are, and whether all want the same of the world.
+void ProcessWorld::meet_members(Backend backend) {
+  struct Identity {
+    std::int32_t pid;
+    Backend backend;
+  };
+  const Identity own{static_cast<std::int32_t>(::getpid()), backend};
+  std::vector<Identity> all(static_cast<std::size_t>(group_->size()));
+  group_->all_gather(&own, all.data(), sizeof(own));
+  for (int rank = 0; rank < group_->size(); ++rank) {
+    const Identity& other = all[static_cast<std::size_t>(rank)];
+    check(other.backend == all.front().backend, ErrorCode::mismatch,
+          "[world] backends differ between ranks: rank 0 runs on {}, rank {} on {}",
+          to_string(all.front().backend), rank, to_string(other.backend));
+    doorbells_.push_back(&control_.member(rank).doorbell);
+    control_.member(rank).pid.store(other.pid, std::memory_order_relaxed);
+  }
+}
+
+void ProcessWorld::make_device() {
+  ProcessDeviceOptions options{.rank = group_->rank(),
+                               .size = group_->size(),
+                               .ranks_on_host = 0,
+                               .timeout = timeout_,
+                               .force_puts = env().force_puts,
+                               .progress_words = control_.progress_words()};
+  for (int rank = 0; rank < options.size; ++rank) {
+    if (!hosts_.is_here(rank)) continue;
+    if (rank < options.rank) ++options.index_on_host;
+    ++options.ranks_on_host;
+  }
+  options.all_gather = [this](const void* in, void* out, std::size_t bytes) {
+    group_->all_gather(in, out, bytes);
+  };
+  device_ = make_process_device(options);
+  failures_.mirror(device_->failed_word(), kHostFailed);
+  view_.device = &device_->rank();
+  view_.remote = nullptr;  // kernels put
+}
+
+int ProcessWorld::device() const noexcept { return device_ ? device_->rank().device() : -1; }
+
+void* ProcessWorld::stream() const noexcept { return device_ ? device_->rank().stream() : nullptr; }
+
+void ProcessWorld::fork_from(void* stream) {
+  if (device_) device_->rank().fork_from(stream);
+}
+
+void ProcessWorld::join_to(void* stream) {
+  if (device_) device_->rank().join_to(stream);
+}
+
+// NVSHMEM's memory is given back by all ranks together, or stays.
+bool ProcessWorld::release_device() noexcept {
+  try {
+    device_->rank().make_current();
+    if (!device_->rank().drain().empty()) return false;
+    barrier();
+    device_->release();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 ProcessWorld::~ProcessWorld() {
@@ -65,7 +128,8 @@ ProcessWorld::~ProcessWorld() {
     view_.report_failure(ErrorCode::internal,
                          fmt::format("[world] rank {} has left with an exception", rank()));
   }
-  const bool is_good = !failures_.failed();
+  bool is_good = !failures_.failed();
+  if (is_good && device_) is_good = release_device();
   if (!is_good) watch_->settle();
   control_.member(rank()).has_left.store(1, std::memory_order_release);
   if (network_ != nullptr) network_->finish(is_good ? timeout_ : kLastWords);
@@ -86,6 +150,29 @@ void ProcessWorld::check_equal_bytes(std::uint64_t meeting, std::string_view cal
 }
 
 SymmetricBuffer ProcessWorld::allocate(std::size_t bytes) {
+  return device_ ? allocate_device(bytes) : allocate_host(bytes);
+}
+
+void ProcessWorld::check_had(std::uint64_t meeting, std::size_t bytes) const {
+  for (int peer = 0; peer < group_->size(); ++peer) {
+    check(rendezvous_.post(peer, meeting).fd == 0, ErrorCode::capacity,
+          "[world] out of memory: rank {} cannot have {} bytes shared with all ranks", peer, bytes);
+  }
+}
+
+// All have said how much before anybody asks NVSHMEM, which waits for all and checks nothing.
+SymmetricBuffer ProcessWorld::allocate_device(std::size_t bytes) {
+  SharedPost post;
+  post.bytes = bytes;
+  check_equal_bytes(rendezvous_.meet(view_, ProcessRendezvous::Call::allocate, post), "allocate");
+  std::vector<std::byte*> peers = device_->allocate(bytes);
+  post.fd = peers.empty() ? -1 : 0;
+  check_had(rendezvous_.meet(view_, ProcessRendezvous::Call::allocate, post), bytes);
+  std::byte* const local = peers[static_cast<std::size_t>(rank())];
+  return {local, std::move(peers), bytes};
+}
+
+SymmetricBuffer ProcessWorld::allocate_host(std::size_t bytes) {
   const auto own_rank = static_cast<std::size_t>(rank());
   std::vector<SharedMemory> parts(static_cast<std::size_t>(size()));
   parts[own_rank] = SharedMemory(bytes);
@@ -113,10 +200,7 @@ SymmetricBuffer ProcessWorld::allocate(std::size_t bytes) {
   post.fd = has_all ? 0 : -1;
   const std::uint64_t looked = rendezvous_.meet(view_, ProcessRendezvous::Call::allocate, post);
   parts[own_rank].close_fd();
-  for (int peer = 0; peer < size(); ++peer) {
-    check(rendezvous_.post(peer, looked).fd == 0, ErrorCode::capacity,
-          "[world] out of memory: rank {} cannot have {} bytes shared with all ranks", peer, bytes);
-  }
+  check_had(looked, bytes);
   for (SharedMemory& part : parts) memory_.push_back(std::move(part));
   std::byte* const local = peers[own_rank];
   return {local, std::move(peers), bytes};
@@ -153,17 +237,46 @@ void ProcessWorld::set_link(const LinkSpec& link) {
           "[world] links differ between ranks: rank 0 has {}, rank {} has {}", to_string(first),
           rank, to_string(other));
   }
-  check(link.kind == LinkSpec::Kind::native, ErrorCode::unsupported,
-        "[world] link: {}, ranks that are processes have native links only", to_string(link));
+  check_can_pace(link);
+  // The second meeting says that the new link is set; the first, that nobody uses the old one.
+  if (device_ && rank() == 0) device_->set_pace(pacing_rate(link));
+  spec_ = link;
+  rendezvous_.meet(view_, ProcessRendezvous::Call::set_link, post);
+}
+
+void ProcessWorld::check_can_pace(const LinkSpec& link) const {
+  if (link.kind == LinkSpec::Kind::native) return;
+  check(device_ && link.kind == LinkSpec::Kind::paced, ErrorCode::unsupported,
+        "[world] link: {}, ranks that are processes have native links{}", to_string(link),
+        device_ ? " or paced ones" : " only");
+  check_link(link, Backend::cuda);
+  for (int peer = 0; peer < group_->size(); ++peer) {
+    check(!device_->is_remote(peer), ErrorCode::unsupported,
+          "[world] link: {}, ranks that put to each other have native links", to_string(link));
+  }
 }
 
 void ProcessWorld::recover() {
   watch_->settle();
+  if (device_) {
+    DeviceRank& device = device_->rank();
+    device.make_current();
+    const std::string stuck = device.drain();  // its kernels leave, since the world has failed
+    check(stuck.empty(), ErrorCode::internal, "[world] rank {} cannot recover, its GPU says: {}",
+          rank(), stuck);
+    view_.epoch = device.epoch();
+  }
   const ProcessRecovery::Outcome outcome = recovery_.meet(view_);
   view_.epoch = outcome.epoch;
   rendezvous_.continue_from(outcome.meeting);
   progress_.set(rank(), {outcome.epoch, Stage::idle, -1});
+  if (device_) {
+    device_->clear_failure();
+    if (rank() == 0) device_->set_pace(pacing_rate(spec_));  // also forgets what was booked
+    device_->rank().reset(outcome.epoch);
+  }
   watch_->clear(outcome.number);
+  if (device_) barrier();  // nobody begins before rank 0 has cleared what all share
 }
 
 }  // namespace comet

@@ -51,6 +51,15 @@ FaultSentence make_sentence(const std::optional<HostFault>& fault) {
   return sentence;
 }
 
+// What a rank waited for, after "for rank 3".
+std::string what_expired(const DeviceExpiry& expiry) {
+  if (expiry.block < 0) return " to enter its call";
+  const std::string tokens = fmt::format("tokens {} to {}", expiry.block * kTokenBlock,
+                                         (expiry.block + 1) * kTokenBlock - 1);
+  if (expiry.panel < 0) return "'s " + tokens;
+  return fmt::format("'s partial sums of panel {}, {}", expiry.panel, tokens);
+}
+
 double microseconds(unsigned long long begin_ns, unsigned long long end_ns) {
   return end_ns > begin_ns ? static_cast<double>(end_ns - begin_ns) * 1e-3 : 0.0;
 }
@@ -74,7 +83,7 @@ CudaEngine::CudaEngine(const LayerEngineParams& params)
       device_(device_of(params)),
       max_rows_(params.max_rows),
       max_groups_(params.max_groups),
-      multiprocessors_(device_.multiprocessors()),
+      multiprocessors_(device_.multiprocessors() - (device_.puts() != nullptr ? 1 : 0)),
       capacity_(plan_capacity(plan_limits(params))),
       row_slots_(row_slots_of(params, capacity_)),
       plan_(plan_limits(params)),
@@ -257,6 +266,10 @@ void CudaEngine::queue(const QueuedCall& call) {
     params.trace = device_trace_->ring();
   }
   launch_publish(params, make_sentence(call.fault), kPublishBlocksPerSm * multiprocessors_, stream);
+  DevicePuts* const puts = device_.puts();
+  if (puts != nullptr) {
+    check_cuda(puts->queue_published(params, stream), "launching puts of what is published");
+  }
   launch_read_headers(params, stream);
   if (max_rows_ > 0) {
     launch_check_capacity(params,
@@ -267,6 +280,11 @@ void CudaEngine::queue(const QueuedCall& call) {
                           stream);
   }
   queue_plan(params, stream);
+  const cudaStream_t put_stream = device_.partition().put_stream();
+  if (puts != nullptr) {
+    order_streams(stream, put_stream, device_.event(0));
+    check_cuda(puts->queue_carry(params, put_stream), "launching puts");
+  }
   if (call.schedule == Schedule::comet) {
     queue_comet(params, call, stream);
   } else if (call.schedule == Schedule::pipelined) {
@@ -274,6 +292,7 @@ void CudaEngine::queue(const QueuedCall& call) {
   } else {
     queue_sequential(params, stream);
   }
+  if (puts != nullptr) order_streams(put_stream, stream, device_.event(0));
   launch_end_call(params, multiprocessors_, stream);
   device_.end_call(stream);
 }
@@ -293,7 +312,7 @@ void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStr
   const auto order = [&](cudaStream_t from, cudaStream_t to) {
     order_streams(from, to, device_.event(next_event++));
   };
-  const int computing = groups > 1 ? multiprocessors_ - reserved : multiprocessors_;
+  const int computing = groups > 1 ? std::max(multiprocessors_ - reserved, 1) : multiprocessors_;
   order(stream, copies);
   std::vector<cudaEvent_t> computed;
   for (std::int32_t group = 0; group < groups; ++group) {
@@ -348,6 +367,7 @@ CallStats CudaEngine::finish() {
   device_.make_current();
   const std::string trouble = device_.drain();
   if (!trouble.empty()) {
+    world_.await_cause();
     world_.report_failure(ErrorCode::internal,
                           fmt::format("[forward] rank {}: its GPU says: {}", world_.rank, trouble));
   }
@@ -391,16 +411,11 @@ void CudaEngine::rethrow_failure() {
   if (failed != 0 && failed != kHostFailed && !world_.failures->failed()) {
     const auto reporter = static_cast<std::int32_t>(failed - 1);
     const DeviceExpiry& expiry = device_.world().expiries[reporter];
-    const std::string what =
-        expiry.panel < 0
-            ? std::string("to enter its call")
-            : fmt::format("'s partial sums of panel {}, tokens {} to {}", expiry.panel,
-                          expiry.block * kTokenBlock, (expiry.block + 1) * kTokenBlock - 1);
     const std::string sentence =
-        fmt::format("[{}] rank {} waited {} ms for rank {}{}{}, expected call {}, seen {}; {}",
+        fmt::format("[{}] rank {} waited {} ms for rank {}{}, expected call {}, seen {}; {}",
                     to_string(static_cast<Stage>(expiry.stage)), reporter,
                     std::chrono::duration_cast<std::chrono::milliseconds>(world_.timeout).count(),
-                    expiry.source, expiry.panel < 0 ? " " : "", what, expiry.expected, expiry.seen,
+                    expiry.source, what_expired(expiry), expiry.expected, expiry.seen,
                     world_.progress->describe_cause(expiry.source));
     world_.failures->report(reporter, ErrorCode::timeout, sentence);
     for (int peer = 0; peer < world_.size; ++peer) world_.doorbells[peer]->ring();

@@ -3,9 +3,8 @@
 // share. The memory of the words lies on the first rank's GPU, which the others reach as peers.
 #include <cuda_runtime_api.h>
 
-#include <cstdlib>
-
 #include "backend/cuda/host/cuda_error.hpp"
+#include "backend/cuda/host/devices.hpp"
 #include "backend/cuda/host/rank_device.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
 #include "base/check.hpp"
@@ -14,34 +13,6 @@
 namespace comet {
 namespace cuda {
 namespace {
-
-// Streams share hardware queues, 8 unless CUDA is told otherwise before it starts; a kernel that
-// waits for another rank may then hold up that rank's kernels behind it. A value that the user has
-// set stays.
-void ask_for_queues() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0); }
-
-std::vector<int> find_hoppers() {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  check(status == cudaSuccess && count > 0, ErrorCode::unsupported,
-        "[cuda] no GPU: {}; run on cpu, or see comet info",
-        status == cudaSuccess ? "the driver lists none" : cudaGetErrorString(status));
-  std::vector<int> devices;
-  std::string others;
-  for (int device = 0; device < count; ++device) {
-    cudaDeviceProp properties{};
-    check_cuda(cudaGetDeviceProperties(&properties, device), "reading a device's properties");
-    if (properties.major == 9 && properties.minor == 0) {
-      devices.push_back(device);
-    } else {
-      others = fmt::format("{} has compute capability {}.{}", properties.name, properties.major,
-                           properties.minor);
-    }
-  }
-  check(!devices.empty(), ErrorCode::unsupported,
-        "[cuda] no Hopper GPU, which this build's kernels need (9.0): {}", others);
-  return devices;
-}
 
 void enable_peers(const std::vector<int>& devices) {
   for (const int device : devices) {
@@ -80,13 +51,12 @@ class LocalRanks final : public DeviceRanks {
       const int first = (size * d + num_devices - 1) / num_devices;
       const int end = (size * (d + 1) + num_devices - 1) / num_devices;
       check_cuda(cudaSetDevice(devices[static_cast<std::size_t>(d)]), "choosing a device");
-      auto partitions = make_partitions(end - first);
       for (int rank = first; rank < end; ++rank) {
         DeviceWorld world = shared_;
         world.rank = rank;
-        ranks_.push_back(std::make_unique<RankDevice>(
-            devices[static_cast<std::size_t>(d)], end - first > 1,
-            std::move(partitions[static_cast<std::size_t>(rank - first)]), world));
+        ranks_.push_back(
+            std::make_unique<RankDevice>(devices[static_cast<std::size_t>(d)], end - first > 1,
+                                         make_partition(rank - first, end - first), world));
       }
     }
     check_residency();
@@ -143,7 +113,7 @@ class LocalRanks final : public DeviceRanks {
     for (const auto& rank : ranks_) {
       rank->make_current();
       DeviceWorld world = rank->world();
-      world.size = 2 * shared_.size;
+      world.start_size = 2 * shared_.size;
       world.timeout_ns = kLimitNs;
       launch_start_line(world, missed, rank->partition().stream());
       launch_start_line(world, missed, rank->partition().copy_stream());
@@ -184,7 +154,7 @@ class LocalRanks final : public DeviceRanks {
     shared_.progress = reinterpret_cast<unsigned long long*>(start);
     shared_.failed = reinterpret_cast<std::uint32_t*>(start + progress_bytes);
     shared_.expiries = reinterpret_cast<DeviceExpiry*>(start + progress_bytes + 8);
-    shared_.size = size;
+    shared_.size = shared_.start_size = size;
     shared_.timeout_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(timeout).count());
   }
 
@@ -201,21 +171,6 @@ class LocalRanks final : public DeviceRanks {
 std::unique_ptr<DeviceRanks> make_device_ranks(int size, bool host_link,
                                                std::chrono::milliseconds timeout) {
   return std::make_unique<cuda::LocalRanks>(size, host_link, timeout);
-}
-
-std::vector<GpuInfo> list_gpus() {
-  cuda::ask_for_queues();  // a world may follow, and asking for GPUs starts CUDA
-  int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess) return {};
-  std::vector<GpuInfo> gpus;
-  for (int device = 0; device < count; ++device) {
-    cudaDeviceProp properties{};
-    if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) continue;
-    gpus.push_back({properties.name, properties.multiProcessorCount,
-                    static_cast<std::int64_t>(properties.totalGlobalMem),
-                    properties.major == 9 && properties.minor == 0});
-  }
-  return gpus;
 }
 
 bool is_cuda_built() noexcept { return true; }

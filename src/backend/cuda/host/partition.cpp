@@ -3,6 +3,8 @@
 
 #include <cuda.h>
 
+#include <vector>
+
 #include "backend/cuda/host/cuda_error.hpp"
 #include "backend/cuda/host/driver.hpp"
 #include "base/check.hpp"
@@ -29,12 +31,14 @@ int count_multiprocessors(int device) {
 class WholeDevice final : public Partition {
  public:
   explicit WholeDevice(int device) : multiprocessors_(count_multiprocessors(device)) {
-    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
-    check_cuda(cudaStreamCreateWithFlags(&copy_stream_, cudaStreamNonBlocking), "making a stream");
+    for (cudaStream_t* const stream : {&stream_, &copy_stream_, &put_stream_}) {
+      check_cuda(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "making a stream");
+    }
   }
   ~WholeDevice() override {
-    cudaStreamDestroy(stream_);
-    cudaStreamDestroy(copy_stream_);
+    for (const cudaStream_t stream : {stream_, copy_stream_, put_stream_}) {
+      if (stream != nullptr) cudaStreamDestroy(stream);
+    }
   }
   WholeDevice(const WholeDevice&) = delete;
   WholeDevice& operator=(const WholeDevice&) = delete;
@@ -42,12 +46,14 @@ class WholeDevice final : public Partition {
   int multiprocessors() const noexcept override { return multiprocessors_; }
   cudaStream_t stream() const noexcept override { return stream_; }
   cudaStream_t copy_stream() const noexcept override { return copy_stream_; }
+  cudaStream_t put_stream() const noexcept override { return put_stream_; }
   bool owns(cudaStream_t /*stream*/) const override { return true; }
 
  private:
   int multiprocessors_;
   cudaStream_t stream_ = nullptr;
   cudaStream_t copy_stream_ = nullptr;
+  cudaStream_t put_stream_ = nullptr;
 };
 
 class GreenPartition final : public Partition {
@@ -62,12 +68,14 @@ class GreenPartition final : public Partition {
                      &context_, description, device, CU_GREEN_CTX_DEFAULT_STREAM),
                  "making a green context");
     const auto create = find<decltype(&cuGreenCtxStreamCreate)>("cuGreenCtxStreamCreate");
-    check_driver(create(&stream_, context_, CU_STREAM_NON_BLOCKING, 0), "making a stream");
-    check_driver(create(&copy_stream_, context_, CU_STREAM_NON_BLOCKING, 0), "making a stream");
+    for (CUstream* const stream : {&stream_, &copy_stream_, &put_stream_}) {
+      check_driver(create(stream, context_, CU_STREAM_NON_BLOCKING, 0), "making a stream");
+    }
   }
   ~GreenPartition() override {
-    cudaStreamDestroy(stream_);
-    cudaStreamDestroy(copy_stream_);
+    for (const cudaStream_t stream : {stream_, copy_stream_, put_stream_}) {
+      if (stream != nullptr) cudaStreamDestroy(stream);
+    }
     if (context_ != nullptr) {
       find<decltype(&cuGreenCtxDestroy)>("cuGreenCtxDestroy")(context_);
     }
@@ -78,8 +86,9 @@ class GreenPartition final : public Partition {
   int multiprocessors() const noexcept override { return multiprocessors_; }
   cudaStream_t stream() const noexcept override { return stream_; }
   cudaStream_t copy_stream() const noexcept override { return copy_stream_; }
+  cudaStream_t put_stream() const noexcept override { return put_stream_; }
   bool owns(cudaStream_t stream) const override {
-    if (stream == stream_ || stream == copy_stream_) return true;
+    if (stream == stream_ || stream == copy_stream_ || stream == put_stream_) return true;
     CUgreenCtx context = nullptr;
     const auto get = find<decltype(&cuStreamGetGreenCtx)>("cuStreamGetGreenCtx");
     return get(stream, &context) == CUDA_SUCCESS && context == context_;
@@ -90,19 +99,16 @@ class GreenPartition final : public Partition {
   CUgreenCtx context_ = nullptr;
   CUstream stream_ = nullptr;
   CUstream copy_stream_ = nullptr;
+  CUstream put_stream_ = nullptr;
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<Partition>> make_partitions(int count) {
+std::unique_ptr<Partition> make_partition(int index, int count) {
   int device = 0;
   check_cuda(cudaGetDevice(&device), "finding the current device");
   check_cuda(cudaFree(nullptr), "initialising the device");
-  std::vector<std::unique_ptr<Partition>> partitions;
-  if (count == 1) {
-    partitions.push_back(std::make_unique<WholeDevice>(device));
-    return partitions;
-  }
+  if (count == 1) return std::make_unique<WholeDevice>(device);
   const int all = count_multiprocessors(device);
   const int each = all / count / kGranularity * kGranularity;
   check(each > 0, ErrorCode::unsupported,
@@ -123,10 +129,7 @@ std::vector<std::unique_ptr<Partition>> make_partitions(int count) {
   check(made == static_cast<unsigned>(count), ErrorCode::unsupported,
         "[cuda] {} partitions of {} multiprocessors: the driver makes only {} of {}", count, each,
         made, all);
-  for (const CUdevResource& part : parts) {
-    partitions.push_back(std::make_unique<GreenPartition>(number, part));
-  }
-  return partitions;
+  return std::make_unique<GreenPartition>(number, parts[static_cast<std::size_t>(index)]);
 }
 
 }  // namespace comet::cuda

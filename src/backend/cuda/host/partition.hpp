@@ -6,24 +6,24 @@
 #include <cuda_runtime_api.h>
 
 #include <memory>
-#include <vector>
 
 namespace comet::cuda {
 
-/// Multiprocessors that a stream's kernels run on, and two such streams.
+/// Multiprocessors that a stream's kernels run on, and such streams.
 class Partition {
  public:
   virtual ~Partition() = default;
   virtual int multiprocessors() const noexcept = 0;
   virtual cudaStream_t stream() const noexcept = 0;
   virtual cudaStream_t copy_stream() const noexcept = 0;
+  virtual cudaStream_t put_stream() const noexcept = 0;
   /// Whether kernels queued on `stream` stay inside: its own streams, or any if it is a whole GPU.
   virtual bool owns(cudaStream_t stream) const = 0;
 };
 
-/// Cuts the current device into `count` equal partitions; one is the whole device, without a green
-/// context. Throws Error(unsupported) if there are too few multiprocessors or the driver is older
-/// than CUDA 12.5.
-std::vector<std::unique_ptr<Partition>> make_partitions(int count);
+/// Number `index` of the `count` equal partitions of the current device; of one it is the whole
+/// device, without a green context. Throws Error(unsupported) if there are too few multiprocessors
+/// or the driver is older than CUDA 12.5.
+std::unique_ptr<Partition> make_partition(int index, int count);
 
 }  // namespace comet::cuda

@@ -50,8 +50,12 @@ void order_streams(cudaStream_t from, cudaStream_t to, cudaEvent_t event) {
 }
 
 RankDevice::RankDevice(int device, bool is_shared, std::unique_ptr<Partition> partition,
-                       const DeviceWorld& world)
-    : device_(device), is_shared_(is_shared), partition_(std::move(partition)), world_(world) {
+                       const DeviceWorld& world, DevicePuts* puts)
+    : device_(device),
+      is_shared_(is_shared),
+      partition_(std::move(partition)),
+      world_(world),
+      puts_(puts) {
   make_current();
   int l2 = 0;
   check_cuda(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, device), "reading the size of L2");
@@ -129,7 +133,7 @@ void RankDevice::download(void* to, const void* from, std::int64_t bytes) {
 
 std::string RankDevice::drain() {
   for (const cudaStream_t stream :
-       {last_stream_, partition_->stream(), partition_->copy_stream()}) {
+       {last_stream_, partition_->stream(), partition_->copy_stream(), partition_->put_stream()}) {
     if (stream == nullptr) continue;
     const cudaError_t status = cudaStreamSynchronize(stream);
     if (status != cudaSuccess) return cudaGetErrorString(status);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/cuda/host/partition.hpp"
+#include "backend/cuda/kernels/device_puts.hpp"
 #include "comm/device_ranks.hpp"
 
 namespace comet::cuda {
@@ -16,9 +17,10 @@ namespace comet::cuda {
 /// Owns memory until the world goes.
 class RankDevice final : public DeviceRank {
  public:
-  /// `world` with the pointers that all ranks share; the rank's own are added.
+  /// `world` with the pointers that all ranks share; the rank's own are added. `puts`, if any,
+  /// lives as long.
   RankDevice(int device, bool is_shared, std::unique_ptr<Partition> partition,
-             const DeviceWorld& world);
+             const DeviceWorld& world, DevicePuts* puts = nullptr);
   ~RankDevice() override;
 
   const DeviceWorld& world() const noexcept override { return world_; }
@@ -43,6 +45,8 @@ class RankDevice final : public DeviceRank {
   std::uint32_t epoch() override;
 
   const Partition& partition() const noexcept { return *partition_; }
+  /// Null if all ranks' memory is within reach.
+  DevicePuts* puts() const noexcept { return puts_; }
 
   /// Orders a call that is queued on `stream` after the rank's last one, whatever its stream; no
   /// more than the caller does inside a capture. end_call is to be queued last.
@@ -60,6 +64,7 @@ class RankDevice final : public DeviceRank {
   std::int64_t l2_bytes_ = 0;
   std::unique_ptr<Partition> partition_;
   DeviceWorld world_;
+  DevicePuts* puts_;
   std::vector<void*> device_memory_;
   std::vector<void*> pinned_memory_;
   std::vector<cudaEvent_t> events_;

@@ -5,6 +5,7 @@
 #include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/kernels/sent_tokens.cuh"
 #include "layout/token_blocks.hpp"
 
 namespace comet::cuda {
@@ -17,6 +18,7 @@ constexpr int kWarps = kThreads / kLanes;
 // The needed tokens [begin, end) of one block: one transfer.
 struct Piece {
   std::int32_t source;
+  std::int32_t block;  // of the source's
   std::int32_t begin;
   std::int32_t end;
 };
@@ -67,6 +69,7 @@ __device__ bool find_piece(const CallParams& p, std::int32_t group, std::uint32_
   if (ticket >= count * pieces) return false;
   const BlockTransfer& block = p.plan.blocks[first + ticket / pieces];
   piece->source = block.source;
+  piece->block = block.block;
   piece->begin = block.needed_begin + static_cast<std::int32_t>(ticket % pieces) * chunk;
   piece->end = static_cast<std::int32_t>(min_of(block.needed_end, piece->begin + chunk));
   return true;
@@ -91,6 +94,10 @@ __global__ void __launch_bounds__(kThreads)
             (piece.end - piece.begin) * (p.dims.row_bytes() + p.dims.weight_bytes());
         const unsigned long long end = book_transfer(p.world, piece.source, p.world.rank, bytes);
         delivered = end > delivered ? end : delivered;
+        if (!wait_for_tokens(p, piece.source, piece.block)) {
+          state.abandoned = 1;
+          is_work = false;
+        }
       }
     }
     __syncthreads();

@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads) end_call_kernel(const __grid_constan
 
 __global__ void start_line_kernel(const __grid_constant__ DeviceWorld world,
                                   std::uint32_t* missed) {
-  const auto size = static_cast<std::uint32_t>(world.size);
+  const auto size = static_cast<std::uint32_t>(world.start_size);
   const std::uint32_t before = atomicAdd_system(world.start_line, 1U);
   const std::uint32_t all = before - before % size + size;
   const unsigned long long begin = global_timer();

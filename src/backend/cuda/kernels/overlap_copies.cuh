@@ -9,6 +9,7 @@
 #include "backend/cuda/device/trace_span.cuh"
 #include "backend/cuda/kernels/overlap.hpp"
 #include "backend/cuda/kernels/overlap_sums.cuh"
+#include "backend/cuda/kernels/sent_tokens.cuh"
 
 namespace comet::cuda::overlap {
 
@@ -282,8 +283,17 @@ __device__ __forceinline__ bool has_pulls_left(const OverlapParams& p) {
   return load_relaxed_gpu(&p.order.tickets->pull) < static_cast<std::uint32_t>(total);
 }
 
+/// Whether the lanes' tokens can be read, once they can, or a wait for them has failed.
+__device__ __forceinline__ bool are_there(const CallParams& p, const TokenRows& mine) {
+  const bool is_there =
+      mine.source < 0 || wait_for_tokens(p, mine.source, mine.token / kTokenBlock);
+  if (!is_there) p.state->abandoned = 1;
+  fence_proxy_async_global();  // peers' puts are ordinary stores, or a network's
+  return __all_sync(kAllLanes, is_there) != 0;
+}
+
 /// Pulls tokens by ticket, in the order of the tiles that need them first. Waits for nobody but the
-/// link.
+/// link, and for tokens that remote ranks put, whoever waits for this one.
 template <int BLOCK_M>
 __device__ __forceinline__ void pull_all(const OverlapParams& p, std::uint32_t buffers,
                                          std::int32_t buffer_bytes, std::uint32_t barriers) {
@@ -303,6 +313,7 @@ __device__ __forceinline__ void pull_all(const OverlapParams& p, std::uint32_t b
       mine = p.order.pulls[tile * BLOCK_M + slot];
     }
     if (__ballot_sync(kAllLanes, mine.source >= 0) == 0) continue;
+    if (call.world.is_remote != nullptr && !are_there(call, mine)) return;
     const unsigned long long delivered = book_pulls(call, mine);
     const unsigned long long begin = trace_begin(call.trace);
     write_row_weights(call, mine);
