@@ -65,7 +65,8 @@ class Launch {
     }
   }
 
-  int watch() {
+  // Until all have ended.
+  void watch() {
     while (num_running_ > 0) {
       const int signal = await_signal(signals_.set(), next_step_);
       if (signal == SIGINT || signal == SIGTERM) {
@@ -75,6 +76,9 @@ class Launch {
       reap();
       if (next_step_ && Clock::now() >= *next_step_) end_all();
     }
+  }
+
+  int finish() {
     if (ended_by_ != 0) {  // as whoever sent it expects
       signals_.release();
       ::raise(ended_by_);
@@ -131,12 +135,15 @@ class Launch {
 
 }  // namespace
 
-int launch_ranks(int ranks, const std::function<int(std::unique_ptr<LaunchedGroup>)>& body) {
+int launch_ranks(int ranks, const LaunchSteps& steps) {
   ::signal(SIGCHLD,
            SIG_DFL);  // who starts this process may ignore it, and nobody could be waited for
   Launch launch(ranks);
-  launch.start(body);
-  return launch.watch();
+  if (steps.before) steps.before();
+  launch.start(steps.rank);
+  launch.watch();
+  if (steps.after) steps.after();
+  return launch.finish();
 }
 
 }  // namespace comet::cli

@@ -77,17 +77,15 @@ inline bool has_shared_memory(pid_t pid, int parts) {
 }
 
 /// The ranks' processes, once `pid` has started so many and they have made their world and a
-/// layer; empty if they do not.
+/// layer; empty if they do not. What else it has started is left out.
 inline std::vector<pid_t> await_ranks(pid_t pid, int ranks) {
+  std::vector<pid_t> found;
   const bool are_there = await([&] {
-    const std::vector<pid_t> children = children_of(pid);
-    if (static_cast<int>(children.size()) < ranks) return false;
-    for (const pid_t child : children) {
-      if (!has_shared_memory(child, ranks)) return false;
-    }
-    return true;
+    found = children_of(pid);
+    std::erase_if(found, [&](pid_t child) { return !has_shared_memory(child, ranks); });
+    return static_cast<int>(found.size()) == ranks;
   });
-  return are_there ? children_of(pid) : std::vector<pid_t>{};
+  return are_there ? found : std::vector<pid_t>{};
 }
 
 }  // namespace comet::cli

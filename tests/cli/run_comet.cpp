@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <stdexcept>
 
 #include "io/temp_dir.hpp"
@@ -27,6 +28,14 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   for (std::string& text : texts) result.push_back(text.data());
   result.push_back(nullptr);
   return result;
+}
+
+// Of several values of a variable programs may take any.
+void keep_first_values(std::vector<std::string>& variables) {
+  std::set<std::string> names;
+  std::erase_if(variables, [&](const std::string& variable) {
+    return !names.insert(variable.substr(0, variable.find('='))).second;
+  });
 }
 
 class SpawnActions {
@@ -79,6 +88,7 @@ Outcome run_program(const std::string& program, const std::vector<std::string>& 
     // The tests' own variables decide, not those of whoever runs the tests.
     if (!std::string(*entry).starts_with("COMET_")) variables.emplace_back(*entry);
   }
+  keep_first_values(variables);
   pid_t child = 0;
   if (::posix_spawn(&child, program.c_str(), actions.get(), nullptr, pointers(words).data(),
                     pointers(variables).data()) != 0) {

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/gpu_shares.hpp"
+
+#include <cstdlib>
+#include <string_view>
+
+#include "base/check.hpp"
+#include "base/env.hpp"
+
+namespace comet::cli {
+namespace {
+
+constexpr const char* kVisibleGpus = "CUDA_VISIBLE_DEVICES";
+
+// As CUDA reads the variable, an entry that names no GPU ends the list.
+std::vector<std::string> split_gpus(std::string_view text) {
+  constexpr std::string_view kSpace = " \t";
+  std::vector<std::string> names;
+  while (!text.empty()) {
+    const std::size_t comma = text.find(',');
+    std::string_view name = text.substr(0, comma);
+    const std::size_t begin = name.find_first_not_of(kSpace);
+    if (begin == std::string_view::npos) break;
+    name = name.substr(begin, name.find_last_not_of(kSpace) + 1 - begin);
+    if (name.front() == '-') break;
+    names.emplace_back(name);
+    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
+  }
+  return names;
+}
+
+}  // namespace
+
+GpuShare gpu_share(int rank, int ranks, int gpus) {
+  const int gpu = rank * gpus / ranks;
+  const int begin = (gpu * ranks + gpus - 1) / gpus;
+  const int end = ((gpu + 1) * ranks + gpus - 1) / gpus;
+  return {.gpu = gpu, .ranks = end - begin, .index = rank - begin};
+}
+
+std::vector<std::string> name_gpus(int gpus) {
+  std::vector<std::string> names;
+  const char* const visible = std::getenv(kVisibleGpus);
+  if (visible == nullptr) {
+    for (int gpu = 0; gpu < gpus; ++gpu) names.push_back(std::to_string(gpu));
+    return names;
+  }
+  names = split_gpus(visible);
+  check(names.size() >= static_cast<std::size_t>(gpus), ErrorCode::invalid_argument,
+        "[launch] --gpus {}: {}='{}' lists {}", gpus, kVisibleGpus, visible, names.size());
+  names.resize(static_cast<std::size_t>(gpus));
+  return names;
+}
+
+void take_gpu_share(const GpuShare& share, const std::string& name) {
+  ::setenv(kVisibleGpus, name.c_str(), 1);
+  ::setenv(kGpuRanksVariable, std::to_string(share.ranks).c_str(), 1);
+  ::setenv(kGpuIndexVariable, std::to_string(share.index).c_str(), 1);
+  // Streams share hardware queues, 8 unless CUDA is told otherwise before it starts; a kernel that
+  // waits for another rank may then hold up kernels behind it.
+  ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+}
+
+}  // namespace comet::cli

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/gpu_shares.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <optional>
+
+#include "base/env.hpp"
+#include "io/expect_error.hpp"
+
+namespace comet::cli {
+namespace {
+
+using Names = std::vector<std::string>;
+
+// Sets a variable, or unsets it, and puts back what it was.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name); before != nullptr) before_ = before;
+    set(value);
+  }
+  ~Variable() { set(before_ ? before_->c_str() : nullptr); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+  std::string value() const {
+    const char* const text = std::getenv(name_);
+    return text != nullptr ? text : "";
+  }
+
+ private:
+  void set(const char* value) const {
+    if (value == nullptr) {
+      ::unsetenv(name_);
+    } else {
+      ::setenv(name_, value, 1);
+    }
+  }
+
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+// The ranks of a GPU are those from ceil(ranks * gpu / gpus) on, as in a world of one process.
+TEST(GpuShares, RanksOfAGpuAreNeighbours) {
+  for (int ranks = 1; ranks <= 17; ++ranks) {
+    for (int gpus = 1; gpus <= ranks; ++gpus) {
+      int rank = 0;
+      for (int gpu = 0; gpu < gpus; ++gpu) {
+        const int first = (ranks * gpu + gpus - 1) / gpus;
+        const int end = (ranks * (gpu + 1) + gpus - 1) / gpus;
+        for (; rank < end; ++rank) {
+          const GpuShare share = gpu_share(rank, ranks, gpus);
+          EXPECT_EQ(share.gpu, gpu) << rank << " of " << ranks << " on " << gpus;
+          EXPECT_EQ(share.ranks, end - first);
+          EXPECT_EQ(share.index, rank - first);
+        }
+      }
+      EXPECT_EQ(rank, ranks);
+    }
+  }
+}
+
+TEST(GpuShares, GpusAreNamedAsTheUserNamesThem) {
+  const auto named = [](const char* visible, int gpus) {
+    const Variable variable("CUDA_VISIBLE_DEVICES", visible);
+    return name_gpus(gpus);
+  };
+  EXPECT_EQ(named(nullptr, 3), (Names{"0", "1", "2"}));
+  EXPECT_EQ(named("6,GPU-1a, 2", 2), (Names{"6", "GPU-1a"}));
+  EXPECT_EQ(named("6,GPU-1a, 2", 3), (Names{"6", "GPU-1a", "2"}));
+  for (const char* const fewer : {"", "-1", "4", "4,-1,5", "4,,5"}) {
+    expect_error(ErrorCode::invalid_argument, "CUDA_VISIBLE_DEVICES", [&] { named(fewer, 2); });
+  }
+}
+
+TEST(GpuShares, AProcessIsToldItsShare) {
+  const Variable visible("CUDA_VISIBLE_DEVICES", "1,2");
+  const Variable ranks(kGpuRanksVariable, nullptr);
+  const Variable index(kGpuIndexVariable, nullptr);
+  for (const char* const given : {static_cast<const char*>(nullptr), "8"}) {
+    const Variable queues("CUDA_DEVICE_MAX_CONNECTIONS", given);
+    take_gpu_share({.gpu = 1, .ranks = 4, .index = 3}, "2");
+    EXPECT_EQ(visible.value(), "2");
+    EXPECT_EQ(ranks.value(), "4");
+    EXPECT_EQ(index.value(), "3");
+    EXPECT_EQ(queues.value(), given == nullptr ? "32" : "8");
+  }
+}
+
+}  // namespace
+}  // namespace comet::cli
