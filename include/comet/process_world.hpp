@@ -30,13 +30,13 @@ struct ProcessStart {
 /// else 30 s. If a process dies, all others' calls throw Error(peer) that names it. Destroying the
 /// handle waits for nobody; no rank may call anything that needs this one after it.
 ///
-/// With Backend::cuda, which all ranks must want, each process has a GPU, or a part of one: the ranks
-/// of a host spread over the GPUs that their processes see, and those that share one (under MPS, see
-/// comet launch --gpus) have their own multiprocessors each. kind() is then "nvshmem": symmetric
-/// memory is NVSHMEM's, reached by pointers where these exist, by its device puts beyond. Allocating
-/// and destroying the handle are then collective. A process belongs to one set of processes until
-/// it ends: its later worlds on GPUs must have the same ranks in the same order, so a sub-group is a
-/// world of its own, of whose members none is in another.
+/// With Backend::cuda, which all ranks must want, each process has a GPU, or a part of one: the
+/// ranks of a host spread over the GPUs that their processes see, and those that share one (under
+/// MPS, see comet launch --gpus) have their own multiprocessors each. kind() is then "nvshmem":
+/// symmetric memory is NVSHMEM's, reached by pointers where these exist, by its device puts beyond.
+/// Allocating and destroying the handle are then collective. A process belongs to one set of
+/// processes until it ends: its later worlds on GPUs must have the same ranks in the same order, so
+/// a sub-group is a world of its own, of whose members none is in another.
 ///
 /// Throws Error(invalid_argument) for a rank outside the group or no all_gather, and
 /// Error(unsupported) on all ranks if one cannot reach another's memory, or has no GPU or NVSHMEM.

@@ -65,7 +65,8 @@ class World {
 
   virtual int rank() const noexcept = 0;  ///< 0 to size() - 1.
   virtual int size() const noexcept = 0;  ///< Ranks in the world.
-  /// "local", "mpi", "process" (see comet launch) or "nvshmem".
+  /// "local", "mpi", "process" (see comet launch), "nvshmem", or "nvshmem-puts": ranks put to each
+  /// other though they could write, by COMET_FORCE_PUTS, which tests the calls and no network.
   virtual std::string_view kind() const noexcept = 0;
   /// What executes layers of this world.
   virtual Backend backend() const noexcept = 0;

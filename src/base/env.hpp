@@ -11,11 +11,6 @@ namespace comet {
 /// Name of the variable that sets Env::timeout.
 inline constexpr const char* kTimeoutVariable = "COMET_TIMEOUT_MS";
 
-/// Set by `comet launch --gpus` for its ranks, not by users: how many ranks the GPU has that this
-/// process sees, and this one's index among them.
-inline constexpr const char* kGpuRanksVariable = "COMET_GPU_RANKS";
-inline constexpr const char* kGpuIndexVariable = "COMET_GPU_INDEX";
-
 struct Env {
   /// COMET_TIMEOUT_MS: longest wait for another rank; default 30,000.
   std::chrono::milliseconds timeout{30000};

@@ -14,6 +14,8 @@ namespace {
 using Truth = std::vector<std::vector<OracleResult>>;  // [call][rank]
 
 constexpr int kLaunches = 2;  // of a graph
+constexpr std::uint64_t kDigestStart = 14695981039346656037ULL;
+constexpr std::uint64_t kDigestPrime = 1099511628211ULL;
 
 Truth make_truth(const Case& c, const CaseWeights& weights, const Calls& calls, int threads) {
   Truth truth;
@@ -67,6 +69,16 @@ std::vector<Run> runs_of_case(const Case& c, const CaseOptions& options) {
   return runs;
 }
 
+// FNV-1a over the outputs of all ranks, in rank order.
+std::uint64_t digest_of(const std::vector<RunOutput>& outputs, std::uint64_t digest) {
+  for (const RunOutput& output : outputs) {
+    for (const std::byte byte : output.y) {
+      digest = (digest ^ static_cast<std::uint64_t>(byte)) * kDigestPrime;
+    }
+  }
+  return digest;
+}
+
 // Calls of the layer that runs make.
 std::int64_t count_forwards(const std::vector<Run>& runs) {
   std::int64_t count = 0;
@@ -118,6 +130,7 @@ CaseResult run_case(const Case& c, const CaseOptions& options) {
       }
       if (!failure.empty()) return failure;
     }
+    result.digest = digest_of(outputs[0], kDigestStart);
     return {};
   });
 }
@@ -162,6 +175,8 @@ CaseResult run_many_calls(const Case& c, std::int64_t num_calls, const CaseOptio
       }
       if (!failure.empty()) return failure;
     }
+    result.digest = kDigestStart;
+    for (const std::vector<RunOutput>& call : fresh) result.digest = digest_of(call, result.digest);
     return {};
   });
 }

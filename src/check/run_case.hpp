@@ -36,6 +36,7 @@ struct CaseResult {
   std::string failure;
   std::int64_t forwards = 0;  ///< Calls of the layer.
   double worst_ratio = 0;     ///< Largest error over its bound, 1 being the limit.
+  std::uint64_t digest = 0;   ///< Of all ranks' outputs, which all runs have alike; 0 if it failed.
 
   bool passed() const noexcept { return failure.empty(); }
 };

@@ -2,6 +2,7 @@
 #include "check/run_checks.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <iterator>
 
 #include "base/check.hpp"
@@ -15,6 +16,7 @@ namespace {
 void add(CheckSummary& summary, const Case& c, const CaseResult& result, const std::string& what) {
   summary.forwards += result.forwards;
   summary.worst_ratio = std::max(summary.worst_ratio, result.worst_ratio);
+  summary.digest = std::rotl(summary.digest, 1) ^ result.digest;
   if (!result.passed()) {
     summary.failures.push_back({c.index, describe(c), what + result.failure});
   }

@@ -44,6 +44,8 @@ struct CheckSummary {
   std::int64_t faults = 0;
   std::int64_t forwards = 0;
   double worst_ratio = 0;  ///< Largest error over its bound.
+  /// Of the outputs of all cases: the same wherever and however their ranks live.
+  std::uint64_t digest = 0;
   std::vector<CheckFailure> failures;
   bool stopped = false;  ///< By the callback or by max_failures.
 };

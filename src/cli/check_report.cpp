@@ -44,8 +44,10 @@ std::string ranks_text(const CheckOptions& options, std::int64_t cases) {
 std::string starter(const CheckOptions& options) {
   if (options.processes == nullptr) return "comet";
   const int ranks = options.processes->size();
-  return options.processes->kind() == "mpi" ? fmt::format("mpirun -n {} comet", ranks)
-                                            : fmt::format("comet launch --ranks {} --", ranks);
+  const std::string_view kind = options.processes->kind();
+  if (kind == "mpi") return fmt::format("mpirun -n {} comet", ranks);
+  if (kind == "process") return fmt::format("comet launch --ranks {} --", ranks);
+  return fmt::format("comet launch --ranks {} --gpus 1 --", ranks);
 }
 
 std::string replay_command(const CheckOptions& options, const std::string& schedules,
@@ -115,7 +117,8 @@ std::string check_json(const CheckOptions& options, const std::string& schedules
                                  {"first_index", options.first_index},
                                  {"calls", summary.forwards},
                                  {"faults", summary.faults},
-                                 {"largest_error", summary.worst_ratio}};
+                                 {"largest_error", summary.worst_ratio},
+                                 {"outputs", fmt::format("{:016x}", summary.digest)}};
   json["failures"] = nlohmann::ordered_json::array();
   for (const CheckFailure& failure : summary.failures) {
     json["failures"].push_back({{"index", failure.index},

@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "base/check.hpp"
-#include "base/env.hpp"
 
 namespace comet::cli {
 namespace {
@@ -31,12 +30,7 @@ std::vector<std::string> split_gpus(std::string_view text) {
 
 }  // namespace
 
-GpuShare gpu_share(int rank, int ranks, int gpus) {
-  const int gpu = rank * gpus / ranks;
-  const int begin = (gpu * ranks + gpus - 1) / gpus;
-  const int end = ((gpu + 1) * ranks + gpus - 1) / gpus;
-  return {.gpu = gpu, .ranks = end - begin, .index = rank - begin};
-}
+int gpu_of(int rank, int ranks, int gpus) { return rank * gpus / ranks; }
 
 std::vector<std::string> name_gpus(int gpus) {
   std::vector<std::string> names;
@@ -52,13 +46,6 @@ std::vector<std::string> name_gpus(int gpus) {
   return names;
 }
 
-void take_gpu_share(const GpuShare& share, const std::string& name) {
-  ::setenv(kVisibleGpus, name.c_str(), 1);
-  ::setenv(kGpuRanksVariable, std::to_string(share.ranks).c_str(), 1);
-  ::setenv(kGpuIndexVariable, std::to_string(share.index).c_str(), 1);
-  // Streams share hardware queues, 8 unless CUDA is told otherwise before it starts; a kernel that
-  // waits for another rank may then hold up kernels behind it.
-  ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
-}
+void take_gpu(const std::string& name) { ::setenv(kVisibleGpus, name.c_str(), 1); }
 
 }  // namespace comet::cli

@@ -58,11 +58,10 @@ int launch_on_gpus(int ranks, int gpus, const RunRank& run) {
                                   },
                               .rank =
                                   [&](std::unique_ptr<LaunchedGroup> group) {
-                                    const GpuShare share = gpu_share(group->rank(), ranks, gpus);
-                                    const auto gpu = static_cast<std::size_t>(share.gpu);
+                                    const int gpu = gpu_of(group->rank(), ranks, gpus);
                                     // A daemon's clients count the GPUs that it serves.
-                                    take_gpu_share(share,
-                                                   needs_mps ? std::to_string(gpu) : names[gpu]);
+                                    take_gpu(needs_mps ? std::to_string(gpu)
+                                                       : names[static_cast<std::size_t>(gpu)]);
                                     return run(std::move(group));
                                   },
                               .after = [&] { mps.reset(); }});

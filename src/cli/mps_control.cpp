@@ -78,7 +78,7 @@ pid_t MpsControl::start_daemon(const std::string& gpus) const {
   const pid_t pid = ::fork();
   if (pid == 0) {
     ::setpgid(0, 0);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);       // it then ends its servers, too
     if (::getppid() != parent) ::_exit(127);  // it ended before that
     ::setenv(kMpsPipesVariable, pipes().c_str(), 1);
     ::setenv(kMpsLogVariable, folder_.c_str(), 1);

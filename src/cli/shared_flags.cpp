@@ -68,7 +68,8 @@ CLI::Option* add_world_choice(CLI::App& app, WorldChoice& choice, const std::str
   return add_parsed(app, "--world", choice, parse_world, "WORLD",
                     "Where ranks live: local[:W], threads of this process (" + w_help +
                         "); mpi, the processes that mpirun has started; process, those of comet "
-                        "launch; nvshmem, either, on GPUs. By default the processes, if there are several, else local");
+                        "launch; nvshmem, either, on GPUs. By default the processes, if there are "
+                        "several, else local");
 }
 
 void add_world(CLI::App& app, WorldFlags& flags) {

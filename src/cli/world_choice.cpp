@@ -23,8 +23,8 @@ std::string_view to_string(WorldKind kind) noexcept { return name_of(kWorldKinds
 WorldChoice parse_world(std::string_view text) {
   constexpr std::string_view kLocal = "local";
   const std::string_view kind = text.substr(0, text.find(':'));
-  for (const WorldKind named : {WorldKind::local, WorldKind::mpi, WorldKind::process,
-                                WorldKind::nvshmem}) {
+  for (const WorldKind named :
+       {WorldKind::local, WorldKind::mpi, WorldKind::process, WorldKind::nvshmem}) {
     if (text == to_string(named)) return {.kind = named};
     check(kind == kLocal || kind != to_string(named), ErrorCode::invalid_argument,
           "[world] unknown world '{}': {} alone, whoever starts its processes says how many", text,

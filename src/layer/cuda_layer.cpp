@@ -93,10 +93,10 @@ std::unique_ptr<cuda::LayerEngine> CudaMoeLayer::make_engine(const LayerParts& p
 // Other ranks' kernels may still read this rank's memory, and use what the engine holds.
 CudaMoeLayer::~CudaMoeLayer() {
   WorldView& view = world_.view();
-  view.device->make_current();
-  view.device->drain();
-  if (view.failures->failed()) return;  // then all kernels leave by themselves
   try {
+    view.device->make_current();
+    view.device->drain();
+    if (view.failures->failed()) return;  // then all kernels leave by themselves
     world_.barrier();
   } catch (const Error&) {  // reported to the world; a destructor must not throw
   }

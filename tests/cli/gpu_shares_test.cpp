@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <optional>
 
-#include "base/env.hpp"
 #include "io/expect_error.hpp"
 
 namespace comet::cli {
@@ -49,13 +48,9 @@ TEST(GpuShares, RanksOfAGpuAreNeighbours) {
     for (int gpus = 1; gpus <= ranks; ++gpus) {
       int rank = 0;
       for (int gpu = 0; gpu < gpus; ++gpu) {
-        const int first = (ranks * gpu + gpus - 1) / gpus;
         const int end = (ranks * (gpu + 1) + gpus - 1) / gpus;
         for (; rank < end; ++rank) {
-          const GpuShare share = gpu_share(rank, ranks, gpus);
-          EXPECT_EQ(share.gpu, gpu) << rank << " of " << ranks << " on " << gpus;
-          EXPECT_EQ(share.ranks, end - first);
-          EXPECT_EQ(share.index, rank - first);
+          EXPECT_EQ(gpu_of(rank, ranks, gpus), gpu) << rank << " of " << ranks << " on " << gpus;
         }
       }
       EXPECT_EQ(rank, ranks);
@@ -76,18 +71,10 @@ TEST(GpuShares, GpusAreNamedAsTheUserNamesThem) {
   }
 }
 
-TEST(GpuShares, AProcessIsToldItsShare) {
+TEST(GpuShares, AProcessSeesItsGpuAlone) {
   const Variable visible("CUDA_VISIBLE_DEVICES", "1,2");
-  const Variable ranks(kGpuRanksVariable, nullptr);
-  const Variable index(kGpuIndexVariable, nullptr);
-  for (const char* const given : {static_cast<const char*>(nullptr), "8"}) {
-    const Variable queues("CUDA_DEVICE_MAX_CONNECTIONS", given);
-    take_gpu_share({.gpu = 1, .ranks = 4, .index = 3}, "2");
-    EXPECT_EQ(visible.value(), "2");
-    EXPECT_EQ(ranks.value(), "4");
-    EXPECT_EQ(index.value(), "3");
-    EXPECT_EQ(queues.value(), given == nullptr ? "32" : "8");
-  }
+  take_gpu("2");
+  EXPECT_EQ(visible.value(), "2");
 }
 
 }  // namespace

@@ -16,12 +16,16 @@ from unittest import mock
 KERNEL = "src/backend/cuda/kernels/grouped_gemm.cu"
 SCRIPT = "bench/cuda/gemm_rates.py"
 OVERLAP_SCRIPT = "bench/cuda/overlap_grid.py"
+PROCESS_SCRIPT = "bench/cuda/process_worlds.py"
+PLUGIN = "src/backend/cuda/nvshmem/nvshmem_plugin.cu"
 GOOD_TREE = {
     KERNEL: 'const char* link = "a//b";  // why\n#define TWO 2\nint n = 1\'000;\n',
     "src/base/check.hpp": "#pragma once\n",
     "tests/cuda/a_test.cpp": "int main() {}\n",
     SCRIPT: 'def rate(x):\n    """Doc."""\n    return f"#{x}"  # why\n',
     OVERLAP_SCRIPT: "TOKENS = (8192,)\n",
+    PROCESS_SCRIPT: "RANKS = (8,)\n",
+    PLUGIN: "int id;\n",
 }
 
 
@@ -67,7 +71,7 @@ class HashTest(TreeTest):
                 self.expect(SCRIPT, old, new, set())
 
     def test_code_counts(self):
-        everything = {"tests", "sanitizer", "gemm", "overlap"}
+        everything = {"tests", "sanitizer", "gemm", "overlap", "processes"}
         for old, new in (
             ("a//b", "a//c"),
             ("a//b", "a  //b"),
@@ -80,8 +84,10 @@ class HashTest(TreeTest):
         for old, new in (("#{", "# {"), ("return", "yield"), ("    return", "return")):
             with self.subTest(new=new):
                 self.expect(SCRIPT, old, new, {"gemm"})
-        self.expect("src/base/check.hpp", "once", "twice", {"tests", "sanitizer", "overlap"})
+        self.expect("src/base/check.hpp", "once", "twice", everything - {"gemm"})
         self.expect(OVERLAP_SCRIPT, "8192", "4096", {"overlap"})
+        self.expect(PROCESS_SCRIPT, "8", "4", {"processes"})
+        self.expect(PLUGIN, "id", "number", {"processes"})
 
     def test_names_count(self):
         before = self.hashes()

@@ -16,11 +16,15 @@ import sys
 import tokenize
 from pathlib import Path
 
-# Worlds whose ranks are processes run on CPUs alone: no program of a GPU suite makes one.
+# Worlds whose ranks are processes: only the programs of suite "processes" make one.
 PROCESS_WORLDS = (
     "!src/comm/process/**/*",
     "!src/comm/net/**/*",
     "!src/comm/mpi/**/*",
+    "!src/comm/plugin.*",
+    "!src/backend/cuda/nvshmem/**/*",
+    "!src/backend/cuda/host/nvshmem_library.*",
+    "!src/backend/cuda/host/process_device.*",
     "!include/comet/mpi_world.hpp",
     "!include/comet/process_world.hpp",
 )
@@ -52,6 +56,8 @@ SUITES = {
         "bench/cuda/**/*",
         "!bench/cuda/overlap_grid.py",
         "!bench/cuda/released_stages.py",
+        "!bench/cuda/process_worlds.py",
+        *PROCESS_WORLDS,
     ),
     "overlap": (
         "src/backend/cuda/**/*",
@@ -67,6 +73,25 @@ SUITES = {
         "bench/cuda/overlap_grid.py",
         "bench/cuda/released_stages.py",
         *PROCESS_WORLDS,
+    ),
+    "processes": (
+        "src/backend/cuda/**/*",
+        "src/comm/**/*",
+        "src/layer/**/*",
+        "src/check/**/*",
+        "src/plan/*.hpp",
+        "src/plan/plan.cpp",
+        "src/layout/**/*",
+        "src/base/**/*",
+        "src/cli/end_watch.*",
+        "src/cli/gpu_shares.*",
+        "src/cli/launch*",
+        "src/cli/mps_*",
+        "src/cli/ranks.*",
+        "include/comet/*.hpp",
+        "cmake/CometCuda.cmake",
+        "cmake/CometNvshmem.cmake",
+        "bench/cuda/process_worlds.py",
     ),
 }
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}

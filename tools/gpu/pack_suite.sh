@@ -32,6 +32,9 @@ done
 [[ -x "$build/comet" ]] || die "$build/comet is not there: run 'make cuda' first"
 cp "$build/comet" "$folder/bin/"
 binaries+=("$build/comet")
+# Beside the command, where it looks; NVSHMEM itself is the machine's.
+[[ -f "$build/libcomet_nvshmem.so" ]] || die "$build/libcomet_nvshmem.so is not there: run 'make cuda' where NVSHMEM is"
+cp "$build/libcomet_nvshmem.so" "$folder/bin/"
 for library in "$build"/bench/cuda/*.so; do
   [[ -f "$library" ]] || continue
   cp -L "$library" "$folder/bench/"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs the GPU tests, the compute-sanitizers and the GPU benchmarks from the folder that `make
 # gpu-suite` packs, on a machine that needs bash, the GPU and its driver, compute-sanitizer and, for
-# the benchmarks, python3 with torch. Ends within 9 minutes.
+# the benchmarks, python3 with torch and NVSHMEM (nvidia-nvshmem-cu13). Ends within 9 minutes.
 #
 #   run_suite.sh OUT_DIR [tests|sanitize|bench]...   default: all three
 #
@@ -27,14 +27,16 @@ declare -A bench_arguments=(
   [gemm_rates.py]='--library bench/libcomet_gemm.so --partitions --check'
   [overlap_grid.py]='--comet bin/comet --check'
   [released_stages.py]='--comet bin/comet --check'
+  [process_worlds.py]='--comet bin/comet --check'
 )
 declare -A bench_suite=(
   [gemm_rates.py]=gemm
   [overlap_grid.py]=overlap
   [released_stages.py]=overlap
+  [process_worlds.py]=processes
 )
 # Shares of the time of tests, and of benchmarks; 1 for what is not here.
-declare -A share_of=([cuda_conformance_test]=4 [overlap_grid.py]=4)
+declare -A share_of=([cuda_conformance_test]=4 [overlap_grid.py]=4 [process_worlds.py]=2)
 # The wanted parts share the time in these proportions.
 declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)
 total_seconds=520
@@ -64,6 +66,9 @@ source ./evidence.env # commit, and evidence_<suite>
 source ./unpack.sh
 shopt -s nullglob
 unpack_suite "$PWD"
+
+# Where the Python package has NVSHMEM.
+export NVSHMEM_HOME="${NVSHMEM_HOME:-$(python3 -c 'import nvidia.nvshmem as n; print(list(n.__path__)[0])' 2>/dev/null)}"
 
 gpu="$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)"
 [[ -n "$gpu" ]] || die "nvidia-smi names no GPU on this machine"

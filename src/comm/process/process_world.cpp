@@ -97,6 +97,11 @@ void ProcessWorld::make_device() {
   view_.remote = nullptr;  // kernels put
 }
 
+std::string_view ProcessWorld::kind() const noexcept {
+  if (!device_) return group_->kind();
+  return env().force_puts ? "nvshmem-puts" : "nvshmem";
+}
+
 int ProcessWorld::device() const noexcept { return device_ ? device_->rank().device() : -1; }
 
 void* ProcessWorld::stream() const noexcept { return device_ ? device_->rank().stream() : nullptr; }

@@ -30,7 +30,7 @@ class ProcessWorld final : public World {
 
   int rank() const noexcept override { return view_.rank; }
   int size() const noexcept override { return view_.size; }
-  std::string_view kind() const noexcept override { return device_ ? "nvshmem" : group_->kind(); }
+  std::string_view kind() const noexcept override;
   Backend backend() const noexcept override { return device_ ? Backend::cuda : Backend::cpu; }
   int num_hosts() const noexcept override { return hosts_.num(); }
   SymmetricBuffer allocate(std::size_t bytes) override;

@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Claims: ranks that are processes sharing one Hopper GPU (world nvshmem, started by comet launch under
+MPS) give the bits of as many ranks of one process, also where they are forced to put to each other; a
+call takes at most 1.10 times as long; and when a rank is killed or stopped, the dead one is named, all
+end within the time limit and two seconds, and neither process nor MPS is left.
+
+Appends its rows, of suite "processes", to the file that COMET_ROWS names, if any. Links named paced are
+EMULATED. Forced puts test the calls, not how a network delivers.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RANKS = (1, 2, 8)
+MODELS = ("mixtral-8x7b", "qwen2-moe-2.7b", "phi-3.5-moe")
+SPLITS = ("8x1", "1x8")
+LINKS = ("paced:20",)
+OVER_LOCAL = 1.10
+TIMEOUT_MS = 2000
+SECONDS_LEFT = TIMEOUT_MS / 1000 + 2
+START_SECONDS = 30
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Report:
+    """Rows, and what broke."""
+
+    def __init__(self, gpu):
+        self.gpu = gpu
+        self.broken = []
+        self.path = os.environ.get("COMET_ROWS")
+
+    def add(self, kind, faults, text, **values):
+        print(f"{kind:<8} {text}" + "".join(f"\n  BROKEN: {fault}" for fault in faults), flush=True)
+        self.broken += faults
+        row = {"suite": "processes", "kind": kind, **values, "gpu": self.gpu,
+               "result": "failed" if faults else "passed", "faults": faults, "date": now(),
+               "run": os.environ.get("COMET_RUN", "by hand"),
+               "commit": os.environ.get("COMET_COMMIT", "unknown"),
+               "evidence": os.environ.get("COMET_EVIDENCE", "unknown")}
+        if self.path:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def environment(puts=False):
+    return {**os.environ, **({"COMET_FORCE_PUTS": "1"} if puts else {})}
+
+
+def run(command, puts=False):
+    """Output of a command; a text that begins with "exit" if it failed."""
+    done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=environment(puts), timeout=300)
+    return done.stdout if done.returncode == 0 else f"exit {done.returncode}: {done.stdout[-600:]}"
+
+
+def shown(command):
+    return " ".join(["comet", *map(str, command[1:])])
+
+
+def check_bits(comet, report, cases):
+    for ranks in RANKS:
+        check = ["check", "--backend", "cuda", "--random", str(cases), "--seed", "3", "--json"]
+        local = run([comet, *check, "--world", f"local:{ranks}"])
+        for puts in (False, True) if ranks > 1 else (False,):
+            command = [comet, "launch", "--ranks", str(ranks), "--gpus", "1", "--", *check]
+            got = run(command, puts)
+            faults = [text for text in (local, got) if text.startswith("exit")]
+            values = {}
+            if not faults:
+                values = json.loads(got.splitlines()[-1])
+                wanted = json.loads(local.splitlines()[-1])
+                if values["outputs"] != wanted["outputs"] or values["failures"]:
+                    faults = [f"outputs {values['outputs']}, of threads {wanted['outputs']}; "
+                              f"failures {values['failures']}"]
+                wanted_world = "nvshmem-puts" if puts else "nvshmem"
+                if values["world"] != wanted_world:
+                    faults.append(f"world {values['world']}, wanted {wanted_world}")
+            report.add("bits", faults, f"{ranks} ranks{', puts forced' if puts else ''}: {cases} cases, "
+                       f"{values.get('calls')} calls, outputs {values.get('outputs')} as of threads",
+                       ranks=ranks, puts_forced=puts, cases=cases, calls=values.get("calls"),
+                       command=shown(command))
+
+
+def bench_rows(command):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        text = run([*command, "--json", str(path)])
+        if text.startswith("exit"):
+            return text
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def check_times(comet, report, splits, links):
+    ratios = []
+    for model in MODELS:
+        for split in splits:
+            for link in links:
+                ep, tp = split.split("x")
+                bench = ["bench", "--model", model, "--tokens", "8192", "--ep", ep, "--tp", tp, "--backend",
+                         "cuda", "--dtype", "bf16", "--link", link, "--schedules", "sequential,comet"]
+                launched = [comet, "launch", "--ranks", "8", "--gpus", "1", "--", *bench]
+                rows = [bench_rows([comet, *bench, "--world", "local:8"]), bench_rows(launched)]
+                faults = [text for text in rows if isinstance(text, str)]
+                values = {}
+                if not faults:
+                    local, own = ({row["schedule"]: row["t_layer_us"] for row in part} for part in rows)
+                    over = {name: own[name] / local[name] for name in own}
+                    ratios.append(over["comet"])
+                    if over["comet"] > OVER_LOCAL:
+                        faults = [f"{model} {split} {link}: comet takes {over['comet']:.3f} of the time on "
+                                  f"threads, allowed {OVER_LOCAL}"]
+                    values = {"t_local_us": local, "t_layer_us": own, "over_local": over}
+                text = f"{model} {split} {link}"
+                if values:
+                    text += "".join(f"; {name} {own[name] / 1000:.2f} ms, {over[name]:.3f} of threads'"
+                                    for name in own)
+                report.add("times", faults, text, model=model, split=split, link=link, tokens=8192, ranks=8,
+                           command=shown(launched), **values)
+    if ratios:
+        print(f"times: {len(ratios)} cases, comet over threads' time: geometric mean "
+              f"{statistics.geometric_mean(ratios):.3f}, most {max(ratios):.3f}", flush=True)
+
+
+def processes_named(*names):
+    """Numbers of running processes of these names, and their parents."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            name, rest = (folder / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        except OSError:  # it has ended
+            continue
+        state, parent = rest.split()[:2]
+        if name.startswith(names) and state != "Z":
+            found[int(folder.name)] = int(parent)
+    return found
+
+
+def ranks_of(launcher):
+    return sorted(pid for pid, parent in processes_named("comet").items() if parent == launcher)
+
+
+def wait_until(condition, seconds):
+    limit = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def fail_one(comet, ranks, victim, how, seconds):
+    """Faults of a launch of which one rank is killed or stopped `seconds` after its start, and how long
+    the rest took to end."""
+    command = [comet, "launch", "--ranks", str(ranks), "--gpus", "1", "--timeout", str(TIMEOUT_MS), "--",
+               "check", "--backend", "cuda", "--random", "1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        if not wait_until(lambda: len(ranks_of(running.pid)) == ranks, START_SECONDS):
+            running.kill()
+            return ["ranks did not start"], 0.0
+        time.sleep(seconds)
+        os.kill(ranks_of(running.pid)[victim], how)
+        failed_at = time.monotonic()
+        try:
+            output, _ = running.communicate(timeout=START_SECONDS)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            return ["comet launch did not end"], START_SECONDS
+        took = time.monotonic() - failed_at
+    faults = []
+    if running.returncode == 0:
+        faults.append("comet launch ended with 0")
+    if took > SECONDS_LEFT:
+        faults.append(f"ended {took:.1f} s later, allowed {SECONDS_LEFT:.0f}")
+    named = (f"rank {victim} is gone",) if how == signal.SIGKILL else (f"rank {victim}",)
+    if not any(name in output for name in named):
+        faults.append(f"rank {victim} is not named: {output[-400:]}")
+    left = processes_named("comet", "nvidia-cuda-mps")
+    if left:
+        faults.append(f"processes {sorted(left)} are left")
+    folders = list(Path(tempfile.gettempdir()).glob("comet-mps-*"))
+    if folders:
+        faults.append(f"{folders} are left")
+    return faults, took
+
+
+def check_failures(comet, report, kills, stops):
+    rng = random.Random(7)
+    for kind, how, count in (("kill", signal.SIGKILL, kills), ("stop", signal.SIGSTOP, stops)):
+        times = []
+        all_faults = []
+        for _ in range(count):
+            ranks = rng.choice((2, 4, 8))
+            victim = rng.randrange(ranks)
+            # From the first meeting to the middle of calls; nobody waits for a stopped rank that has not met.
+            seconds = rng.uniform(0.0, 4.0) if kind == "kill" else rng.uniform(3.0, 5.0)
+            faults, took = fail_one(comet, ranks, victim, how, seconds)
+            all_faults += [f"{kind} of rank {victim} of {ranks} after {seconds:.2f} s: {fault}"
+                           for fault in faults]
+            times.append(took)
+        if count:
+            report.add(kind, all_faults, f"{count} ranks: the rest ended within {max(times):.2f} s, median "
+                       f"{statistics.median(times):.2f}", count=count, most_seconds=max(times),
+                       timeout_ms=TIMEOUT_MS)
+
+
+def words(text):
+    return text.split(",")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--comet", type=Path, required=True, help="the command, built with CUDA and NVSHMEM")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a claim does not hold")
+    parser.add_argument("--cases", type=int, default=10, help="random cases of each world (default 10)")
+    parser.add_argument("--kills", type=int, default=4, help="ranks to kill (default 4)")
+    parser.add_argument("--stops", type=int, default=1, help="ranks to stop (default 1)")
+    parser.add_argument("--splits", type=words, default=SPLITS, help="EP x TP of the times")
+    parser.add_argument("--links", type=words, default=LINKS, help="links of the times")
+    parser.add_argument("--no-times", action="store_true", help="leave the times out")
+    flags = parser.parse_args()
+    comet = str(flags.comet.resolve())
+    info = json.loads(run([comet, "info", "--json"]))
+    gpus = info["machine"]["gpus"]
+    nvshmem = next(world for world in info["worlds"] if world["name"] == "nvshmem")
+    if not gpus or not nvshmem["built"]:
+        sys.exit(f"process_worlds: no GPU, or no world nvshmem: {nvshmem['detail']}")
+    report = Report(gpus[0]["name"])
+    check_bits(comet, report, flags.cases)
+    check_failures(comet, report, flags.kills, flags.stops)
+    if not flags.no_times:
+        check_times(comet, report, flags.splits, flags.links)
+    print(f"process_worlds: {len(report.broken)} claims broken" if report.broken else "process_worlds: all hold")
+    return 1 if flags.check and report.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
