@@ -20,6 +20,7 @@
 #include "cli/output.hpp"
 #include "cli/tune_cases.hpp"
 #include "cli/tune_report.hpp"
+#include "measure/bench_weights.hpp"
 #include "measure/tune_case.hpp"
 #include "tune/candidates.hpp"
 #include "tune/rows_profile.hpp"
@@ -76,6 +77,7 @@ class Tuner {
   const TuneFlags& flags_;
   const std::string path_;
   Profile profile_;
+  BenchWeightsCache weights_;  // whole models take seconds to draw, and cases share them
   int num_new_ = 0;
   bool is_cut_short_ = false;
 };
@@ -121,12 +123,13 @@ void Tuner::calibrate(const std::vector<BenchCase>& cases, const Devices& device
     bench.check_seconds = 0.2;
     BenchCase named = bench;
     named.link = {};
-    for (const auto& configs :
-         calibration_configs(tune_case_of(named, devices.workers, devices.count))) {
-      const TunedCase tuned = run_tune_case(
-          bench, start, configs, [&](const BenchProgress& progress) { meter.show(progress); });
-      measured.insert(measured.end(), tuned.measured.begin(), tuned.measured.end());
-    }
+    const std::vector<TuneConfig> configs =
+        calibration_configs(tune_case_of(named, devices.workers, devices.count));
+    bench.finalists = configs.size();
+    bench.weights = weights_.weights_of(bench);
+    const TunedCase tuned = run_tune_case(
+        bench, start, configs, [&](const BenchProgress& progress) { meter.show(progress); });
+    measured.insert(measured.end(), tuned.measured.begin(), tuned.measured.end());
   }
   meter.clear();
   const MachineModel fitted = fit_machine(start, measured);
@@ -170,6 +173,7 @@ void Tuner::tune(const std::vector<BenchCase>& cases, const Devices& devices,
     bench.suite = "tune";
     bench.check_seconds = 0.5;
     bench.soft_limit_seconds = static_cast<double>(flags_.seconds);
+    bench.weights = weights_.weights_of(bench);
     tune_one(bench, of, machine, meter);
   }
 }

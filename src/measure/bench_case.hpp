@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,6 +16,8 @@
 #include "layer/world_runner.hpp"
 
 namespace comet {
+
+class BenchWeights;
 
 /// One layer on one world, to be run by several schedules.
 struct BenchCase {
@@ -39,6 +42,8 @@ struct BenchCase {
   int warmup = 1;   ///< Calls per schedule before the rounds; cuda: at least 3.
   int workers = 0;  ///< cpu: threads per rank; 0 chooses.
   std::uint64_t seed = 1;
+  /// Of this desc and seed, drawn before; null: the case draws its own. See BenchWeightsCache.
+  std::shared_ptr<const BenchWeights> weights = {};
   std::int64_t block_m = 0;  ///< Tile; 0 chooses as the layer does.
   std::int64_t block_n = 0;  ///< See block_m.
   std::int64_t panel = 0;    ///< Columns; 0 chooses.
@@ -47,9 +52,12 @@ struct BenchCase {
   double check_seconds = 1;  ///< About how long the oracle may take; fewer tokens if too many.
   /// Rounds beyond the third are left out once the case has taken so long; 0 is no limit.
   double soft_limit_seconds = 0;
-  /// What comet tries, in place of the benchmark's own candidates; the best two are then timed in
-  /// all rounds. Soft limit: trials end after half of it.
+  /// What comet tries, in place of the benchmark's own candidates; panel 0 is that of the case.
+  /// Soft limit: trials end after half of it.
   std::vector<ForwardOptions> comet_options = {};
+  /// So many of comet_options, the best, are timed in all rounds. If that is all, none is tried
+  /// before.
+  std::size_t finalists = 2;
   bool record = false;  ///< Keep the events of each schedule's median round; cpu only.
 };
 
@@ -103,9 +111,6 @@ struct BenchRow {
   std::int64_t total_tokens = 0;
   std::optional<RecordedCall> recorded;  ///< If BenchCase::record asks for it.
   ForwardOptions options;                ///< What was chosen.
-  /// The second best of comet, of BenchCase::comet_options.
-  std::optional<ForwardOptions> runner_up;
-  double runner_up_us = 0;  ///< Its t_layer_us.
 };
 
 /// Where a running case stands.
@@ -122,7 +127,8 @@ using ProgressSink = std::function<void(const BenchProgress&)>;
 
 /// Runs the case on the world that `world` makes or has: checks results, finds the rate of an auto
 /// link, tunes comet and pipelined alike, then times all schedules in interleaved rounds. One row
-/// per entry of `schedules`, in its order. `progress` may be null; it is called by one thread.
+/// per entry of `schedules`, in its order; of comet with `comet_options` one for each finalist,
+/// fastest first. `progress` may be null; it is called by one thread.
 /// Throws Error on a case that a layer refuses, and Error(internal) if a schedule's result is
 /// wrong. Where ranks are processes all make the call, each with all of the case's weights and
 /// tokens in its memory, and rank 0 alone gets the rows and calls `progress`.

@@ -2,52 +2,15 @@
 #include "measure/bench_data.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <thread>
 
 #include "base/check.hpp"
-#include "base/element.hpp"
 #include "base/int_math.hpp"
-#include "check/rng.hpp"
 #include "plan/plan.hpp"
 
 namespace comet {
 namespace {
 
-constexpr std::uint64_t kWeightStream = 1;
 constexpr std::uint64_t kTokenStream = 2;
-constexpr std::int64_t kPiece = 1 << 20;  // elements drawn from one stream, by one thread
-
-template <typename T>
-void fill_piece(T* values, std::int64_t count, float scale, Rng rng) {
-  for (std::int64_t i = 0; i < count; ++i) values[i] = from_float<T>(scale * rng.symmetric());
-}
-
-// Values in [-scale, scale), the same whatever the number of threads.
-std::unique_ptr<std::byte[]> random_values(std::int64_t count, DType dtype, float scale,
-                                           std::uint64_t seed, std::uint64_t stream) {
-  auto bytes = std::make_unique_for_overwrite<std::byte[]>(count * size_of(dtype));
-  const std::int64_t pieces = ceil_div(count, kPiece);
-  const auto fill = [&](std::int64_t piece_begin, std::int64_t piece_end) {
-    for (std::int64_t piece = piece_begin; piece < piece_end; ++piece) {
-      const std::int64_t begin = piece * kPiece;
-      const std::int64_t size = std::min(kPiece, count - begin);
-      const Rng rng(seed, stream * 1'000'003 + static_cast<std::uint64_t>(piece));
-      dispatch(dtype, [&]<typename T>() {
-        fill_piece(reinterpret_cast<T*>(bytes.get()) + begin, size, scale, rng);
-      });
-    }
-  };
-  const std::int64_t threads = std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1,
-                                                        std::max<std::int64_t>(pieces, 1));
-  std::vector<std::jthread> helpers;
-  for (std::int64_t i = 1; i < threads; ++i) {
-    helpers.emplace_back(fill, pieces * i / threads, pieces * (i + 1) / threads);
-  }
-  fill(0, pieces / threads);
-  return bytes;
-}
 
 }  // namespace
 
@@ -60,21 +23,14 @@ BenchData::BenchData(const BenchCase& bench) : desc_(bench.desc), parallel_(benc
         desc_.expert_owner.size());
   desc_.max_tokens = ceil_div(bench.tokens, world);
   validate(desc_, parallel_);
-  const std::int64_t elements = desc_.num_experts * desc_.intermediate * desc_.hidden;
-  // Outputs of about 1: uniform numbers in [-s, s) have variance s^2 / 3.
-  const float up_scale = 1.7F / std::sqrt(static_cast<float>(desc_.hidden));
-  const float down_scale = 3.0F / std::sqrt(static_cast<float>(desc_.intermediate));
-  const auto weights = [&](float scale, std::uint64_t which) {
-    return random_values(elements, desc_.dtype, scale, bench.seed, kWeightStream + 16 * which);
-  };
-  if (desc_.gated) gate_ = weights(up_scale, 0);
-  up_ = weights(up_scale, 1);
-  down_ = weights(down_scale, 2);
+  weights_ = bench.weights;
+  if (weights_ == nullptr) weights_ = std::make_shared<const BenchWeights>(desc_, bench.seed);
+  check_internal(weights_->are_of(desc_, bench.seed), "[bench] weights of another layer");
   for (std::int64_t rank = 0; rank < world; ++rank) {
     const std::int64_t tokens = bench.tokens * (rank + 1) / world - bench.tokens * rank / world;
     const auto of_rank = static_cast<std::uint64_t>(rank);
-    ranks_.push_back({random_values(tokens * desc_.hidden, desc_.dtype, 1.7F, bench.seed,
-                                    kTokenStream + 16 * of_rank),
+    ranks_.push_back({draw_values(tokens * desc_.hidden, desc_.dtype, 1.7F, bench.seed,
+                                  kTokenStream + 16 * of_rank),
                       make_routing(bench.routing, desc_.num_experts, desc_.topk, tokens,
                                    bench.seed * 1'000'003 + of_rank)});
   }
@@ -93,9 +49,9 @@ MoeWeights BenchData::weights_of(int rank) const {
       .gate = rows,
       .up = rows,
       .down = {.expert_stride = size, .row_stride = inter, .offset = first + slice_begin}};
-  weights.gate.base = gate_.get();
-  weights.up.base = up_.get();
-  weights.down.base = down_.get();
+  weights.gate.base = weights_->gate();
+  weights.up.base = weights_->up();
+  weights.down.base = weights_->down();
   return weights;
 }
 

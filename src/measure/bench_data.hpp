@@ -11,6 +11,7 @@
 #include "comet/router.hpp"
 #include "comet/weights.hpp"
 #include "measure/bench_case.hpp"
+#include "measure/bench_weights.hpp"
 
 namespace comet {
 
@@ -23,7 +24,9 @@ class BenchData {
   const MoeDesc& desc() const noexcept { return desc_; }
   /// Views into the whole experts: a benchmark needs no second copy of them.
   MoeWeights weights_of(int rank) const;
-  OracleWeights whole_weights() const noexcept { return {gate_.get(), up_.get(), down_.get()}; }
+  OracleWeights whole_weights() const noexcept {
+    return {weights_->gate(), weights_->up(), weights_->down()};
+  }
 
   std::int64_t tokens_of(int rank) const noexcept { return ranks_[rank].routing.tokens; }
   ConstMatrixView x_of(int rank) const noexcept;
@@ -42,7 +45,7 @@ class BenchData {
 
   MoeDesc desc_;
   ParallelDesc parallel_;
-  std::unique_ptr<std::byte[]> gate_, up_, down_;  // whole experts: [E, I, H], [E, I, H], [E, H, I]
+  std::shared_ptr<const BenchWeights> weights_;
   std::vector<RankData> ranks_;
 };
 

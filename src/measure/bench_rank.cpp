@@ -66,15 +66,13 @@ void BenchRank::run() {
   if (bench_.check) check_truth();
   std::vector<Contender> contenders;
   contenders.push_back({.schedule = Schedule::sequential});  // the yardstick, shown or not
-  const ForwardOptions sequential = tune(candidates_of(Schedule::sequential, 0)).front();
+  const ForwardOptions sequential = tune(candidates_of(Schedule::sequential, 0), 1).front();
   contenders.front().options = sequential;
   set_up_link(sequential);
   for (const Schedule schedule : bench_.schedules) {
     if (schedule == Schedule::sequential) continue;
-    std::vector<ForwardOptions> best = tune(candidates_of(schedule, sequential.panel));
-    const bool has_runner_up = schedule == Schedule::comet && !bench_.comet_options.empty();
-    best.resize(std::min(best.size(), has_runner_up ? kFinalists : 1));
-    for (const ForwardOptions& options : best) {
+    const std::size_t places = has_choices(schedule) ? bench_.finalists : 1;
+    for (const ForwardOptions& options : tune(candidates_of(schedule, sequential.panel), places)) {
       contenders.push_back({.schedule = schedule, .options = options});
     }
   }
@@ -82,15 +80,16 @@ void BenchRank::run() {
   if (bench_.record) hand_over(contenders);
   if (rank_ != 0) return;
   for (const Schedule schedule : bench_.schedules) {
-    const std::vector<std::size_t> places = places_of(schedule, contenders);
-    BenchRow& row =
-        shared_.rows.emplace_back(make_row(contenders[places.front()], contenders.front()));
-    if (places.size() > 1) {
-      row.runner_up = contenders[places[1]].options;
-      row.runner_up_us = median(contenders[places[1]].layer_us);
+    for (const std::size_t place : places_of(schedule, contenders)) {
+      BenchRow& row = shared_.rows.emplace_back(make_row(contenders[place], contenders.front()));
+      if (bench_.record) row.recorded = recorded_call(place);
     }
-    if (bench_.record) row.recorded = recorded_call(places.front());
   }
+}
+
+// Whether the case says what the schedule tries.
+bool BenchRank::has_choices(Schedule schedule) const {
+  return schedule == Schedule::comet && !bench_.comet_options.empty();
 }
 
 // A schedule's contenders, fastest first.
@@ -185,17 +184,24 @@ TuneSpace BenchRank::tune_space(Schedule schedule, std::int64_t sequential_panel
 
 std::vector<ForwardOptions> BenchRank::candidates_of(Schedule schedule,
                                                      std::int64_t sequential_panel) const {
-  if (schedule == Schedule::comet && !bench_.comet_options.empty()) return bench_.comet_options;
+  if (has_choices(schedule)) {
+    std::vector<ForwardOptions> given = bench_.comet_options;
+    for (ForwardOptions& options : given) {
+      if (options.panel == 0) options.panel = shared_.panel;
+    }
+    return given;
+  }
   return tune_candidates(bench_, schedule, tune_space(schedule, sequential_panel));
 }
 
-// The best of the candidates, at most kFinalists, best first.
-std::vector<ForwardOptions> BenchRank::tune(const std::vector<ForwardOptions>& candidates) {
+// The best `places` of the candidates, best first; where all have a place, as they are.
+std::vector<ForwardOptions> BenchRank::tune(const std::vector<ForwardOptions>& candidates,
+                                            std::size_t places) {
   constexpr double kPartOfTime = 0.5;
   const int warmup =
       device_.device < 0 ? bench_.warmup : std::max(bench_.warmup, kFewestWarmupsOnCuda);
   for (int i = 0; i < warmup; ++i) timed_call(candidates.front());
-  if (candidates.size() == 1) return candidates;
+  if (candidates.size() <= places) return candidates;
   const std::int64_t begun_ns = trace_now_ns();
   std::size_t num_tried = 0;
   const auto trial = [&](std::size_t i) -> std::optional<double> {
@@ -205,8 +211,9 @@ std::vector<ForwardOptions> BenchRank::tune(const std::vector<ForwardOptions>& c
     return timed_call(candidates[i]).layer_us;
   };
   std::vector<ForwardOptions> best;
-  for (const std::size_t i : successive_halving(candidates.size(), kFinalists, trial)) {
-    best.push_back(candidates[i]);
+  const std::size_t keep = std::max(places, kFinalists);
+  for (const std::size_t i : successive_halving(candidates.size(), keep, trial)) {
+    if (best.size() < places) best.push_back(candidates[i]);
   }
   return best;
 }

@@ -20,7 +20,7 @@
 
 namespace comet {
 
-/// Choices of a schedule that are left at the end of its tuning.
+/// Choices of a schedule that are compared at the end of its tuning, at least.
 inline constexpr std::size_t kFinalists = 2;
 
 /// What the ranks share. Ranks write apart, or rank 0 alone, and meet before others read. Where
@@ -70,7 +70,9 @@ class BenchRank {
   void set_up_link(const ForwardOptions& sequential);
   std::vector<std::int64_t> groups_to_try() const;
   TuneSpace tune_space(Schedule schedule, std::int64_t sequential_panel) const;
-  std::vector<ForwardOptions> tune(const std::vector<ForwardOptions>& candidates);
+  bool has_choices(Schedule schedule) const;
+  std::vector<ForwardOptions> tune(const std::vector<ForwardOptions>& candidates,
+                                   std::size_t places);
   std::vector<ForwardOptions> candidates_of(Schedule schedule, std::int64_t sequential_panel) const;
   void measure_round(Contender& contender, bool record);
   void run_rounds(std::vector<Contender>& contenders);

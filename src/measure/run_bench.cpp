@@ -19,14 +19,25 @@ void check_case(const BenchCase& bench) {
   check(!bench.schedules.empty() && !bench.chunk_degrees.empty(), ErrorCode::invalid_argument,
         "[bench] {} schedules and {} chunk degrees: at least one each", bench.schedules.size(),
         bench.chunk_degrees.size());
+  for (std::size_t i = 0; i < bench.schedules.size(); ++i) {
+    check(std::count(bench.schedules.begin(), bench.schedules.end(), bench.schedules[i]) == 1,
+          ErrorCode::invalid_argument, "[bench] schedule {}: named more than once",
+          to_string(bench.schedules[i]));
+  }
+  check(bench.finalists >= 1, ErrorCode::invalid_argument, "[bench] finalists: 0, at least 1");
   require_backend(bench.backend);
 }
 
-// About how many calls comet's tuning makes.
+// About how many calls comet's tuning makes, and the rounds of choices beyond the first.
 std::int64_t comet_trials(const BenchCase& bench) {
   const std::size_t own = bench.groups > 0 ? 2 : 6;
   const std::size_t given = bench.comet_options.size();
-  return static_cast<std::int64_t>(halving_trials(given > 0 ? given : own, kFinalists));
+  if (given == 0) return static_cast<std::int64_t>(halving_trials(own, kFinalists));
+  const std::size_t places = std::min(given, bench.finalists);
+  const std::size_t trials =
+      given <= places ? 0 : halving_trials(given, std::max(places, kFinalists));
+  return static_cast<std::int64_t>(trials) +
+         static_cast<std::int64_t>(places - 1) * std::int64_t{bench.rounds};
 }
 
 // Steps that BenchRank reports, about; warm-up calls are not reported.
@@ -63,18 +74,19 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
   choose_layer_tile(bench.backend, dims);
   const std::int64_t wished_panel =
       bench.panel > 0 ? std::min(bench.panel, dims.hidden) : ceil_div(dims.hidden, 8);
-  BenchShared shared{.bench = bench,
-                     .data = data,
-                     .progress = progress,
-                     .block_m = dims.block_m,
-                     .block_n = dims.block_n,
-                     .panel = round_up(wished_panel, dims.panel_n),
-                     .workers = bench.workers > 0 ? bench.workers : default_workers(world),
-                     .steps_planned = count_steps(bench),
-                     .expected = std::vector<std::vector<std::byte>>(world),
-                     .recorded = std::vector(bench.schedules.size() + kFinalists,
-                                             std::vector<RecordedCall>(world)),
-                     .rows = {}};
+  BenchShared shared{
+      .bench = bench,
+      .data = data,
+      .progress = progress,
+      .block_m = dims.block_m,
+      .block_n = dims.block_n,
+      .panel = round_up(wished_panel, dims.panel_n),
+      .workers = bench.workers > 0 ? bench.workers : default_workers(world),
+      .steps_planned = count_steps(bench),
+      .expected = std::vector<std::vector<std::byte>>(world),
+      .recorded = std::vector(bench.schedules.size() + 1 + bench.comet_options.size(),
+                              std::vector<RecordedCall>(world)),
+      .rows = {}};
   const bool is_auto =
       bench.link.kind == LinkSpec::Kind::paced && bench.link.gigabytes_per_second == 0;
   run_world(world, {.link = is_auto ? LinkSpec{} : bench.link, .backend = bench.backend},

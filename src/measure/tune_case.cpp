@@ -31,10 +31,14 @@ int ranks_on_device(const BenchCase& bench, std::int64_t devices) {
   return static_cast<int>(ceil_div(bench.parallel.world_size(), max_of(1, devices)));
 }
 
+TimedConfig timed_config(const BenchRow& row) {
+  return {to_config(row.options, row.block_m, row.block_n), row.t_layer_us};
+}
+
 MeasuredCase measured_case(const TuneCase& of, const BenchRow& row) {
   return {.of = of,
           .schedule = row.schedule,
-          .config = to_config(row.options, row.block_m, row.block_n),
+          .config = timed_config(row).config,
           .t_layer_us = row.t_layer_us,
           .t_compute_us = row.schedule == Schedule::sequential ? row.t_compute_us : 0};
 }
@@ -76,40 +80,33 @@ TunedCase run_tune_case(const BenchCase& bench, const MachineModel& machine,
   TuneCase of = bare_case(bench, best.link);
   of.workers = best.workers;
   of.ranks_per_device = ranks_on_device(bench, best.num_devices);
-  TunedCase tuned{
-      .row = {.of = of,
-              .best = {to_config(best.options, best.block_m, best.block_n), best.t_layer_us},
-              .runner_up = {},
-              .commit = build_commit(),
-              .date = make_origin("").date},
-      .sequential_us = sequential.t_layer_us,
-      .predicted_us = 0,
-      .checked_tokens = sequential.checked_tokens,
-      .measured = {measured_case(of, sequential), measured_case(of, best)}};
+  TunedCase tuned{.row = {.of = of,
+                          .best = timed_config(best),
+                          .runner_up = {},
+                          .commit = build_commit(),
+                          .date = make_origin("").date},
+                  .sequential_us = sequential.t_layer_us,
+                  .predicted_us = 0,
+                  .checked_tokens = sequential.checked_tokens,
+                  .measured = {}};
   tuned.predicted_us = predict(machine, of, Schedule::comet, tuned.row.best.config).t_layer_us;
-  if (best.runner_up) {
-    tuned.row.runner_up =
-        TimedConfig{to_config(*best.runner_up, best.block_m, best.block_n), best.runner_up_us};
-    tuned.measured.push_back({.of = of,
-                              .schedule = Schedule::comet,
-                              .config = tuned.row.runner_up->config,
-                              .t_layer_us = best.runner_up_us});
-  }
+  if (rows.size() > 2) tuned.row.runner_up = timed_config(rows[2]);
+  for (const BenchRow& row : rows) tuned.measured.push_back(measured_case(of, row));
   return tuned;
 }
 
-std::vector<std::vector<TuneConfig>> calibration_configs(const TuneCase& of) {
+std::vector<TuneConfig> calibration_configs(const TuneCase& of) {
   const bool on_gpus = of.backend == Backend::cuda;
-  const auto pair = [&](Placement placement, int n_c) {
-    const TuneConfig one{
-        .groups = 1, .n_c_dispatch = n_c, .n_c_combine = n_c, .placement = placement};
-    TuneConfig four = one;
-    four.groups = 4;
-    return std::vector<TuneConfig>{one, four};
+  std::vector<TuneConfig> configs;
+  const auto add = [&](Placement placement, int n_c) {
+    for (const std::int64_t groups : {1, 4}) {
+      configs.push_back(
+          {.groups = groups, .n_c_dispatch = n_c, .n_c_combine = n_c, .placement = placement});
+    }
   };
-  std::vector<std::vector<TuneConfig>> pairs = {pair(Placement::warps, on_gpus ? of.workers : 0)};
-  if (on_gpus && of.workers > 4) pairs.push_back(pair(Placement::blocks, 2));
-  return pairs;
+  add(Placement::warps, on_gpus ? of.workers : 0);
+  if (on_gpus && of.workers > 4) add(Placement::blocks, 2);
+  return configs;
 }
 
 }  // namespace comet

@@ -24,17 +24,18 @@ struct TunedCase {
   double sequential_us = 0;
   double predicted_us = 0;  ///< Of row.best, by the machine that ranked the choices.
   std::int64_t checked_tokens = 0;
-  /// sequential, the best and the runner-up, as calibration wants them.
+  /// sequential and all choices that were timed in rounds, as calibration wants them.
   std::vector<MeasuredCase> measured;
 };
 
 /// Runs the choices `configs` of `bench`, which should be sorted by what they promise: once the
 /// half of bench.soft_limit_seconds is over the rest is not tried. Every call is verified as a
-/// benchmark's. bench.schedules and comet_options are not read.
+/// benchmark's. bench.schedules and comet_options are not read; of more than two bench.finalists
+/// the further ones are in `measured` alone.
 TunedCase run_tune_case(const BenchCase& bench, const MachineModel& machine,
                         const std::vector<TuneConfig>& configs, const ProgressSink& progress = {});
 
-/// The choices that calibration times: one and four groups, and on cuda both placements.
-std::vector<std::vector<TuneConfig>> calibration_configs(const TuneCase& of);
+/// The choices that calibration times: one and four groups, and on cuda by both placements.
+std::vector<TuneConfig> calibration_configs(const TuneCase& of);
 
 }  // namespace comet

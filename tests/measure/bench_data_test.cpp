@@ -56,6 +56,23 @@ TEST(BenchData, SameSeedSameNumbersOtherSeedOthers) {
   EXPECT_EQ(a.routing_of(0).id(7), b.routing_of(0).id(7));
 }
 
+TEST(BenchData, CasesOfOneLayerAndSeedShareTheirWeights) {
+  BenchWeightsCache cache;
+  BenchCase bench = small_bench();
+  const BenchData own(bench);
+  bench.weights = cache.weights_of(bench);
+  bench.tokens = 80;
+  const BenchData first(bench), second(bench);
+  EXPECT_EQ(first.whole_weights().up, second.whole_weights().up);
+  const std::size_t bytes = std::size_t{5} * 32 * 48 * sizeof(float);
+  EXPECT_EQ(std::memcmp(own.whole_weights().down, first.whole_weights().down, bytes), 0);
+  bench.parallel = {.ep = 1, .tp = 2};
+  EXPECT_EQ(cache.weights_of(bench), bench.weights);
+  bench.seed = 2;
+  EXPECT_THROW(BenchData{bench}, Error) << "weights of another seed";
+  EXPECT_NE(cache.weights_of(bench), bench.weights);
+}
+
 TEST(BenchData, NarrowTypesHaveTheSameNumbersRounded) {
   BenchCase bench = small_bench();
   const BenchData wide(bench);

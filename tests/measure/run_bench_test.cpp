@@ -93,6 +93,28 @@ TEST(RunBench, TensorParallelAndGivenChoices) {
   EXPECT_EQ(rows[0].workers, 3);
 }
 
+TEST(RunBench, ARowForEachGivenChoiceFastestFirst) {
+  BenchCase bench = small_bench();
+  bench.schedules = {Schedule::comet, Schedule::sequential};
+  bench.comet_options = {
+      {.groups = 1}, {.groups = 2, .panel = 16}, {.groups = 3}, {.groups = 5, .panel = 8}};
+  bench.finalists = 4;
+  std::vector<BenchRow> rows = run_bench(bench);
+  ASSERT_EQ(rows.size(), 5U);
+  EXPECT_EQ(rows[4].schedule, Schedule::sequential);
+  std::int64_t groups = 0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(rows[i].schedule, Schedule::comet);
+    EXPECT_EQ(rows[i].rounds, 3);
+    EXPECT_GT(rows[i].panel, 0);
+    EXPECT_GE(rows[i].t_layer_us, rows[i == 0 ? 0 : i - 1].t_layer_us);
+    groups += rows[i].groups;
+  }
+  EXPECT_EQ(groups, 1 + 2 + 3 + 5);
+  bench.finalists = 1;
+  EXPECT_EQ(run_bench(bench).size(), 2U);
+}
+
 TEST(RunBench, ProgressNeverGoesBackAndEndsInTheRounds) {
   std::vector<BenchProgress> seen;
   run_bench(small_bench(), [&](const BenchProgress& progress) { seen.push_back(progress); });
@@ -108,6 +130,8 @@ TEST(RunBench, RefusesCasesThatMeasureNothing) {
   EXPECT_THROW(run_bench(bench), Error);
   bench = small_bench();
   bench.schedules.clear();
+  EXPECT_THROW(run_bench(bench), Error);
+  bench.schedules = {Schedule::comet, Schedule::comet};
   EXPECT_THROW(run_bench(bench), Error);
 }
 

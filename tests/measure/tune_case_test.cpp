@@ -84,13 +84,25 @@ TEST(TuneCase, RefusesWhatNoProfileHolds) {
 
 TEST(TuneCase, CalibrationTimesBothPlacementsOnGpus) {
   BenchCase bench = small_bench();
-  EXPECT_EQ(calibration_configs(tune_case_of(bench, 0, 0)).size(), 1U);
+  EXPECT_EQ(calibration_configs(tune_case_of(bench, 0, 0)).size(), 2U);
   bench.backend = Backend::cuda;
-  const auto pairs = calibration_configs(tune_case_of(bench, 132, 1));
-  ASSERT_EQ(pairs.size(), 2U);
-  EXPECT_EQ(pairs[0][0].placement, Placement::warps);
-  EXPECT_EQ(pairs[1][1].placement, Placement::blocks);
-  EXPECT_EQ(pairs[1][1].groups, 4);
+  const auto configs = calibration_configs(tune_case_of(bench, 132, 1));
+  ASSERT_EQ(configs.size(), 4U);
+  EXPECT_EQ(configs[0].placement, Placement::warps);
+  EXPECT_EQ(configs[3].placement, Placement::blocks);
+  EXPECT_EQ(configs[3].groups, 4);
+}
+
+TEST(TuneCase, MeasuresAsManyChoicesAsAreAskedFor) {
+  BenchCase bench = small_bench();
+  bench.finalists = 3;
+  const std::vector<TuneConfig> configs = {{.groups = 1}, {.groups = 2}, {.groups = 3}};
+  int trials = 0;
+  const TunedCase tuned = run_tune_case(
+      bench, find_machine("cpu"), configs,
+      [&](const BenchProgress& progress) { trials += progress.phase == "tuning" ? 1 : 0; });
+  EXPECT_EQ(tuned.measured.size(), 4U);
+  EXPECT_LE(trials, 4) << "only sequential's panels are tried";
 }
 
 }  // namespace
