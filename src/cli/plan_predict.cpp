@@ -131,14 +131,7 @@ nlohmann::ordered_json predict_json(const PredictReport& report) {
         {"schedule", to_string(one.schedule)},       {"predicted_us", one.prediction.t_layer_us},
         {"compute_us", one.prediction.t_compute_us}, {"link_us", one.prediction.t_link_us},
         {"plan_us", one.prediction.t_plan_us},       {"publish_us", one.prediction.t_publish_us}};
-    if (one.schedule == Schedule::comet) {
-      row["groups"] = one.config.groups;
-      row["panel"] = one.config.panel;
-      row["chunk"] = one.config.chunk;
-      row["n_c_dispatch"] = one.config.n_c_dispatch;
-      row["n_c_combine"] = one.config.n_c_combine;
-      row["placement"] = to_string(one.config.placement);
-    }
+    if (one.schedule == Schedule::comet) row.update(tune_config_json(one.config));
     json["schedules"].push_back(row);
   }
   return json;

@@ -140,9 +140,10 @@ void Tuner::calibrate(const std::vector<BenchCase>& cases, const Devices& device
 
 void Tuner::tune_one(const BenchCase& bench, const TuneCase& of, const MachineModel& machine,
                      BenchMeter& meter) {
+  const std::vector<RankedConfig> ranked = rank_configs(machine, of, comet_configs(of));
   std::vector<TuneConfig> configs;
-  for (const RankedConfig& ranked : rank_configs(machine, of, comet_configs(of))) {
-    if (configs.size() < kMostTried) configs.push_back(ranked.config);
+  for (std::size_t i = 0; i < std::min(ranked.size(), kMostTried); ++i) {
+    configs.push_back(ranked[i].config);
   }
   const TunedCase tuned = run_tune_case(
       bench, machine, configs, [&](const BenchProgress& progress) { meter.show(progress); });
@@ -150,7 +151,7 @@ void Tuner::tune_one(const BenchCase& bench, const TuneCase& of, const MachineMo
   add_row(profile_, tuned.row);
   write_profile(profile_, path_);
   ++num_new_;
-  show(tuned_text(tuned), tuned_json(tuned));
+  show(tuned_text(tuned), tuned_json(tuned, ranked.front()));
 }
 
 void Tuner::tune(const std::vector<BenchCase>& cases, const Devices& devices,

@@ -36,10 +36,12 @@ std::string tuned_text(const TunedCase& tuned) {
                             100 * (tuned.predicted_us / best - 1));
 }
 
-std::string tuned_json(const TunedCase& tuned) {
+std::string tuned_json(const TunedCase& tuned, const RankedConfig& by_model) {
   nlohmann::ordered_json json = profile_row_json(tuned.row);
   json["sequential_us"] = tuned.sequential_us;
   json["predicted_us"] = tuned.predicted_us;
+  json["model_choice"] = {{"predicted_us", by_model.predicted_us}};
+  json["model_choice"].update(tune_config_json(by_model.config));
   json["checked_tokens"] = tuned.checked_tokens;
   json["measured_now"] = true;
   return json.dump() + "\n";

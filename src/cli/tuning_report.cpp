@@ -8,6 +8,7 @@
 #include "base/env.hpp"
 #include "cli/devices.hpp"
 #include "measure/tune_case.hpp"
+#include "tune/profile.hpp"
 
 namespace comet::cli {
 namespace {
@@ -51,17 +52,12 @@ nlohmann::ordered_json tuning_json(const TuningReport& report) {
   nlohmann::ordered_json json = {
       {"profile", report.profile}, {"state", report.state}, {"machine", report.machine}};
   if (report.choice) {
-    const TuneConfig& config = report.choice->config;
-    json["choice"] = {{"source", to_string(report.choice->source)},
-                      {"tokens", report.choice->tokens},
-                      {"t_layer_us", report.choice->t_layer_us},
-                      {"workers", report.of->workers},
-                      {"groups", config.groups},
-                      {"panel", config.panel},
-                      {"chunk", config.chunk},
-                      {"n_c_dispatch", config.n_c_dispatch},
-                      {"n_c_combine", config.n_c_combine},
-                      {"placement", to_string(config.placement)}};
+    nlohmann::ordered_json& choice = json["choice"];
+    choice = {{"source", to_string(report.choice->source)},
+              {"tokens", report.choice->tokens},
+              {"t_layer_us", report.choice->t_layer_us},
+              {"workers", report.of->workers}};
+    choice.update(tune_config_json(report.choice->config));
   }
   return json;
 }

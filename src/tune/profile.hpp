@@ -78,6 +78,9 @@ void require_origin(const Profile& profile, const ProfileOrigin& here, const std
 /// Whole or not at all. Throws Error(io).
 void write_profile(const Profile& profile, const std::filesystem::path& path);
 
+/// A choice as all that is written says it: one key for each of its members.
+nlohmann::ordered_json tune_config_json(const TuneConfig& config);
+
 /// A row as it stands in the file.
 nlohmann::ordered_json profile_row_json(const ProfileRow& row);
 

@@ -19,16 +19,9 @@ constexpr const char* kProfileFormat = "comet-profile";
 constexpr std::size_t kMostProfileBytes = std::size_t{1} << 26;
 
 ordered_json config_to_json(const TimedConfig& timed) {
-  const TuneConfig& config = timed.config;
-  return {{"t_layer_us", timed.t_layer_us},
-          {"block_m", config.block_m},
-          {"block_n", config.block_n},
-          {"groups", config.groups},
-          {"panel", config.panel},
-          {"chunk", config.chunk},
-          {"n_c_dispatch", config.n_c_dispatch},
-          {"n_c_combine", config.n_c_combine},
-          {"placement", to_string(config.placement)}};
+  ordered_json object = {{"t_layer_us", timed.t_layer_us}};
+  object.update(tune_config_json(timed.config));
+  return object;
 }
 
 // A whole number from `low` on, as far as an int goes.
@@ -106,6 +99,17 @@ void check_version(const json& root, const std::string& source) {
 }
 
 }  // namespace
+
+ordered_json tune_config_json(const TuneConfig& config) {
+  return {{"block_m", config.block_m},
+          {"block_n", config.block_n},
+          {"groups", config.groups},
+          {"panel", config.panel},
+          {"chunk", config.chunk},
+          {"n_c_dispatch", config.n_c_dispatch},
+          {"n_c_combine", config.n_c_combine},
+          {"placement", to_string(config.placement)}};
+}
 
 ordered_json profile_row_json(const ProfileRow& row) {
   const TuneCase& of = row.of;

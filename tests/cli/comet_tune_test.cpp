@@ -45,6 +45,11 @@ TEST(Tune, MakesAProfileAndGoesOnFromIt) {
   EXPECT_EQ(first[0].at("measured_now"), true);
   EXPECT_EQ(first[0].at("checked_tokens"), 64);
   EXPECT_GT(first[1].at("predicted_us").get<double>(), 0);
+  const nlohmann::json& by_model = first[1].at("model_choice");
+  EXPECT_GT(by_model.at("predicted_us").get<double>(), 0);
+  for (const auto& [key, value] : by_model.items()) {
+    EXPECT_TRUE(key == "predicted_us" || first[1].at("best").contains(key)) << key;
+  }
   const auto second =
       lines_of(run_comet(tiny({"--token-counts", "64,128", "--profile", path, "--json"})));
   ASSERT_EQ(second.size(), 2U);
