@@ -43,7 +43,7 @@ Exit codes:
   2  bad command line or input
   3  a rank failed or did not answer in time (COMET_TIMEOUT_MS)
   4  a fault of Comet itself: please report it
-130  comet tune was interrupted; what it had found is kept
+130  comet tune or comet bench --cases was interrupted; what it had found is kept
 Errors are one line on standard error.)";
 
 void set_up(CLI::App& app, Context& context) {

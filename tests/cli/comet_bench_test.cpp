@@ -21,15 +21,20 @@ Outcome bench(const std::vector<std::string>& more) {
   return run_comet(arguments);
 }
 
+std::vector<nlohmann::json> rows_of(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<nlohmann::json> rows;
+  for (std::string line; std::getline(file, line);) rows.push_back(nlohmann::json::parse(line));
+  return rows;
+}
+
 TEST(Bench, RowsAreOfAllTiledSchedulesInF32AndOfTheGivenSuite) {
   const TempDir dir;
   const std::string path = (dir / "rows.jsonl").string();
   const Outcome outcome = bench({"--json", path, "--suite", "mine"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  std::ifstream file(path);
   std::vector<std::string> schedules;
-  for (std::string line; std::getline(file, line);) {
-    const auto row = nlohmann::json::parse(line);
+  for (const nlohmann::json& row : rows_of(path)) {
     EXPECT_EQ(row.at("suite"), "mine");
     EXPECT_EQ(row.at("backend"), "cpu");
     EXPECT_EQ(row.at("graph"), false);
@@ -37,6 +42,60 @@ TEST(Bench, RowsAreOfAllTiledSchedulesInF32AndOfTheGivenSuite) {
     schedules.push_back(row.at("schedule"));
   }
   EXPECT_EQ(schedules, (std::vector<std::string>{"sequential", "pipelined", "comet"}));
+}
+
+TEST(Bench, ARowForEachChoice) {
+  const TempDir dir;
+  const std::string path = (dir / "rows.jsonl").string();
+  const Outcome outcome = bench({"--json", path, "--schedules", "sequential,comet", "--workers",
+                                 "2", "--choices", "1:0:0/0,2:16:1/0:warps,3:8:0/1"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const std::vector<nlohmann::json> rows = rows_of(path);
+  ASSERT_EQ(rows.size(), 4U);
+  for (const nlohmann::json& row : rows) {
+    if (row.at("groups") != 2) continue;
+    EXPECT_EQ(row.at("panel"), 16);
+    EXPECT_EQ(row.at("n_c_dispatch"), 1);
+    EXPECT_EQ(row.at("n_c_combine"), 0);
+  }
+  expect_refusal(bench({"--choices", "1:0:0"}), 2, "choice '1:0:0': <groups>:<panel>");
+  expect_refusal(bench({"--choices", "0:0:0/0"}), 2, "choice '0:0:0/0'");
+  expect_refusal(bench({"--choices", "1:0:0/0:lanes"}), 2, "lanes");
+}
+
+TEST(Bench, ManyCasesInOneProcess) {
+  const TempDir dir;
+  const std::string path = (dir / "rows.jsonl").string();
+  const std::string cases = (dir / "cases").string();
+  dir.write("cases",
+            "--tokens 32 --schedules sequential\n\n# a comment\n"
+            "--experts 6 --schedules sequential,comet --groups 2  # another\n");
+  const Outcome outcome = bench({"--cases", cases, "--json", path});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const std::vector<nlohmann::json> rows = rows_of(path);
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_EQ(rows[0].at("tokens"), 32);
+  EXPECT_EQ(rows[0].at("experts"), 4);
+  EXPECT_EQ(rows[2].at("tokens"), 64);
+  EXPECT_EQ(rows[2].at("experts"), 6);
+  const std::string command = rows[2].at("command");
+  EXPECT_TRUE(command.ends_with("--experts 6 --schedules sequential,comet --groups 2")) << command;
+  EXPECT_EQ(command.find("--cases"), std::string::npos) << command;
+}
+
+TEST(Bench, RefusesCasesThatItCannotRead) {
+  const TempDir dir;
+  const auto refused = [&](const std::string& text, const char* why) {
+    dir.write("cases", text);
+    expect_refusal(bench({"--cases", (dir / "cases").string()}), 2, why);
+  };
+  refused("# nothing\n", "no case in it");
+  refused("--tokens 32\n--tokens x\n", "cases line 2");
+  refused("--tokns 32\n", "--tokns");
+  refused("--world local:2\n", "--world is the same for all cases");
+  refused("--link host\n", "only between ranks on GPUs");
+  expect_refusal(bench({"--cases", "/nowhere"}), 2, "/nowhere");
+  expect_refusal(run_comet({"bench", "--demo", "--cases", "x"}), 2, "not with --demo");
 }
 
 TEST(Bench, GpusThatAreNotThereAreRefused) {

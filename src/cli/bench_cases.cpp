@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench_cases.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstddef>
+#include <iterator>
+#include <sstream>
+
+#include "base/check.hpp"
+#include "cli/flags.hpp"
+#include "io/text_file.hpp"
+
+namespace comet::cli {
+namespace {
+
+constexpr std::size_t kMostBytes = std::size_t{1} << 24;
+
+// The numbers of "4:512:2/1" into `values`, and what follows them; false if there are fewer.
+bool take_numbers(std::string_view& text, std::int64_t (&values)[4]) {
+  constexpr std::string_view kEnds = "::/";
+  for (std::size_t i = 0; i < std::size(values); ++i) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), values[i]);
+    if (error != std::errc() || values[i] < 0 || values[i] > 1 << 20) return false;
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    if (i == kEnds.size()) return true;
+    if (text.empty() || text.front() != kEnds[i]) return false;
+    text.remove_prefix(1);
+  }
+  return true;
+}
+
+ForwardOptions parse_choice(std::string_view text) {
+  std::string_view rest = text;
+  std::int64_t values[4] = {};
+  check(take_numbers(rest, values) && values[0] >= 1 && (rest.empty() || rest.front() == ':'),
+        ErrorCode::invalid_argument,
+        "[flags] choice '{}': <groups>:<panel>:<n_c dispatch>/<n_c combine>[:warps|:blocks], for "
+        "example 4:512:2/1:blocks",
+        text);
+  ForwardOptions options{.schedule = Schedule::comet,
+                         .groups = values[0],
+                         .panel = values[1],
+                         .n_c_dispatch = static_cast<int>(values[2]),
+                         .n_c_combine = static_cast<int>(values[3])};
+  if (!rest.empty()) options.placement = parse_placement(std::string(rest.substr(1)));
+  return options;
+}
+
+std::vector<ForwardOptions> parse_choices(const std::string& text) {
+  std::vector<ForwardOptions> choices;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) choices.push_back(parse_choice(part));
+  return choices;
+}
+
+BenchCaseFlags parse_line(const std::string& line, BenchCaseFlags of) {
+  CLI::App app;
+  add_bench_case_flags(app, of);
+  std::istringstream stream(line);
+  std::vector<std::string> words{std::istream_iterator<std::string>(stream), {}};
+  app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+  check(app.count("--world") == 0, ErrorCode::invalid_argument,
+        "--world is the same for all cases: give it beside --cases");
+  of.flags.is_dtype_given |= app.count("--dtype") > 0;
+  return of;
+}
+
+}  // namespace
+
+void add_bench_case_flags(CLI::App& app, BenchCaseFlags& of) {
+  add_case_flags(app, of.flags);
+  add_backend(app, of.flags.backend);
+  app.get_option("--dtype")->default_str("f32, bf16 on cuda");
+  add_schedule_flags(app, of.flags);
+  add_parsed(app, "--choices", of.choices, parse_choices, "LIST",
+             "Time each of these choices of comet and show a row for each, in place of tuning: "
+             "<groups>:<panel>:<n_c dispatch>/<n_c combine>[:warps|:blocks] with commas between; "
+             "panel 0 is the default")
+      ->group(kSchedulesGroup);
+  add_integer(app, {"--rounds", "Timed calls of each schedule, interleaved", 1, 1'000'000},
+              of.rounds)
+      ->group(kSchedulesGroup);
+  add_integer(app,
+              {"--warmup", "Untimed calls of each schedule before; cuda: at least 3", 0, 1'000'000},
+              of.warmup)
+      ->group(kSchedulesGroup);
+  app.add_flag("--no-graphs", of.no_graphs,
+               "cuda: launch every call anew in place of replaying it from a CUDA graph")
+      ->group(kSchedulesGroup);
+  app.add_option("--suite", of.suite, "What rows of --json say that they belong to")
+      ->type_name("NAME")
+      ->capture_default_str();
+}
+
+PlannedBench plan_bench_case(const BenchCaseFlags& of, const Ranks& ranks) {
+  PlannedBench planned = plan_bench(of.flags, ranks);
+  planned.bench.suite = of.suite;
+  planned.bench.graphs = !of.no_graphs;
+  planned.bench.rounds = static_cast<int>(of.rounds);
+  planned.bench.warmup = static_cast<int>(of.warmup);
+  planned.bench.comet_options = of.choices;
+  if (!of.choices.empty()) planned.bench.finalists = of.choices.size();
+  return planned;
+}
+
+std::vector<CaseLine> read_case_lines(const std::string& path, const BenchCaseFlags& base) {
+  std::istringstream lines(read_text_file(path, kMostBytes));
+  std::vector<CaseLine> cases;
+  int number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    line.resize(std::min(line.size(), line.find('#')));
+    line.resize(line.find_last_not_of(" \t\r") + 1);  // npos + 1 is 0
+    if (line.empty()) continue;
+    try {
+      cases.push_back({parse_line(line, base), line});
+    } catch (const CLI::ParseError& error) {
+      fail(ErrorCode::invalid_argument, "[cases] {} line {}: {}", path, number, error.what());
+    } catch (const Error& error) {
+      fail(error.code(), "[cases] {} line {}: {}", path, number, error.what());
+    }
+  }
+  check(!cases.empty(), ErrorCode::invalid_argument, "[cases] {}: no case in it", path);
+  return cases;
+}
+
+}  // namespace comet::cli
