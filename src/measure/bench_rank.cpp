@@ -28,7 +28,9 @@ constexpr int kFewestWarmupsOnCuda = 3;
 std::int64_t most_groups(const BenchCase& bench) {
   const std::int64_t degree =
       *std::max_element(bench.chunk_degrees.begin(), bench.chunk_degrees.end());
-  return std::max({std::int64_t{8}, degree, bench.groups});
+  std::int64_t most = std::max({std::int64_t{8}, degree, bench.groups});
+  for (const ForwardOptions& given : bench.comet_options) most = std::max(most, given.groups);
+  return most;
 }
 
 // On a GPU a call lasts from its first event to its last, without the host's part.
