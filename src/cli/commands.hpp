@@ -39,6 +39,7 @@ void add_check(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
 void add_trace(CLI::App& app, Context& context);
 void add_tune(CLI::App& app, Context& context);
+void add_report(CLI::App& app, Context& context);
 void add_launch(CLI::App& app, Context& context);
 
 }  // namespace comet::cli

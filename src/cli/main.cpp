@@ -23,7 +23,7 @@ namespace {
 
 // Every subcommand, in the order of `comet --help`.
 constexpr void (*kCommands[])(CLI::App&, Context&) = {
-    add_info, add_plan, add_run, add_check, add_bench, add_trace, add_tune, add_launch,
+    add_info, add_plan, add_run, add_check, add_bench, add_trace, add_tune, add_report, add_launch,
 };
 
 constexpr const char* kDescription =
