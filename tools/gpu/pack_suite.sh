@@ -19,7 +19,7 @@ die() {
 
 hashes="$(python3 tools/gpu/evidence.py)"
 rm -rf "$folder"
-mkdir -p "$folder"/{bin,tests,bench,node,lib}
+mkdir -p "$folder"/{bin,tests,bench,experiments,node,lib}
 
 binaries=()
 for source in tests/cuda/*_test.cpp; do
@@ -44,6 +44,7 @@ for bench in bench/cuda/*.py; do
   [[ -f "$bench" ]] || continue
   cp "$bench" "$folder/bench/"
 done
+cp bench/experiments/*.{py,json,txt} "$folder/experiments/"
 cp bench/node/*.py "$folder/node/"
 [[ -x "$build/bench/node/link_rates" ]] || die "$build/bench/node/link_rates is not there: run 'make cuda' first"
 cp "$build/bench/node/link_rates" "$folder/node/"

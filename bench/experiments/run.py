@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs experiments that stand beside the figures of the COMET paper.
+
+Each is a JSON file of this folder: which cases `comet bench` is to run, what is drawn against what, and
+what the paper has. Rows (suite "adaptive") go to OUT/rows.jsonl, pictures to OUT/<experiment>.png and
+.svg; `comet report OUT/rows.jsonl` makes one page of them. Ranks share one device, and links named paced
+are EMULATED.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bench_cases
+import charts
+from bench_cases import Failure, say
+
+FOLDER = Path(__file__).resolve().parent
+DEMO_TOKENS_DIVISOR = 64  # as few as a CPU multiplies in a moment
+COLUMNS = [
+    {"key": "model", "title": "model"}, {"key": "experts", "title": "E"}, {"key": "topk", "title": "top-k"},
+    {"key": "tokens", "title": "tokens"}, {"key": "ep", "title": "EP"}, {"key": "tp", "title": "TP"},
+    {"key": "link", "title": "link"}, {"key": "routing", "title": "routing"},
+    {"key": "graph", "title": "graphs"}, {"key": "schedule", "title": "schedule"},
+    {"key": "groups", "title": "G"}, {"key": "chunks", "title": "chunks"},
+    {"key": "panel", "title": "panel"}, {"key": "n_c_dispatch", "title": "n_c, dispatch"},
+    {"key": "n_c_combine", "title": "n_c, combine"}, {"key": "communication", "title": "on"},
+    {"key": "t_layer_ms", "title": "ms", "digits": 3},
+    {"key": "speedup_vs_sequential", "title": "over sequential", "digits": 2},
+    {"key": "paper_over_sequential", "title": "the paper's", "digits": 2},
+    {"key": "speedup_vs_pipelined", "title": "over pipelined", "digits": 2},
+    {"key": "paper_over_pipelined", "title": "the paper's", "digits": 2},
+    {"key": "hidden_share", "title": "hidden", "digits": 2},
+    {"key": "paper_hidden", "title": "the paper's", "digits": 3},
+    {"key": "efficiency", "title": "efficiency", "digits": 2},
+]
+
+
+def names():
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def read_experiment(name):
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        raise Failure(f"no experiment '{name}': one of {', '.join(names())}, or all")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def n_c_choices(values, other, groups, panels=(0,), placement="blocks"):
+    """Choices for --choices: n_c of each stage swept while the other stage has `other`."""
+    pairs = [(value, other) for value in values]
+    pairs += [(other, value) for value in values if value != other]
+    return [f"{count}:{panel}:{dispatch}/{combine}:{placement}"
+            for count, panel, (dispatch, combine) in itertools.product(groups, panels, pairs)]
+
+
+def in_small(line):
+    """A line with fewer tokens; all else is scaled by the command."""
+    return re.sub(r"--tokens (\d+)", lambda match:
+                  f"--tokens {max(64, int(match[1]) // DEMO_TOKENS_DIVISOR)}", line)
+
+
+def lines_of(experiment, scale):
+    """A line of flags for each case: every combination of what varies, the first list outermost."""
+    fixed = [experiment.get("flags", "")]
+    if "n_c_sweep" in experiment:
+        fixed.append("--choices " + ",".join(n_c_choices(**experiment["n_c_sweep"])))
+    lines = [" ".join(part for part in (*point, *fixed) if part)
+             for point in itertools.product(*experiment["vary"])]
+    return lines if scale == "none" else list(dict.fromkeys(map(in_small, lines)))
+
+
+def shared_flags(arguments):
+    flags = ["--world", "local:8", "--backend", arguments.backend, "--suite", bench_cases.SUITE]
+    if arguments.backend == "cuda":
+        flags += ["--dtype", "bf16"]
+    if arguments.scale != "none":
+        flags += ["--scale", arguments.scale]
+    return flags
+
+
+def add_ratios(experiment, rows):
+    """What is computed from the rows of one case, and the paper's figures for it."""
+    pipelined = next((row["t_layer_us"] for row in rows if row["schedule"] == "pipelined"), None)
+    for row in rows:
+        row["t_layer_ms"] = row["t_layer_us"] / 1000
+        row["t_compute_ms"] = row["t_compute_us"] / 1000
+        row["computing_ms"] = min(row["t_compute_ms"], row["t_layer_ms"])
+        row["exposed_ms"] = row["t_layer_ms"] - row["computing_ms"]
+        if row["sms"]:
+            for stage in ("dispatch", "combine"):
+                row[f"n_c_{stage}_share"] = row[f"n_c_{stage}"] / row["sms"]
+        if row["routing"].startswith("std:"):
+            row["imbalance"] = float(row["routing"][len("std:"):])
+        if pipelined and row["schedule"] == "comet":
+            row["speedup_vs_pipelined"] = pipelined / row["t_layer_us"]
+        for entry in experiment.get("paper", []):
+            if charts.matches(row, entry["where"]):
+                row.update(entry["has"])
+
+
+def header(name, experiment):
+    """What readers of the rows need to know about an experiment."""
+    row = {"suite": bench_cases.SUITE, "kind": "experiment", "experiment": name,
+           "columns": experiment.get("columns", COLUMNS)}
+    row.update({key: experiment[key] for key in ("title", "figure", "about", "said") if key in experiment})
+    return row
+
+
+def info_rows(experiment, arguments):
+    """Rows of workspaces by `comet info`, a line of flags each."""
+    rows = []
+    for line in lines_of(experiment, "none"):
+        command = [str(arguments.comet), "info", *line.split(), "--backend", "cpu", "--json"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failure(f"comet info {line}: {done.stderr.strip()}")
+        row = {"suite": bench_cases.SUITE, "kind": "workspace", "command": f"comet info {line}",
+               "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+               "model": re.search(r"--model (\S+)", line)[1],
+               "tokens": int(re.search(r"--tokens (\d+)", line)[1]),
+               **json.loads(done.stdout)["workspace"]}
+        row["workspace_mb"] = row["bytes"] / 2**20
+        for entry in experiment.get("paper", []):
+            if charts.matches(row, entry["where"]):
+                row.update(entry["has"])
+                row["over_paper"] = row["workspace_mb"] / entry["has"]["paper_mb"]
+        rows.append({**row, "point": line})
+    return rows
+
+
+def run_points(experiment, arguments, known, seconds):
+    """Rows of the points that are not known yet, and whether all points have rows now."""
+    if experiment.get("by") == "info":
+        return info_rows(experiment, arguments), True
+    lines = [line for line in lines_of(experiment, arguments.scale) if line not in known]
+    if not lines:
+        return [], True
+    rounds = experiment["rounds"] if arguments.scale == "none" else 1
+    flags = [*shared_flags(arguments), "--rounds", str(rounds)]
+    is_whole, failure = False, None
+    try:
+        found, is_whole = bench_cases.run_cases(arguments.comet, flags, lines, seconds)
+    except Failure as raised:
+        failure, found = raised, getattr(raised, "rows", {})
+    rows = []
+    for line, of_line in found.items():
+        add_ratios(experiment, of_line)
+        rows += [{**row, "point": line} for row in of_line]
+    return rows, failure or is_whole
+
+
+def print_summary(name, rows):
+    """Geometric means of what comet gained."""
+    for key, over in (("speedup_vs_sequential", "sequential"), ("speedup_vs_pipelined", "pipelined")):
+        best = {}
+        for row in rows:
+            if row.get("schedule") == "comet" and row.get(key):
+                best[row["point"]] = max(row[key], best.get(row["point"], 0.0))
+        if best:
+            mean = math.exp(sum(map(math.log, best.values())) / len(best))
+            say(f"{name}: {len(best)} cases, comet over {over}: {mean:.2f}x"
+                f" ({min(best.values()):.2f} to {max(best.values()):.2f})")
+
+
+def run_experiment(name, arguments, deadline):
+    """Runs, writes and draws one; whether it is whole."""
+    experiment = read_experiment(name)
+    path = arguments.out / "rows.jsonl"
+    rows = bench_cases.read_rows(path)
+    if not arguments.resume:
+        rows = [row for row in rows if row.get("experiment") != name]
+    rows = [row for row in rows if (row.get("experiment"), row.get("kind")) != (name, "experiment")]
+    known = {row["point"] for row in rows if row.get("experiment") == name}
+    seconds = None if deadline is None else deadline - time.monotonic()
+    begun = time.monotonic()
+    say(f"{name}: {experiment['title']}; about {experiment['seconds']} s on one H100")
+    fresh, outcome = run_points(experiment, arguments, known, seconds)
+    rows += [{"experiment": name, **row} for row in fresh]
+    bench_cases.write_rows(path, [*rows, header(name, experiment)])
+    own = [row for row in rows if row.get("experiment") == name]
+    emulated = any(row.get("link_emulated") for row in own)
+    experiment["picture_note"] = ", link EMULATED" if emulated else ""
+    if own and not charts.draw(experiment, own, arguments.out, name):
+        say(f"run.py: {charts.MISSING}")
+    print_summary(name, own)
+    say(f"{name}: {len(fresh)} new rows in {time.monotonic() - begun:.0f} s")
+    if isinstance(outcome, Failure):
+        raise outcome
+    return outcome
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or of {', '.join(names())}")
+    parser.add_argument("--comet", type=Path, default=FOLDER.parents[1] / "build" / "cuda" / "comet",
+                        help="the command; default build/cuda/comet")
+    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--scale", default="none",
+                        help="as of comet bench; demo or 32: small enough for a CPU, to see that all works")
+    parser.add_argument("--out", type=Path, default=Path("build/experiments"),
+                        help="folder of rows and pictures; default build/experiments")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that OUT has, run the rest")
+    parser.add_argument("--seconds", type=float,
+                        help="stop after about so long, the case in hand finished; go on with --resume")
+    parser.add_argument("--list", action="store_true", help="say what there is and end")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.list:
+        for name in names():
+            experiment = read_experiment(name)
+            say(f"{name:<12} {experiment['figure']:<18} {experiment['seconds']:>4} s  {experiment['title']}")
+        return 0
+    if not arguments.names:
+        raise Failure(f"no experiment named: all, or of {', '.join(names())}")
+    chosen = names() if arguments.names == ["all"] else arguments.names
+    for name in chosen:
+        read_experiment(name)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    deadline = None if arguments.seconds is None else time.monotonic() + arguments.seconds
+    for name in chosen:
+        is_out_of_time = deadline is not None and time.monotonic() >= deadline
+        if is_out_of_time or not run_experiment(name, arguments, deadline):
+            say(f"stopped in {name} for want of time: the same command with --resume goes on")
+            return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(bench_cases.main_of(main))

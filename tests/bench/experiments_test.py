@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The experiments of bench/experiments on a tiny layer on the CPU: their files, rows, resuming, slices,
+and what is counted from times. argv[1] is the command."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "bench" / "experiments"
+sys.path.insert(0, str(FOLDER))
+
+import bench_cases  # noqa: E402
+import charts  # noqa: E402
+import run  # noqa: E402
+import tuner_grid  # noqa: E402
+
+COMET = None
+TINY = "--experts 4 --topk 2 --hidden 32 --intermediate 64"
+
+
+def rows_at(path):
+    return bench_cases.read_rows(path)
+
+
+def start(script, *arguments):
+    """A program of the folder; its exit code, standard output and standard error."""
+    done = subprocess.run([sys.executable, FOLDER / script, *map(str, arguments)], check=False,
+                          capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Files(unittest.TestCase):
+    def test_each_is_an_experiment(self):
+        self.assertGreaterEqual(len(run.names()), 8)
+        for name in run.names():
+            with self.subTest(name):
+                experiment = run.read_experiment(name)
+                self.assertLessEqual(experiment["seconds"], 100)
+                self.assertTrue(experiment["title"] and experiment["figure"] and experiment["said"])
+                lines = run.lines_of(experiment, "none")
+                self.assertEqual(len(lines), len(set(lines)))
+                for chart in experiment["charts"]:
+                    self.assertIn(chart["kind"], ("lines", "bars"))
+                # A figure of the paper that no point asks for would silently be missing.
+                for entry in experiment.get("paper", []):
+                    where = entry["where"]
+                    for key, flag in (("tokens", "tokens"), ("tp", "tp"), ("ep", "ep"), ("link", "link"),
+                                      ("model", "model")):
+                        if key in where:
+                            self.assertTrue(any(f"--{flag} {where[key]} " in line + " "
+                                                for line in lines), entry)
+
+    def test_cases_are_all_combinations_with_weights_kept_together(self):
+        lines = run.lines_of({"flags": "--ep 8", "vary": [["--model a", "--model b"], ["", "--no-graphs"]]},
+                             "none")
+        self.assertEqual(lines, ["--model a --ep 8", "--model a --no-graphs --ep 8", "--model b --ep 8",
+                                 "--model b --no-graphs --ep 8"])
+        self.assertEqual(run.in_small("--tokens 8192 --topk 2"), "--tokens 128 --topk 2")
+        self.assertEqual(run.n_c_choices([1, 2], 2, [4]),
+                         ["4:0:1/2:blocks", "4:0:2/2:blocks", "4:0:2/1:blocks"])
+
+
+class Running(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.out = Path(folder.name)
+
+    def test_rows_come_back_by_their_case(self):
+        lines = [f"{TINY} --tokens 32 --ep 2", f"{TINY} --tokens 32 --ep 2 --link paced:0.5"]
+        shared = ["--world", "local:2", "--rounds", "1", "--schedules", "sequential,comet"]
+        found, is_whole = bench_cases.run_cases(COMET, shared, lines)
+        self.assertTrue(is_whole)
+        self.assertEqual([[row["link"] for row in found[line]] for line in lines],
+                         [["native"] * 2, ["paced:0.5"] * 2])
+        self.assertTrue(found[lines[1]][0]["link_emulated"])
+        self.assertFalse(found[lines[0]][0]["link_emulated"])
+        self.assertEqual(found[lines[0]][0]["command"],
+                         "comet bench --world local:2 --rounds 1 --schedules sequential,comet " + lines[0])
+
+    def test_a_case_that_fails_leaves_the_rows_before_it(self):
+        lines = [f"{TINY} --tokens 32 --schedules sequential", f"{TINY} --tokens 32 --link paced:auto"]
+        with self.assertRaises(bench_cases.Failure) as raised:
+            bench_cases.run_cases(COMET, ["--rounds", "1"], lines)
+        self.assertEqual(list(raised.exception.rows), lines[:1])
+
+    def test_an_experiment_is_kept_resumed_and_reported(self):
+        arguments = ("memory", "--comet", COMET, "--backend", "cpu", "--out", self.out)
+        code, _, errors = start("run.py", *arguments)
+        self.assertEqual((code, errors), (0, ""))
+        first = rows_at(self.out / "rows.jsonl")
+        points = len(run.lines_of(run.read_experiment("memory"), "none"))
+        self.assertEqual(len(first), points + 1)
+        self.assertAlmostEqual(first[0]["over_paper"], first[0]["workspace_mb"] / first[0]["paper_mb"])
+        self.assertEqual(start("run.py", *arguments)[0], 0)
+        self.assertEqual(len(rows_at(self.out / "rows.jsonl")), points + 1, "rows are replaced")
+        page = self.out / "page.html"
+        done = subprocess.run([COMET, "report", self.out / "rows.jsonl", "-o", page], check=False)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("Beside table 3", page.read_text(encoding="utf-8"))
+
+    def test_known_points_are_not_run_again(self):
+        class Arguments:
+            comet, backend, scale = "/nowhere", "cpu", "none"
+        experiment = {"vary": [["--tokens 8"], ["--ep 1", "--ep 2"]], "rounds": 1}
+        self.assertEqual(run.run_points(experiment, Arguments, {"--tokens 8 --ep 1", "--tokens 8 --ep 2"},
+                                        None), ([], True))
+        with self.assertRaisesRegex(bench_cases.Failure, "/nowhere"):
+            raise run.run_points(experiment, Arguments, {"--tokens 8 --ep 1"}, None)[1]
+
+    def test_bad_input_is_one_sentence(self):
+        for arguments, why in ((["nothing"], "no experiment 'nothing'"), ([], "no experiment named"),
+                               (["n_c", "--comet", "/nowhere"], "/nowhere: No such file")):
+            code, _, errors = start("run.py", *arguments, "--out", self.out)
+            self.assertEqual(code, 1)
+            self.assertIn(why, errors)
+            self.assertEqual(errors.count("\n"), 1, errors)
+        (self.out / "rows.jsonl").write_text("{", encoding="utf-8")
+        code, _, errors = start("run.py", "memory", "--comet", COMET, "--out", self.out)
+        self.assertEqual(code, 1)
+        self.assertIn("rows.jsonl:1: no JSON", errors)
+
+    def test_the_tuner_is_judged_in_slices(self):
+        arguments = ("--comet", COMET, "--backend", "cpu", "--out", self.out, "--models", "phi-3.5-moe",
+                     "--tokens", "32", "--splits", "2x1", "--links", "native", "--n-c", "1,2",
+                     "--flags", f"{TINY} --workers 2")
+        code, text, _ = start("tuner_grid.py", *arguments, "--seconds", "0")
+        self.assertEqual(code, 0)
+        self.assertIn("the same command goes on", text)
+        code, text, errors = start("tuner_grid.py", *arguments)
+        self.assertEqual(code, 0, errors)
+        self.assertIn("1 cases; all choices", text)
+        row = rows_at(self.out / "tuner.jsonl")[0]
+        self.assertIn(row["tuned"], row["finals"])
+        self.assertIn(row["by_model"], row["sweep"])
+        self.assertEqual(len({choice.split(":")[2] for choice in row["sweep"]} & {"1/2", "2/2", "2/1"}), 3)
+        self.assertIn("tuned_loss", rows_at(self.out / "tuner_rows.jsonl")[1])
+        begun = (self.out / "tuner.jsonl").read_bytes()
+        self.assertEqual(start("tuner_grid.py", *arguments)[0], 0)
+        self.assertEqual((self.out / "tuner.jsonl").read_bytes(), begun, "nothing was left to do")
+
+
+class Counting(unittest.TestCase):
+    def test_losses(self):
+        case = {"model": "m", "tokens": 8, "ep": 2, "tp": 1, "link": "native", "tuned": "1:8:2/2:blocks",
+                "by_model": "1:8:4/2:blocks",
+                "swept": "blocks",
+                "finals": {"1:8:2/2:blocks": 101.0, "1:8:4/2:blocks": 110.0, "1:8:2/4:blocks": 100.0},
+                "sweep": {"1:8:2/2:blocks": 105.0, "2:8:2/2:blocks": 102.0, "1:8:2/4:blocks": 100.0,
+                          "1:8:16/16:warps": 50.0}}
+        row = tuner_grid.judge(dict(case))
+        self.assertAlmostEqual(row["tuned_loss"], 0.01)
+        self.assertAlmostEqual(row["model_loss"], 0.10)
+        losses = tuner_grid.fixed_losses([case])
+        self.assertAlmostEqual(losses["2/2"][0], 0.02)
+        self.assertAlmostEqual(losses["2/4"][0], 0.0)
+        text = " ".join(tuner_grid.summary([row]))
+        self.assertIn("tuner's choice is within 2% of the best in 100% of the cases", text)
+        self.assertIn("model's own choice is within 8% of the best in 0% of the cases", text)
+        self.assertIn("The best fixed n_c, 2/4", text)
+
+    def test_series_of_a_chart(self):
+        chart = {"x": "n", "y": "t", "series": ["schedule"], "where": {"ep": [1, 2]}, "relative": True}
+        rows = [{"schedule": "comet", "ep": 1, "n": 2, "t": 3.0}, {"schedule": "comet", "ep": 2, "n": 1, "t": 2},
+                {"schedule": "comet", "ep": 3, "n": 1, "t": 1}, {"schedule": "comet", "ep": 1, "n": 4}]
+        self.assertEqual(charts.series_of(rows, chart), {"comet": [(1, 1.0), (2, 1.5)]})
+
+    def test_rows_get_the_papers_figures(self):
+        experiment = {"paper": [{"where": {"tp": 8, "schedule": "comet"}, "has": {"paper_hidden": 0.5}}]}
+        rows = [{"schedule": name, "tp": 8, "t_layer_us": us, "t_compute_us": 90.0, "sms": 16,
+                 "n_c_dispatch": 2, "n_c_combine": 4, "routing": "std:0.05"}
+                for name, us in (("pipelined", 120.0), ("comet", 80.0))]
+        run.add_ratios(experiment, rows)
+        self.assertAlmostEqual(rows[1]["speedup_vs_pipelined"], 1.5)
+        self.assertEqual((rows[1]["paper_hidden"], rows[1]["exposed_ms"]), (0.5, 0.0))
+        self.assertNotIn("paper_hidden", rows[0])
+        self.assertEqual(rows[0]["n_c_combine_share"], 0.25)
+        self.assertEqual(rows[0]["imbalance"], 0.05)
+
+
+if __name__ == "__main__":
+    COMET = sys.argv.pop(1)
+    unittest.main()
