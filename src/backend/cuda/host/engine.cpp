@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/cuda/host/call_range.hpp"
 #include "backend/cuda/host/overlap_choice.hpp"
 #include "base/check.hpp"
 
@@ -254,6 +255,7 @@ void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int
 }
 
 void CudaEngine::queue(const QueuedCall& call) {
+  const CallRange range(call);
   device_.make_current();
   const auto stream = static_cast<cudaStream_t>(call.stream);
   has_earlier_fault_ = has_fault();  // looked at before this call can have one
