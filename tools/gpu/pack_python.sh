@@ -8,9 +8,11 @@
 # PyTorch, pytest and NumPy:
 #
 #   FOLDER/run_tests.sh [PYTEST_ARGUMENTS]     default: test_cuda.py
+#   FOLDER/run.sh COMMAND...                   a benchmark of bench/python, say, in a copy of the folder whose libraries
+#                                              are unpacked: files are named by absolute paths
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-[[ $# -ge 1 ]] || { sed -n '3,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ $# -ge 1 ]] || { sed -n '3,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 python="$1"
 folder="${2:-build/gpu-python}"
 build=build/gpu-python-build
@@ -25,6 +27,8 @@ mkdir -p "$folder/lib"
 cmake --install "$build" --component python --prefix "$folder" >/dev/null
 cp -r python/comet_moe/. "$folder/comet_moe"
 cp -r python/tests "$folder/tests"
+mkdir "$folder/bench"
+cp -r bench/python "$folder/bench/python"
 rm -f "$folder/comet_moe/libcomet_mpi.so"
 find "$folder" -name __pycache__ -exec rm -rf {} +
 
@@ -37,7 +41,7 @@ done < <(ldd "$folder"/comet_moe/_core*.so "$folder/comet_moe/bin/comet" | grep 
 strip "$folder"/comet_moe/_core*.so "$folder/comet_moe/bin/comet"
 gzip -n -9 "$folder"/lib/*
 
-cat >"$folder/run_tests.sh" <<'END'
+cat >"$folder/run.sh" <<'END'
 #!/usr/bin/env bash
 set -euo pipefail
 packed="$(cd "$(dirname "$0")" && pwd)"
@@ -45,10 +49,21 @@ folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 cp -r "$packed/." "$folder"
 gzip -d "$folder"/lib/*.gz
-export LD_LIBRARY_PATH="$folder/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" PYTHONPATH="$folder"
-cd "$folder/tests"
-[[ $# -gt 0 ]] || set -- test_cuda.py
-python3 -m pytest -q -p no:cacheprovider "$@"
+COMET_COMMIT="$(<"$folder/commit")"
+export COMET_COMMIT PATH="$folder/comet_moe/bin:$PATH" PYTHONPATH="$folder"
+export LD_LIBRARY_PATH="$folder/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+cd "$folder"
+"$@"
 END
-chmod +x "$folder/run_tests.sh"
+cat >"$folder/run_tests.sh" <<'END'
+#!/usr/bin/env bash
+set -euo pipefail
+[[ $# -gt 0 ]] || set -- test_cuda.py
+# shellcheck disable=SC2016 # the inner shell expands it
+"$(dirname "$0")/run.sh" bash -c 'cd tests && python3 -m pytest -q -p no:cacheprovider "$@"' run_tests.sh "$@"
+END
+chmod +x "$folder/run.sh" "$folder/run_tests.sh"
+commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
+[[ -z "$(git status --porcelain 2>/dev/null)" ]] || commit+="-dirty"
+echo "$commit" >"$folder/commit"
 du -sh "$folder"

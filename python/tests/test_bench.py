@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks of bench/python: what their rows are judged to show, and a rehearsal of each on a CPU."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDERS = (parent / "bench" / "python" for parent in Path(__file__).resolve().parents)
+sys.path.insert(0, str(next(folder for folder in FOLDERS if folder.is_dir())))
+
+import bench_rows  # noqa: E402
+import layer_claims  # noqa: E402
+
+
+def rows_of(times, setting="graph", model="m"):
+    """Rows of {tokens: {implementation: microseconds, None where it did not run}}."""
+    return [{"kind": "layer", "setting": setting, "model": model, "tokens": tokens, "implementation": name, "t_us": time,
+             "is_own": "comet" not in name, "error": None if time else "no", "host_us": 1, "floor_us": None}
+            for tokens, case in times.items() for name, time in case.items()]
+
+
+GOOD = {4096: {"comet": 100, "eager": 400, "grouped_mm": 120}, 1: {"comet": 10, "eager": None, "grouped_mm": 10}}
+
+
+@pytest.mark.parametrize("change, sentence", [
+    ({}, None),
+    ({4096: {"comet": 100, "eager": 104, "grouped_mm": 120}}, "m, 4096 tokens: 1.040 times as fast"),
+    ({4096: {"comet": 100, "eager": 110}}, "4096 tokens: 1.100 in the geometric mean"),
+    ({4096: {"comet": None, "eager": 110}}, "m, 4096 tokens: not measured"),
+    ({1: {"comet": 10, "eager": 9.9}}, "m, 1 tokens: 0.990 times as fast"),
+    ({1: {"comet": 10, "comet sequential": 5, "eager": 12}}, None),  # not Transformers' own
+])
+def test_claims_are_judged_by_the_best_of_the_others(change, sentence):
+    broken = layer_claims.find_broken_claims(rows_of({**GOOD, **change}), ["m"], ["graph"])
+    assert any(sentence in text for text in broken) if sentence else not broken
+
+
+def test_what_was_not_measured_is_no_claim_that_holds():
+    broken = layer_claims.find_broken_claims(rows_of(GOOD), ["m", "n"], ["graph", "stream"])
+    assert [text for text in broken if "graph, n, 4096 tokens: not measured" in text]
+    assert [text for text in broken if "stream: no row of up to 64 tokens" in text]
+
+
+def test_files_without_rows_are_one_sentence(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    for text, words in (("{}\n", "no row of suite s"), ("{\n", "Expecting")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            bench_rows.read_rows(path, "s")
+
+
+@pytest.fixture
+def run_layers(monkeypatch, tmp_path, capsys):
+    """Runs transformers_layers.py: its exit code, rows, and what it prints."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    import transformers_layers
+
+    def run(*arguments):
+        path = tmp_path / "rows.jsonl"
+        monkeypatch.setattr(sys, "argv", ["transformers_layers.py", "--device", "cpu", "--json", str(path), *arguments])
+        code = transformers_layers.main()
+        return code, [json.loads(line) for line in path.read_text().splitlines()], capsys.readouterr().out
+    return run
+
+
+def test_a_rehearsal_writes_a_row_for_each_implementation_and_goes_on_after_failures(run_layers, monkeypatch):
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+    right = ALL_EXPERTS_FUNCTIONS["grouped_mm"]
+    others = [name for name in ALL_EXPERTS_FUNCTIONS.keys() if name != "grouped_mm" and "comet" not in name]
+    monkeypatch.setitem(ALL_EXPERTS_FUNCTIONS, "wrong", lambda *arguments: right(*arguments) * 1.01)
+    code, rows, out = run_layers("--models", "olmoe-1b-7b", "--tokens", "3", "--rounds", "1", "--check", "--leave-out",
+                                 ",".join(others))
+    assert code == 1 and "olmoe-1b-7b, 4096 tokens: not measured" in out
+    errors = {(row["setting"], row["implementation"]): row["error"] for row in rows}
+    names = ("eager", "grouped_mm", "wrong", "comet", "comet sequential")
+    assert sorted(errors) == sorted((setting, name) for setting in ("graph", "stream") for name in names)
+    assert all("off by" in (error or "") if name == "wrong" else error is None for (_, name), error in errors.items())
+    assert all(row["t_us"] > 0 and row["suite"] == "python_layers" for row in rows if row["error"] is None)
