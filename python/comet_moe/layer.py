@@ -128,8 +128,8 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
 
     On a world of local ranks; where they are processes, make a MoeLayer, whose size all agree on.
 
-    The world keeps the layers of the last 8 weights that it was called with, and so these weights' memory;
-    make a MoeLayer to decide about that yourself.
+    The world keeps the layers of the last weights that it was called with, and so these weights' memory: 8 layers, and
+    more where more are called in turns. Make a MoeLayer to decide about that yourself.
     """
     if world is None:
         world = default_world(x)

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -15,8 +16,11 @@
 namespace comet::python {
 namespace {
 
-constexpr std::size_t kMostKept = 8;
-constexpr std::int64_t kLeastTokens = 64;  // that a kept layer is made for
+constexpr std::size_t kKeptAtFirst = 8;
+constexpr std::size_t kMostKept = 1024;
+constexpr std::size_t kMostRemembered = 1024;
+// That a kept layer is made for. Tiles of one for many tokens are larger than a few can fill.
+constexpr std::int64_t kLeastTokens = 64;
 
 // All of the process.
 std::map<std::int64_t, KeptLayers*>& registry() {
@@ -49,7 +53,8 @@ std::int64_t rounded_up(std::int64_t tokens) {
 
 }  // namespace
 
-KeptLayers::KeptLayers(std::shared_ptr<WorldPart> world) : world_(std::move(world)) {
+KeptLayers::KeptLayers(std::shared_ptr<WorldPart> world)
+    : world_(std::move(world)), most_(kKeptAtFirst) {
   static std::int64_t last_handle = 0;
   handle_ = ++last_handle;
   registry().emplace(handle_, this);
@@ -67,15 +72,16 @@ std::shared_ptr<Layer> KeptLayers::find(std::int64_t tokens, std::int64_t topk, 
   key_.clear();
   append(key_, w13, "w13");
   append(key_, w2, "w2");
-  key_.insert(
-      key_.end(),
-      {topk, choice.ep, choice.tp, static_cast<std::int64_t>(parse_activation(choice.activation)),
-       static_cast<std::int64_t>(parse_gate_layout(choice.gate_layout)),
-       static_cast<std::int64_t>(parse_weight_position(choice.weight_position))});
-  const auto found = std::find_if(entries_.rbegin(), entries_.rend(),
+  key_.insert(key_.end(), {topk, choice.ep, choice.tp,
+                           static_cast<std::int64_t>(parse_activation(choice.activation)),
+                           static_cast<std::int64_t>(parse_gate_layout(choice.gate_layout)),
+                           static_cast<std::int64_t>(parse_weight_position(choice.weight_position)),
+                           tokens <= kLeastTokens ? 1 : 0});
+  // A model's layers take turns: what was not used for longest is first, and looked for first.
+  const auto found = std::find_if(entries_.begin(), entries_.end(),
                                   [this](const Entry& entry) { return entry.key == key_; });
-  if (found == entries_.rend()) return nullptr;
-  std::rotate(found.base() - 1, found.base(), entries_.end());
+  if (found == entries_.end()) return nullptr;
+  std::rotate(found, found + 1, entries_.end());
   const std::shared_ptr<Layer>& layer = entries_.back().layer;
   return layer->max_tokens() < tokens ? nullptr : layer;
 }
@@ -95,17 +101,44 @@ std::shared_ptr<Layer> KeptLayers::find_or_make(std::int64_t tokens, std::int64_
                                                  .gate_layout = choice.gate_layout,
                                                  .weight_position = choice.weight_position});
   // Dropped layers die at the end, since that may release Python's lock.
+  const std::vector<Entry> dropped = keep(std::move(key), layer);
+  return layer;
+}
+
+// Those that are dropped for it.
+std::vector<KeptLayers::Entry> KeptLayers::keep(Key key, const std::shared_ptr<Layer>& layer) {
+  const auto has_key = [&key](const Entry& entry) { return entry.key == key; };
   std::vector<Entry> dropped;
-  const auto same = std::find_if(entries_.begin(), entries_.end(),
-                                 [&](const Entry& entry) { return entry.key == key; });
-  const bool is_full = entries_.size() >= kMostKept;
-  const auto last_used = same != entries_.end() || !is_full ? same : entries_.begin();
-  if (last_used != entries_.end()) {
-    dropped.push_back(std::move(*last_used));
-    entries_.erase(last_used);
+  const auto same = std::find_if(entries_.begin(), entries_.end(), has_key);
+  if (same != entries_.end()) {
+    dropped.push_back(std::move(*same));
+    entries_.erase(same);
+  }
+  const auto missed = std::find(dropped_.begin(), dropped_.end(), key);
+  if (missed != dropped_.end()) {
+    dropped_.erase(missed);
+    most_ = std::min(most_ + 1, kMostKept);
+  }
+  if (entries_.size() >= most_) {
+    dropped_.push_back(entries_.front().key);
+    if (dropped_.size() > kMostRemembered) dropped_.pop_front();
+    dropped.push_back(std::move(entries_.front()));
+    entries_.erase(entries_.begin());
   }
   entries_.push_back({std::move(key), layer});
-  return layer;
+  return dropped;
+}
+
+void KeptLayers::forget(std::int64_t address) {
+  constexpr std::size_t kFirstAddress = 1;  // of a key, see append
+  const auto kept_end = std::stable_partition(
+      entries_.begin(), entries_.end(),
+      [address](const Entry& entry) { return entry.key[kFirstAddress] != address; });
+  // They die at the end, as in find_or_make.
+  const std::vector<Entry> dropped(std::make_move_iterator(kept_end),
+                                   std::make_move_iterator(entries_.end()));
+  entries_.erase(kept_end, entries_.end());
+  most_ = std::max(kKeptAtFirst, most_ - std::min(most_, dropped.size()));
 }
 
 namespace {
@@ -137,6 +170,7 @@ void bind_kept_layers(nb::module_& module) {
       .def(nb::init<std::shared_ptr<WorldPart>>())
       .def_prop_ro("handle", &KeptLayers::handle)
       .def("__len__", &KeptLayers::size)
+      .def("forget", &KeptLayers::forget, nb::arg("address"))
       .def("find_or_make",
            [](KeptLayers& kept, std::int64_t tokens, std::int64_t topk, const nb::list& w13,
               const nb::list& w2, std::int64_t ep, std::int64_t tp, std::string activation,

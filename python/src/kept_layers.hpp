@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,10 +38,15 @@ class KeptLayers {
   /// The layer with these weights for so many tokens, or null.
   std::shared_ptr<Layer> find(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
                               const nb::list& w2, const LayerChoice& choice);
-  /// The same, made if there is none: it keeps the weights. At most 8 layers are kept, the last
-  /// used ones. Python's lock is released while a layer is made, so callers take turns by another.
+  /// The same, made if there is none: it keeps the weights. Calls of up to 64 tokens have a layer
+  /// of their own, whose tiles fit them. The last used layers are kept: 8 at first, and one more
+  /// whenever one that was dropped is asked for again, so that a model's layers take turns without
+  /// being made anew. Python's lock is released while a layer is made, so callers take turns by
+  /// another.
   std::shared_ptr<Layer> find_or_make(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
                                       const nb::list& w2, const LayerChoice& choice);
+  /// Drops the layers whose first experts' w13 lies there.
+  void forget(std::int64_t address);
   std::size_t size() const noexcept { return entries_.size(); }
 
  private:
@@ -50,9 +56,13 @@ class KeptLayers {
     std::shared_ptr<Layer> layer;
   };
 
+  std::vector<Entry> keep(Key key, const std::shared_ptr<Layer>& layer);
+
   std::shared_ptr<WorldPart> world_;
   std::int64_t handle_;
+  std::size_t most_;            // that are kept
   std::vector<Entry> entries_;  // the last used one last
+  std::deque<Key> dropped_;     // to make room, the last one last
   Key key_;                     // of the last search, whose memory it keeps
 };
 

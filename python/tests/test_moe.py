@@ -85,6 +85,27 @@ def test_many_weights_and_sizes_with_one_world():
     assert len(world.kept) == 8
 
 
+def test_layers_that_take_turns_are_made_once():
+    world, cases = comet_moe.World.local(1), [Case(seed=seed) for seed in range(11)]
+    for turn in range(3):
+        for case in cases:
+            expect_close(comet_moe.moe(*case.arguments(), world=world), case.truth())
+    assert len(world.kept) == len(cases)
+    for case in cases[:4]:
+        world.kept.forget(case.w13.ctypes.data)
+    assert len(world.kept) == len(cases) - 4
+    expect_close(comet_moe.moe(*cases[0].arguments(), world=world), cases[0].truth())
+
+
+def test_few_tokens_have_a_layer_of_their_own():
+    world, case = comet_moe.World.local(1), Case(tokens=300)
+    x, ids, weights, *experts = case.arguments()
+    truth = case.truth()
+    for tokens, kept in ((300, 1), (64, 2), (1, 2), (65, 2), (300, 2)):
+        expect_close(comet_moe.moe(x[:tokens], ids[:tokens], weights[:tokens], *experts, world=world), truth[:tokens])
+        assert len(world.kept) == kept
+
+
 def test_layer_tells_what_it_is_and_did():
     case = Case(tokens=40)
     layer = comet_moe.MoeLayer(case.w13, case.w2, topk=2, max_tokens=40, world=comet_moe.World.local(2))

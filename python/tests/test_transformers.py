@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiny models of Transformers with random weights: as with its own implementation; skipped where it is not."""
 
+import gc
 import importlib.metadata
+import weakref
 
 import pytest
 
@@ -52,6 +54,44 @@ def test_calls_reach_comet(monkeypatch):
     with torch.no_grad():
         model(prompt)
     assert len(calls) == 2
+
+
+def test_layers_of_a_model_are_made_once_and_go_with_it():
+    world = comet_moe.World.local(1)
+    integration.enable(world)
+    model, prompt = make_model("Mixtral", torch.float32, num_hidden_layers=11)
+    model.set_experts_implementation("comet")
+    with torch.no_grad():
+        for _ in range(3):
+            model(prompt)
+    assert len(world.kept) == 11
+    weights = weakref.ref(model.model.layers[0].mlp.experts.gate_up_proj)
+    del model
+    gc.collect()
+    assert len(world.kept) == 0 and weights() is None
+
+
+def test_ids_of_experts_elsewhere_are_dropped():
+    model, _ = make_model("Mixtral", torch.float32)
+    model.set_experts_implementation("comet")
+    experts = model.model.layers[0].mlp.experts  # 4 of them
+    x, weights = torch.ones(1, 64), torch.tensor([[0.5, 0.0]])
+    with torch.no_grad():
+        alone = experts(x, torch.tensor([[0, 1]]), weights)
+        experts._is_expert_parallel = True
+        assert torch.allclose(experts(x, torch.tensor([[0, 4]]), weights), alone)
+
+
+def test_experts_that_nothing_was_done_to_are_not_parallel():
+    for change, expected in ((lambda module: None, False),
+                             (lambda module: module.register_forward_hook(print), True),
+                             (lambda module: module.register_forward_pre_hook(print), True),
+                             (lambda module: setattr(module, "forward", print), True)):
+        module = torch.nn.Linear(1, 1)
+        change(module)
+        assert integration._may_be_parallel(module) == expected
+        module._is_expert_parallel = not expected  # what a version says counts more
+        assert integration._may_be_parallel(module) == (not expected)
 
 
 def test_experts_of_another_kind_are_refused_by_name():

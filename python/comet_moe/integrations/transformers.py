@@ -19,12 +19,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
+import weakref
 
 import torch
 
 import comet_moe
 from comet_moe._errors import UnsupportedError
-from comet_moe.world import World
+from comet_moe.world import World, default_world
 
 NAME = "comet"
 _LEAST_VERSION = (5, 7)  # the first whose registry takes names of third parties
@@ -32,6 +33,7 @@ _LEAST_VERSION = (5, 7)  # the first whose registry takes names of third parties
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUActivation": "gelu", "ReLU": "relu"}
 
 _world: World | None = None
+_addresses: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of the weights of modules that were called
 
 
 def _refuse(module: torch.nn.Module, reason: str) -> None:
@@ -65,10 +67,28 @@ def comet_experts_forward(module: torch.nn.Module, hidden_states: torch.Tensor, 
                           top_k_weights: torch.Tensor) -> torch.Tensor:
     """y [T, H] of an experts module: hidden_states [T, H], top_k_index and top_k_weights [T, K]."""
     layout = layout_of(module)
-    if getattr(module, "_is_expert_parallel", True):  # ids of other processes' experts are above all of this one's
+    world = default_world(hidden_states) if _world is None else _world
+    if not torch.compiler.is_compiling():
+        _forget_with(module, world)
+    if _may_be_parallel(module):  # ids of other processes' experts are above all of this one's
         top_k_index = top_k_index.masked_fill(top_k_index >= module.gate_up_proj.shape[0], -1)
     return comet_moe.moe(hidden_states, top_k_index, top_k_weights.float(), module.gate_up_proj,
-                         module.down_proj, world=_world, **layout)
+                         module.down_proj, world=world, **layout)
+
+
+def _may_be_parallel(module: torch.nn.Module) -> bool:
+    """Whether tokens may come with other processes' experts. Versions that do not say so change the forward of a
+    module that they spread, or hook it."""
+    is_changed = "forward" in vars(module) or bool(module._forward_pre_hooks) or bool(module._forward_hooks)
+    return getattr(module, "_is_expert_parallel", is_changed)
+
+
+def _forget_with(module: torch.nn.Module, world: World) -> None:
+    """Has the world drop the layers that it keeps for a module, and so the weights, when the module is gone."""
+    address = module.gate_up_proj.data_ptr()
+    if _addresses.get(module) != address:
+        _addresses[module] = address
+        weakref.finalize(module, world.kept.forget, address).atexit = False
 
 
 def layout_of(module: torch.nn.Module) -> dict[str, str]:
