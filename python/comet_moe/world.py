@@ -55,13 +55,15 @@ class World:
         return World(_core.WorldPart.mpi(timeout_ms))
 
     @staticmethod
-    def from_torch_distributed(group: Any = None, *, timeout_ms: int = 0) -> World:
+    def from_torch_distributed(group: Any = None, *, backend: str = "cpu", timeout_ms: int = 0) -> World:
         """This process is one rank of `group`, a ProcessGroup of torch.distributed or a DeviceMesh of one dimension,
         None for all processes that torchrun has started. They may be on several hosts; all of them call it, and
-        then the same layers in the same order, each with its own tokens. The group is used here and never after."""
+        then the same layers in the same order, each with its own tokens. The group is used here and never after.
+
+        backend: "cpu"; this version refuses "cuda"."""
         from comet_moe.torch_group import join
         rank, size, all_gather = join(group)
-        return World(_core.WorldPart.processes("torch.distributed", rank, size, all_gather, timeout_ms))
+        return World(_core.WorldPart.processes("torch.distributed", rank, size, all_gather, backend, timeout_ms))
 
     @property
     def size(self) -> int:
@@ -93,11 +95,11 @@ class World:
         self._core.recover()
 
     def __repr__(self) -> str:
+        backend = "" if self.backend == "cpu" else f"backend={self.backend!r}"
         if self.is_local:
-            backend = "" if self.backend == "cpu" else f", backend={self.backend!r}"
-            return f"World.local({self.size}, link={self.link!r}{backend})"
+            return f"World.local({self.size}, link={self.link!r}{backend and ', '}{backend})"
         maker = "from_mpi" if self._core.kind == "mpi" else "from_torch_distributed"
-        return f"World.{maker}(), rank {self.rank} of {self.size}"
+        return f"World.{maker}({backend}), rank {self.rank} of {self.size}"
 
 
 _defaults: dict[str, World] = {}

@@ -41,7 +41,8 @@ nb::dict to_dict(const CallStats& stats) {
 
 // `all_gather` takes this rank's bytes and returns all ranks', joined in rank order.
 std::shared_ptr<WorldPart> make_processes(std::string kind, int rank, int size,
-                                          const nb::callable& all_gather, std::int64_t timeout_ms) {
+                                          const nb::callable& all_gather,
+                                          const std::string& backend, std::int64_t timeout_ms) {
   const auto gather = [&all_gather, size](const void* in, void* out, std::size_t bytes) {
     const auto all = nb::cast<nb::bytes>(all_gather(nb::bytes(in, bytes)));
     if (all.size() != bytes * static_cast<std::size_t>(size)) {
@@ -50,7 +51,7 @@ std::shared_ptr<WorldPart> make_processes(std::string kind, int rank, int size,
     std::memcpy(out, all.data(), all.size());
   };
   return WorldPart::processes(
-      {.kind = std::move(kind), .rank = rank, .size = size, .all_gather = gather},
+      {.kind = std::move(kind), .rank = rank, .size = size, .all_gather = gather}, backend,
       std::chrono::milliseconds(timeout_ms));
 }
 
@@ -69,7 +70,7 @@ void bind_world(nb::module_& module) {
           "mpi", [](std::int64_t timeout_ms) { return WorldPart::mpi(milliseconds(timeout_ms)); },
           nb::arg("timeout_ms"), unlocked)
       .def_static("processes", &make_processes, nb::arg("kind"), nb::arg("rank"), nb::arg("size"),
-                  nb::arg("all_gather"), nb::arg("timeout_ms"))
+                  nb::arg("all_gather"), nb::arg("backend"), nb::arg("timeout_ms"))
       .def_prop_ro("size", &WorldPart::size)
       .def_prop_ro("num_here", &WorldPart::num_here)
       .def_prop_ro("first_rank", &WorldPart::first_rank)

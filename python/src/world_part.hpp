@@ -26,8 +26,9 @@ class WorldPart {
                                           std::chrono::milliseconds timeout);
   /// This process is a rank of what mpirun has started. Collective.
   static std::shared_ptr<WorldPart> mpi(std::chrono::milliseconds timeout);
-  /// This process is a rank of what others have started. Collective.
-  static std::shared_ptr<WorldPart> processes(const ProcessStart& start,
+  /// This process is a rank of what others have started. Collective. Throws Error(unsupported) for
+  /// a backend that ranks of processes do not have.
+  static std::shared_ptr<WorldPart> processes(const ProcessStart& start, const std::string& backend,
                                               std::chrono::milliseconds timeout);
 
   int size() const noexcept { return first().size(); }  ///< Of the world.

@@ -10,7 +10,7 @@ import torch
 from torch import distributed
 from transformers.distributed import expert_parallel
 
-from comet_moe._errors import InvalidArgumentError, UnsupportedError
+from comet_moe._errors import InvalidArgumentError
 from comet_moe.integrations import transformers as integration
 from comet_moe.layer import MoeLayer
 from comet_moe.world import World
@@ -19,10 +19,11 @@ _worlds: dict[str, World] = {}  # by the name of a group, which torch gives to o
 
 
 def world_of_mesh(mesh: Any) -> World:
-    """The world of a mesh's processes, made at its first use, which is collective."""
+    """The world of a mesh's processes, on its kind of device, made at its first use, which is collective."""
     group = mesh.get_group()
     if group.group_name not in _worlds:
-        _worlds[group.group_name] = World.from_torch_distributed(group)
+        backend = "cuda" if mesh.device_type == "cuda" else "cpu"
+        _worlds[group.group_name] = World.from_torch_distributed(group, backend=backend)
     world = _worlds[group.group_name]
     if world.rank != mesh.get_local_rank():
         raise InvalidArgumentError(f"[transformers] expert mesh: rank {mesh.get_local_rank()} of it is rank {world.rank} "
@@ -67,13 +68,10 @@ class ExpertParallelLayer:
 
     def __call__(self, hidden_states: torch.Tensor, top_k_index: torch.Tensor,
                  top_k_weights: torch.Tensor) -> torch.Tensor:
-        if not hidden_states.is_cpu:
-            raise UnsupportedError(f"[transformers] hidden_states: on {hidden_states.device}, ranks that are processes "
-                                   "compute on CPUs")
         tokens = hidden_states.shape[0]
         most = -(-tokens // self._parts)  # of a part; the last ones may have fewer, or none
         rows = slice(min(self._part * most, tokens), min((self._part + 1) * most, tokens))
-        layer = self._layer_for(self._agree(most), top_k_index.shape[1])
+        layer = self._layer_for(self._agree(most, hidden_states.device), top_k_index.shape[1])
         own = hidden_states.new_empty(most, hidden_states.shape[1])
         layer(hidden_states[rows], top_k_index[rows], top_k_weights[rows].float(), out=own[:rows.stop - rows.start])
         if self._parts == 1:
@@ -82,11 +80,11 @@ class ExpertParallelLayer:
         distributed.all_gather_into_tensor(gathered, own, group=self._group)
         return gathered[:tokens]
 
-    def _agree(self, tokens: int) -> int:
+    def _agree(self, tokens: int, device: torch.device) -> int:
         """The most tokens that any process has: all must ask for the same layer."""
         if self._is_one_batch:
             return tokens
-        most = torch.tensor(tokens)
+        most = torch.tensor(tokens, device=device)
         distributed.all_reduce(most, distributed.ReduceOp.MAX, group=self._ep_group)
         return int(most)
 
