@@ -79,3 +79,31 @@ def test_a_rehearsal_writes_a_row_for_each_implementation_and_goes_on_after_fail
     assert sorted(errors) == sorted((setting, name) for setting in ("graph", "stream") for name in names)
     assert all("off by" in (error or "") if name == "wrong" else error is None for (_, name), error in errors.items())
     assert all(row["t_us"] > 0 and row["suite"] == "python_layers" for row in rows if row["error"] is None)
+
+
+@pytest.fixture
+def run_torchrun(monkeypatch, tmp_path, capfd):
+    """Runs torchrun_layers.py: its exit code, row, and what it prints."""
+    pytest.importorskip("torch.distributed")
+    import torchrun_layers
+
+    def run(*arguments):
+        path = tmp_path / "rows.jsonl"
+        monkeypatch.setattr(sys, "argv", ["torchrun_layers.py", "--device", "cpu", "--json", str(path), *arguments])
+        code = torchrun_layers.main()
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return code, rows, capfd.readouterr().err
+    return run
+
+
+def test_ranks_of_torchrun_are_rehearsed(run_torchrun):
+    code, (row,), _ = run_torchrun("--ranks", "2", "--tokens", "16", "--rounds", "1")
+    assert code == 0 and row["result"] == "passed" and row["ranks"] == 2
+    assert row["t_us"] > 0 and row["t_layer_us"] > 0 and row["t_command_us"] > 0
+
+
+def test_cases_that_ranks_cannot_share_are_one_sentence(run_torchrun):
+    for arguments, words in ((("--ranks", "3", "--tokens", "16"), "--tokens: 16, a positive multiple of the 3 ranks"),
+                             (("--ranks", "3", "--tp", "2"), "--tp: 2, it must divide the 3 ranks")):
+        code, rows, err = run_torchrun(*arguments)
+        assert code == 1 and not rows and err.startswith(f"torchrun_layers: {words}") and err.count("\n") == 1
