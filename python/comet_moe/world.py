@@ -109,6 +109,9 @@ _defaults_lock = threading.Lock()
 def default_world(array: Any) -> World:
     """A world of one rank where `array` lies, made at its first use: what calls run on that name none."""
     backend = "cuda" if getattr(array, "is_cuda", False) else "cpu"
+    world = _defaults.get(backend)  # without the lock, which torch.compile cannot trace
+    if world is not None:
+        return world
     with _defaults_lock:
         if backend not in _defaults:
             _defaults[backend] = World.local(1, backend=backend)

@@ -71,6 +71,15 @@ def test_layers_of_a_model_are_made_once_and_go_with_it():
     assert len(world.kept) == 0 and weights() is None
 
 
+def test_a_model_compiles_whole_once_its_world_is_there():
+    integration.enable()
+    model, prompt = make_model("Mixtral", torch.float32)
+    model.set_experts_implementation("comet")
+    with torch.no_grad():
+        logits = model(prompt).logits
+        assert torch.equal(torch.compile(model, fullgraph=True, backend="aot_eager")(prompt).logits, logits)
+
+
 def test_ids_of_experts_elsewhere_are_dropped():
     model, _ = make_model("Mixtral", torch.float32)
     model.set_experts_implementation("comet")

@@ -68,12 +68,13 @@ def comet_experts_forward(module: torch.nn.Module, hidden_states: torch.Tensor, 
     """y [T, H] of an experts module: hidden_states [T, H], top_k_index and top_k_weights [T, K]."""
     layout = layout_of(module)
     world = default_world(hidden_states) if _world is None else _world
+    w13 = module.gate_up_proj
     if not torch.compiler.is_compiling():
-        _forget_with(module, world)
+        _forget_with(module, w13.data_ptr(), world)
     if _may_be_parallel(module):  # ids of other processes' experts are above all of this one's
-        top_k_index = top_k_index.masked_fill(top_k_index >= module.gate_up_proj.shape[0], -1)
-    return comet_moe.moe(hidden_states, top_k_index, top_k_weights.float(), module.gate_up_proj,
-                         module.down_proj, world=world, **layout)
+        top_k_index = top_k_index.masked_fill(top_k_index >= w13.shape[0], -1)
+    return comet_moe.moe(hidden_states, top_k_index, top_k_weights.float(), w13, module.down_proj, world=world,
+                         **layout)
 
 
 def _may_be_parallel(module: torch.nn.Module) -> bool:
@@ -83,9 +84,9 @@ def _may_be_parallel(module: torch.nn.Module) -> bool:
     return getattr(module, "_is_expert_parallel", is_changed)
 
 
-def _forget_with(module: torch.nn.Module, world: World) -> None:
-    """Has the world drop the layers that it keeps for a module, and so the weights, when the module is gone."""
-    address = module.gate_up_proj.data_ptr()
+def _forget_with(module: torch.nn.Module, address: int, world: World) -> None:
+    """Has the world drop the layers that it keeps for a module with these weights, and so the weights, when the module
+    is gone."""
     if _addresses.get(module) != address:
         _addresses[module] = address
         weakref.finalize(module, world.kept.forget, address).atexit = False
