@@ -21,7 +21,10 @@ if __name__ == "__main__":
 sys.path.insert(0, str(FOLDER))
 try:
     import torch
+    import nccl_cases
+    import nccl_kernels
     import nccl_layer
+    import nccl_rank
 except (ImportError, SystemExit):
     torch = nccl_layer = None
 
@@ -70,12 +73,12 @@ class CommandTest(unittest.TestCase):
     def test_splits(self):
         for ranks, splits in ((1, [(1, 1)]), (2, [(2, 1), (1, 2)]),
                               (8, [(8, 1), (4, 2), (2, 4), (1, 8)])):
-            for model in nccl_layer.MODELS:
-                self.assertEqual(nccl_layer.splits_of("auto", ranks, model), splits)
-        self.assertEqual(nccl_layer.splits_of("1x2,2x1", 2, "mixtral-8x7b"), [(1, 2), (2, 1)])
+            for model in nccl_cases.MODELS:
+                self.assertEqual(nccl_cases.splits_of("auto", ranks, model), splits)
+        self.assertEqual(nccl_cases.splits_of("1x2,2x1", 2, "mixtral-8x7b"), [(1, 2), (2, 1)])
 
     def test_layers_are_right(self):
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(nccl_layer, "MODELS", TINY):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(nccl_cases.MODELS, TINY, clear=True):
             path = Path(folder) / "rows.jsonl"
             code, err = self.run_main("--device", "cpu", "--gpus", "4", "--models", "tiny,odd", "--tokens",
                                       "4,256", "--rounds", "2", "--json", str(path))
@@ -90,17 +93,17 @@ class CommandTest(unittest.TestCase):
             self.assertGreater(row["t_communication_us"], 0)
 
     def test_a_wrong_result_is_a_failure(self):
-        case = nccl_layer.Case("tiny", 64, *TINY["tiny"], ep=1, tp=1)
-        job = nccl_layer.Job(device="cpu", ranks=1, port=nccl_layer.free_port(), cases=(case,), rounds=1,
+        case = nccl_cases.Case("tiny", 64, *TINY["tiny"], ep=1, tp=1)
+        job = nccl_cases.Job(device="cpu", ranks=1, port=nccl_layer.free_port(), cases=(case,), rounds=1,
                              graphs=True, path=None, run="", folder="")
         self.addCleanup(nccl_layer.dist.destroy_process_group)
-        right = nccl_layer.combine
+        right = nccl_rank.combine
 
         def wrong(rows, positions, weights, out):
             right(rows, positions.flip(0), weights, out)
 
-        with mock.patch.object(nccl_layer, "combine", wrong):
-            with self.assertRaisesRegex(nccl_layer.Failure, "EP1 x TP1: a result of rank 0 is off by"):
+        with mock.patch.object(nccl_rank, "combine", wrong):
+            with self.assertRaisesRegex(nccl_cases.Failure, "EP1 x TP1: a result of rank 0 is off by"):
                 nccl_layer.work(0, job)
 
 
@@ -110,7 +113,7 @@ class KernelTest(unittest.TestCase):
         """What the kernel and then what torch left in the arguments of these numbers."""
         left = []
         for interpreted in (True, False):
-            with mock.patch.object(nccl_layer, "INTERPRETED", interpreted):
+            with mock.patch.object(nccl_kernels, "INTERPRETED", interpreted):
                 own = [a.clone() if i in outs else a for i, a in enumerate(arguments)]
                 function(*own)
                 left.append([own[i] for i in outs])
@@ -125,18 +128,18 @@ class KernelTest(unittest.TestCase):
         rows = torch.randn(5, 96).bfloat16()
         out = torch.zeros(10, 96).bfloat16()
         order = torch.randperm(10)
-        self.expect_equal(self.both(nccl_layer.gather_rows, rows, order, out, 2,
+        self.expect_equal(self.both(nccl_kernels.gather_rows, rows, order, out, 2,
                                     torch.zeros(10, dtype=torch.int32), outs=(2, 4)))
-        self.expect_equal(self.both(nccl_layer.gather_rows, rows, order[order < 5].int(), out[:5],
+        self.expect_equal(self.both(nccl_kernels.gather_rows, rows, order[order < 5].int(), out[:5],
                                     outs=(2,)))
         for counts in ([[3, 0, 2], [1, 4, 0]], [[2], [0], [5]], [[0, 0], [0, 0]]):
             counts = torch.tensor(counts, dtype=torch.int32)
             self.expect_equal(self.both(
-                nccl_layer.expert_major, counts, torch.full((200,), -1, dtype=torch.int32),
+                nccl_kernels.expert_major, counts, torch.full((200,), -1, dtype=torch.int32),
                 torch.zeros(counts.shape[1], dtype=torch.int32), outs=(1, 2)))
         for function, arguments in (
-            (nccl_layer.silu_mul, (torch.randn(3, 2 * 40).bfloat16(), torch.zeros(3, 40).bfloat16())),
-            (nccl_layer.combine, (out.normal_(), order.int(), torch.rand(5, 4)[:, 2:],
+            (nccl_kernels.silu_mul, (torch.randn(3, 2 * 40).bfloat16(), torch.zeros(3, 40).bfloat16())),
+            (nccl_kernels.combine, (out.normal_(), order.int(), torch.rand(5, 4)[:, 2:],
                                   torch.zeros(5, 96).bfloat16())),
         ):
             left = self.both(function, *arguments, outs=(len(arguments) - 1,))
