@@ -6,7 +6,7 @@ import time
 
 import torch
 
-HOLD_CYCLES = 400_000  # of the GPU's clock, about 0.2 ms: longer than it takes to launch a graph
+HOLD_CYCLES = 1_000_000  # of the GPU's clock, about 0.5 ms: longer than it takes to launch a graph
 
 
 class CudaDevice:

@@ -60,10 +60,9 @@ def print_kernels(rows):
     for row in rows:
         if row["kind"] != "kernels" or row["error"] is not None:
             continue
-        kernels = row["kernels"]
-        print(f"{row['model']}, {row['tokens']} tokens, {row['implementation']}: "
-              f"{sum(kernel['calls'] for kernel in kernels):.0f} kernels, {sum(kernel['us'] for kernel in kernels):.1f} us")
-        for kernel in kernels:
+        calls, us = (sum(kernel[key] for kernel in row["kernels"]) for key in ("calls", "us"))
+        print(f"{row['model']}, {row['tokens']} tokens, {row['implementation']}: {calls:.0f} kernels, {us:.1f} us")
+        for kernel in row["kernels"]:
             print(f"  {kernel['calls']:6.1f} x {kernel['us']:8.1f} us  {kernel['name'][:90]}")
 
 

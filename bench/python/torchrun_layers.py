@@ -6,11 +6,11 @@
     torchrun --nproc-per-node 8 torchrun_layers.py --model mixtral-8x7b    the ranks alone
     torchrun_layers.py --device cpu                                        rehearses, tiny; times mean nothing
 
-Each process joins World.from_torch_distributed(), has its own experts, or slices of them with --tp, and its own tokens. Rank
-0 compares all tokens with a world of one rank. A round is several calls, one after the other, between two moments of each
-rank's device; its time is the slowest rank's, by the call, and the median over rounds is told. Beside it stands the
-time of `comet launch -- bench` of the same case, launched one by one like these (its own clock, from the first kernel to
-the last). --check: exits 1 if results differ, or if the layer takes more than MOST_RATIO times the command's time.
+Each process joins World.from_torch_distributed(), has its own experts, or slices of them with --tp, and its own tokens.
+Rank 0 compares all tokens with a world of one rank. A round is several calls, one after the other, between two moments
+of each rank's device; its time is the slowest rank's, by the call, and the median over rounds is told. Beside it stands
+the time of `comet launch -- bench` of the same case, launched one by one like these (its own clock, from the first
+kernel to the last). --check: exits 1 if results differ, or if the layer takes more than MOST_RATIO times that.
 """
 
 import argparse
@@ -32,7 +32,8 @@ from devices import find_device
 
 SUITE = "python_torchrun"
 # E, K, H, I
-MODELS = {"mixtral-8x7b": (8, 2, 4096, 14336), "qwen2-moe-2.7b": (64, 4, 2048, 1408), "qwen3-moe-30b": (128, 8, 2048, 768)}
+MODELS = {"mixtral-8x7b": (8, 2, 4096, 14336), "qwen2-moe-2.7b": (64, 4, 2048, 1408),
+          "qwen3-moe-30b": (128, 8, 2048, 768)}
 TINY = (16, 2, 64, 128)
 ALLOWED = {torch.bfloat16: 0.03, torch.float32: 1e-4}  # of the largest element: what results may differ by
 CALLS = 5  # of a round
@@ -146,8 +147,9 @@ def report(flags, device, row):
     """Writes and prints a row."""
     RowFile(SUITE, device, flags.json or os.environ.get("COMET_ROWS")).append(**row)
     print(f"{row['model']}, {row['tokens']} tokens, EP{row['ep']} x TP{row['tp']}, {row['ranks']} processes: "
-          f"{row['t_us']:.1f} us a call ({row['t_min_us']:.1f} to {row['t_max_us']:.1f}), {row['t_layer_us']:.1f} by the layer's "
-          f"own clock; off from one rank by {row['worst']:.1e} of the largest element, allowed {row['allowed']}", flush=True)
+          f"{row['t_us']:.1f} us a call ({row['t_min_us']:.1f} to {row['t_max_us']:.1f}), {row['t_layer_us']:.1f} by the "
+          f"layer's own clock; off from one rank by {row['worst']:.1e} of the largest element, allowed "
+          f"{row['allowed']}", flush=True)
 
 
 def start_ranks(flags, path):
@@ -212,8 +214,8 @@ def compare(flags):
 
 def read_flags():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--check", action="store_true", help="exit 1 if results differ or the layer is slower than claimed")
-    parser.add_argument("--ranks", type=int, default=8, help="processes, where torchrun has not started them (%(default)s)")
+    parser.add_argument("--check", action="store_true", help="exit 1 if results differ or the layer is too slow")
+    parser.add_argument("--ranks", type=int, default=8, help="where torchrun has not started them (%(default)s)")
     parser.add_argument("--model", choices=list(MODELS), default="mixtral-8x7b", help="default: %(default)s")
     parser.add_argument("--tokens", type=int, default=8192, help="of all ranks together; default: %(default)s")
     parser.add_argument("--tp", type=int, default=1, help="slices of each expert; default: %(default)s")

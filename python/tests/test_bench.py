@@ -81,6 +81,18 @@ def test_a_rehearsal_writes_a_row_for_each_implementation_and_goes_on_after_fail
     assert all(row["t_us"] > 0 and row["suite"] == "python_layers" for row in rows if row["error"] is None)
 
 
+def test_a_run_that_is_stopped_shows_what_it_has(run_layers, monkeypatch):
+    import devices
+
+    def free(_):
+        raise RuntimeError("the GPU is gone")
+    monkeypatch.setattr(devices.CpuDevice, "free", free)
+    code, rows, out = run_layers("--models", "olmoe-1b-7b,mixtral-8x7b", "--tokens", "1", "--rounds", "1",
+                                 "--leave-out", "eager")
+    assert code == 1 and {row["model"] for row in rows} == {"olmoe-1b-7b"}
+    assert "stream  olmoe-1b-7b" in out
+
+
 @pytest.fixture
 def run_torchrun(monkeypatch, tmp_path, capfd):
     """Runs torchrun_layers.py: its exit code, row, and what it prints."""
