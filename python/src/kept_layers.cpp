@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kKeptAtFirst = 8;
 constexpr std::size_t kMostKept = 1024;
 constexpr std::size_t kMostRemembered = 1024;
+constexpr std::int64_t kMostBytes = std::int64_t{8} << 30;
 // That a kept layer is made for. Tiles of one for many tokens are larger than a few can fill.
 constexpr std::int64_t kLeastTokens = 64;
 
@@ -54,7 +55,7 @@ std::int64_t rounded_up(std::int64_t tokens) {
 }  // namespace
 
 KeptLayers::KeptLayers(std::shared_ptr<WorldPart> world)
-    : world_(std::move(world)), most_(kKeptAtFirst) {
+    : world_(std::move(world)), most_(kKeptAtFirst), most_bytes_(kMostBytes) {
   static std::int64_t last_handle = 0;
   handle_ = ++last_handle;
   registry().emplace(handle_, this);
@@ -119,7 +120,7 @@ std::vector<KeptLayers::Entry> KeptLayers::keep(Key key, const std::shared_ptr<L
     dropped_.erase(missed);
     most_ = std::min(most_ + 1, kMostKept);
   }
-  if (entries_.size() >= most_) {
+  while (is_full(*layer)) {
     dropped_.push_back(entries_.front().key);
     if (dropped_.size() > kMostRemembered) dropped_.pop_front();
     dropped.push_back(std::move(entries_.front()));
@@ -127,6 +128,14 @@ std::vector<KeptLayers::Entry> KeptLayers::keep(Key key, const std::shared_ptr<L
   }
   entries_.push_back({std::move(key), layer});
   return dropped;
+}
+
+// Whether one must be dropped for the other.
+bool KeptLayers::is_full(const Layer& other) const noexcept {
+  if (entries_.size() < kKeptAtFirst) return false;
+  std::int64_t bytes = other.workspace_bytes();  // of a rank
+  for (const Entry& entry : entries_) bytes += entry.layer->workspace_bytes();
+  return entries_.size() >= most_ || bytes * world_->num_here() > most_bytes_;
 }
 
 void KeptLayers::forget(std::int64_t address) {
@@ -171,6 +180,7 @@ void bind_kept_layers(nb::module_& module) {
       .def_prop_ro("handle", &KeptLayers::handle)
       .def("__len__", &KeptLayers::size)
       .def("forget", &KeptLayers::forget, nb::arg("address"))
+      .def_prop_rw("most_bytes", &KeptLayers::most_bytes, &KeptLayers::set_most_bytes)
       .def("find_or_make",
            [](KeptLayers& kept, std::int64_t tokens, std::int64_t topk, const nb::list& w13,
               const nb::list& w2, std::int64_t ep, std::int64_t tp, std::string activation,

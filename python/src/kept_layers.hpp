@@ -41,13 +41,16 @@ class KeptLayers {
   /// The same, made if there is none: it keeps the weights. Calls of up to 64 tokens have a layer
   /// of their own, whose tiles fit them. The last used layers are kept: 8 at first, and one more
   /// whenever one that was dropped is asked for again, so that a model's layers take turns without
-  /// being made anew. Python's lock is released while a layer is made, so callers take turns by
-  /// another.
+  /// being made anew, as long as all together have no more than most_bytes(). Python's lock is
+  /// released while a layer is made, so callers take turns by another.
   std::shared_ptr<Layer> find_or_make(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
                                       const nb::list& w2, const LayerChoice& choice);
   /// Drops the layers whose first experts' w13 lies there.
   void forget(std::int64_t address);
   std::size_t size() const noexcept { return entries_.size(); }
+  /// Memory that kept layers may have where they are more than 8, without their weights.
+  std::int64_t most_bytes() const noexcept { return most_bytes_; }
+  void set_most_bytes(std::int64_t bytes) noexcept { most_bytes_ = bytes; }
 
  private:
   using Key = std::vector<std::int64_t>;
@@ -57,10 +60,12 @@ class KeptLayers {
   };
 
   std::vector<Entry> keep(Key key, const std::shared_ptr<Layer>& layer);
+  bool is_full(const Layer& other) const noexcept;
 
   std::shared_ptr<WorldPart> world_;
   std::int64_t handle_;
-  std::size_t most_;            // that are kept
+  std::size_t most_;  // that are kept
+  std::int64_t most_bytes_;
   std::vector<Entry> entries_;  // the last used one last
   std::deque<Key> dropped_;     // to make room, the last one last
   Key key_;                     // of the last search, whose memory it keeps

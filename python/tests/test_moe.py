@@ -97,6 +97,17 @@ def test_layers_that_take_turns_are_made_once():
     expect_close(comet_moe.moe(*cases[0].arguments(), world=world), cases[0].truth())
 
 
+def test_layers_are_made_anew_where_all_would_need_too_much_memory():
+    world, cases = comet_moe.World.local(1), [Case(seed=seed) for seed in range(12)]
+    layer = comet_moe.MoeLayer(cases[0].w13, cases[0].w2, topk=2, max_tokens=64, world=world)
+    layer(*cases[0].arguments()[:3])  # has all its buffers then
+    world.kept.most_bytes = 10 * layer.workspace_bytes
+    for turn in range(3):
+        for case in cases:
+            expect_close(comet_moe.moe(*case.arguments(), world=world), case.truth())
+    assert len(world.kept) == 10
+
+
 def test_few_tokens_have_a_layer_of_their_own():
     world, case = comet_moe.World.local(1), Case(tokens=300)
     x, ids, weights, *experts = case.arguments()
