@@ -49,8 +49,8 @@ format_check() { cpp_files | xargs -r -n 20 -P "$jobs" clang-format --dry-run --
 tidy_sources() {
   if [[ -n "$base" ]]; then
     { git diff --name-only "$base"; git ls-files --others --exclude-standard; } |
-      grep -E '^src/.*\.cpp$' | sort -u | existing
-    return
+      sed -n '/^src\/.*\.cpp$/p' | sort -u | existing
+    return 0
   fi
   local merged rest
   merged="$(sed -n 's|^ *"file": "\(.*/Unity/.*\.cxx\)".*|\1|p' "$build_dir/compile_commands.json" |
