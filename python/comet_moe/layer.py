@@ -64,7 +64,8 @@ class MoeLayer:
     ep = property(lambda self: self._core.ep, doc="Parts of the list of experts.")
     tp = property(lambda self: self._core.tp, doc="Slices of each expert.")
     max_tokens = property(lambda self: self._core.max_tokens, doc="Most tokens of a call.")
-    workspace_bytes = property(lambda self: self._core.workspace_bytes, doc="Memory of a rank.")
+    workspace_bytes = property(lambda self: self._core.workspace_bytes, doc="Memory of a rank: the world's workspace, "
+                               "which all layers share, and what the layer has alone.")
 
     def __call__(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "comet",
                  groups: int = 1, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1) -> Any:

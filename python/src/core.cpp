@@ -114,6 +114,7 @@ void bind_layer(nb::module_& module) {
       .def_prop_ro("tp", [](const Layer& l) { return l.parallel().tp; })
       .def_prop_ro("max_tokens", &Layer::max_tokens)
       .def_prop_ro("workspace_bytes", &Layer::workspace_bytes)
+      .def_prop_ro("local_bytes", &Layer::local_bytes)
       // What the last call did on each rank here; waits for it on GPUs, and throws its fault.
       .def("stats",
            [](Layer& layer) {

@@ -133,8 +133,8 @@ std::vector<KeptLayers::Entry> KeptLayers::keep(Key key, const std::shared_ptr<L
 // Whether one must be dropped for the other.
 bool KeptLayers::is_full(const Layer& other) const noexcept {
   if (entries_.size() < kKeptAtFirst) return false;
-  std::int64_t bytes = other.workspace_bytes();  // of a rank
-  for (const Entry& entry : entries_) bytes += entry.layer->workspace_bytes();
+  std::int64_t bytes = other.local_bytes();  // of a rank
+  for (const Entry& entry : entries_) bytes += entry.layer->local_bytes();
   return entries_.size() >= most_ || bytes * world_->num_here() > most_bytes_;
 }
 

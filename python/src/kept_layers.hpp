@@ -48,7 +48,8 @@ class KeptLayers {
   /// Drops the layers whose first experts' w13 lies there.
   void forget(std::int64_t address);
   std::size_t size() const noexcept { return entries_.size(); }
-  /// Memory that kept layers may have where they are more than 8, without their weights.
+  /// Memory that kept layers may have where they are more than 8, without their weights and the
+  /// world's workspace.
   std::int64_t most_bytes() const noexcept { return most_bytes_; }
   void set_most_bytes(std::int64_t bytes) noexcept { most_bytes_ = bytes; }
 

@@ -105,8 +105,10 @@ Layer::Layer(std::shared_ptr<WorldPart> world, const nb::list& w13, const nb::li
   const nb::gil_scoped_release unlocked;
   world_->run([&](int index) {
     const auto i = static_cast<std::size_t>(index);
-    layers_[i] = MoeLayer::create(desc_, parallel_, rank_weights_[i].weights(),
-                                  world_->world(index), {.num_workers = workers_});
+    layers_[i] =
+        MoeLayer::create(desc_, parallel_, rank_weights_[i].weights(), world_->world(index),
+                         {.num_workers = workers_, .workspace = world_->workspace(index)});
+    world_->workspace(index) = layers_[i]->workspace();
   });
 }
 
@@ -117,8 +119,10 @@ Layer::~Layer() {
 }
 
 std::int64_t Layer::workspace_bytes() const noexcept {
-  return layers_.front()->workspace_bytes() + layers_.front()->local_bytes();
+  return layers_.front()->workspace_bytes() + local_bytes();
 }
+
+std::int64_t Layer::local_bytes() const noexcept { return layers_.front()->local_bytes(); }
 
 CallArrays::CallArrays(nb::handle x, nb::handle ids, nb::handle weights, nb::handle out)
     : x_(x, "x", Use::read),

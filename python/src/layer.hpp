@@ -79,7 +79,9 @@ class Layer {
   const ParallelDesc& parallel() const noexcept { return parallel_; }
   WorldPart& world() noexcept { return *world_; }
   std::int64_t max_tokens() const noexcept { return max_tokens_; }
+  /// Of a rank: the world's workspace, which all layers share, and what the layer has alone.
   std::int64_t workspace_bytes() const noexcept;
+  std::int64_t local_bytes() const noexcept;  ///< Of a rank: what the layer has alone.
   int workers() const noexcept { return workers_; }
 
   /// Tokens are cut into as many equal parts as there are ranks here. May wait, without Python's

@@ -11,7 +11,9 @@
 namespace comet::python {
 
 WorldPart::WorldPart(std::vector<std::unique_ptr<World>> worlds)
-    : worlds_(std::move(worlds)), threads_(static_cast<int>(worlds_.size())) {}
+    : worlds_(std::move(worlds)),
+      workspaces_(worlds_.size()),
+      threads_(static_cast<int>(worlds_.size())) {}
 
 std::shared_ptr<WorldPart> WorldPart::local(int ranks, const std::string& link,
                                             const std::string& backend,

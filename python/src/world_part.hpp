@@ -43,6 +43,12 @@ class WorldPart {
   /// Number `index` of those here.
   World& world(int index) { return *worlds_[static_cast<std::size_t>(index)]; }
 
+  /// The symmetric memory that all layers of number `index` share, null before the first layer: a
+  /// world gives none back, so layers that come and go must not have their own.
+  std::shared_ptr<Workspace>& workspace(int index) {
+    return workspaces_[static_cast<std::size_t>(index)];
+  }
+
   /// RankThreads::run, with indices of ranks here.
   void run(const std::function<void(int)>& body) { threads_.run(body); }
   /// World::recover and World::barrier on all ranks here.
@@ -53,6 +59,7 @@ class WorldPart {
   World& first() const noexcept { return *worlds_.front(); }
 
   std::vector<std::unique_ptr<World>> worlds_;
+  std::vector<std::shared_ptr<Workspace>> workspaces_;  // [ranks here]
   RankThreads threads_;
 };
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """moe and MoeLayer against double precision, with NumPy."""
 
+import os
 import threading
+from pathlib import Path
 
 import numpy
 import pytest
@@ -101,11 +103,23 @@ def test_layers_are_made_anew_where_all_would_need_too_much_memory():
     world, cases = comet_moe.World.local(1), [Case(seed=seed) for seed in range(12)]
     layer = comet_moe.MoeLayer(cases[0].w13, cases[0].w2, topk=2, max_tokens=64, world=world)
     layer(*cases[0].arguments()[:3])  # has all its buffers then
-    world.kept.most_bytes = 10 * layer.workspace_bytes
+    world.kept.most_bytes = 9 * layer._core.local_bytes  # one that has not run has none
     for turn in range(3):
         for case in cases:
             expect_close(comet_moe.moe(*case.arguments(), world=world), case.truth())
     assert len(world.kept) == 10
+
+
+def test_layers_that_come_and_go_leave_no_memory_behind():
+    world, case = comet_moe.World.local(2), Case(tokens=100)
+    sizes = []
+    for turn in range(3):
+        for _ in range(5):
+            layer = comet_moe.MoeLayer(case.w13, case.w2, topk=2, max_tokens=50000, world=world)
+            expect_close(layer(case.x, case.ids, case.weights), case.truth())
+            del layer
+        sizes.append(int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE"))
+    assert sizes[2] - sizes[1] < 5 * case.x.itemsize * 64 * 50000  # less than x alone has in each
 
 
 def test_few_tokens_have_a_layer_of_their_own():
