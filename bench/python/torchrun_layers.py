@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A layer whose ranks are processes of torchrun on one GPU: right, and as fast as the command's on such processes.
+"""A layer whose ranks are processes of torchrun on GPUs: right, and as fast as the command's on such processes.
 
     torchrun_layers.py --ranks 8 --model mixtral-8x7b --tokens 8192        starts torchrun by itself, then comet launch
     torchrun --nproc-per-node 8 torchrun_layers.py --model mixtral-8x7b    the ranks alone
@@ -11,9 +11,13 @@ Rank 0 compares all tokens with a world of one rank. A round is several calls, o
 of each rank's device; its time is the slowest rank's, by the call, and the median over rounds is told. Beside it stands
 the time of `comet launch -- bench` of the same case, launched one by one like these (its own clock, from the first
 kernel to the last). --check: exits 1 if results differ, or if the layer takes more than MOST_RATIO times that.
+
+Where there are fewer GPUs than ranks, torchrun is started under an MPS of its own; under a torchrun of yours, start
+NVIDIA's MPS before.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -29,6 +33,7 @@ import comet_moe
 from bench_rows import RowFile
 from comet_moe import command
 from devices import find_device
+from mps import private_mps
 
 SUITE = "python_torchrun"
 # E, K, H, I
@@ -118,8 +123,9 @@ class RankLayer:
 
 def run_rank(flags):
     """What each process of torchrun does; rank 0 has the row in the end."""
-    if flags.device == "cuda" and torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    if flags.device == "cuda" and torch.cuda.is_available():  # neighbours share a GPU, as the world has it
+        local, here, gpus = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        torch.cuda.set_device(local if here <= gpus else local * gpus // here)
     device = find_device(flags.device)
     distributed.init_process_group("gloo")
     check_fits(flags, distributed.get_world_size())
@@ -160,13 +166,14 @@ def start_ranks(flags, path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def run_command(flags, path):
+def run_command(flags, gpus, path):
     """The layer time that `comet launch` has of the same case, microseconds."""
-    on_gpu = flags.device == "cuda"
+    on_gpu = gpus > 0
     shape = {"experts": flags.experts, "topk": flags.topk, "hidden": flags.hidden, "intermediate": flags.inter,
              "tokens": flags.tokens, "ep": flags.ranks // flags.tp, "tp": flags.tp, "groups": flags.groups or "auto",
              "backend": flags.device, "dtype": "bf16" if on_gpu else "f32", "rounds": flags.rounds, "schedules": "comet"}
-    arguments = [flags.comet, "launch", "--ranks", str(flags.ranks), *(["--gpus", "1"] if on_gpu else []), "--", "bench",
+    on_gpus = ["--gpus", str(min(gpus, flags.ranks))] if on_gpu else []
+    arguments = [flags.comet, "launch", "--ranks", str(flags.ranks), *on_gpus, "--", "bench",
                  *(f"--{name}={value}" for name, value in shape.items()), *(["--no-graphs"] if on_gpu else []),
                  "--json", path]
     run_limited(arguments, "comet launch", {})
@@ -196,11 +203,14 @@ def check_fits(flags, ranks):
 def compare(flags):
     """Both programs, one after the other; what does not hold, as sentences."""
     check_fits(flags, flags.ranks)
-    if flags.device == "cuda" and not torch.cuda.is_available():
+    on_gpu = flags.device == "cuda"
+    gpus = torch.cuda.device_count() if on_gpu else 0  # does not start CUDA
+    if on_gpu and gpus == 0:
         raise ValueError("--device: cuda, and PyTorch finds no GPU here; cpu rehearses")
     with tempfile.TemporaryDirectory() as folder:
-        device, row = start_ranks(flags, Path(folder) / "row.json")
-        there = None if flags.no_command else run_command(flags, Path(folder) / "rows.jsonl")
+        with private_mps() if 0 < gpus < flags.ranks else contextlib.nullcontext():
+            device, row = start_ranks(flags, Path(folder) / "row.json")
+        there = None if flags.no_command else run_command(flags, gpus, Path(folder) / "rows.jsonl")
         report(flags, device, {**row, "t_command_us": there})
         broken = [] if row["result"] == "passed" else ["results differ from those of one rank"]
         if there is not None:

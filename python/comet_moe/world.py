@@ -60,9 +60,14 @@ class World:
         None for all processes that torchrun has started. They may be on several hosts; all of them call it, and
         then the same layers in the same order, each with its own tokens. The group is used here and never after.
 
-        backend: "cpu"; this version refuses "cuda"."""
-        from comet_moe.torch_group import join
+        backend: "cpu", or "cuda": ranks spread over the Hopper GPUs of their host, and those that share one, under
+        NVIDIA's MPS, have their own multiprocessors each; have CUDA_DEVICE_MAX_CONNECTIONS=32 in their environment
+        then. It needs NVSHMEM, which PyTorch's packages for CUDA bring. A process belongs to one set of ranks on GPUs
+        until it ends."""
+        from comet_moe.torch_group import join, load_nvshmem
         rank, size, all_gather = join(group)
+        if backend == "cuda":
+            load_nvshmem()
         return World(_core.WorldPart.processes("torch.distributed", rank, size, all_gather, backend, timeout_ms))
 
     @property

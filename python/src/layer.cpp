@@ -177,9 +177,9 @@ std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec
   const CallViews views = arrays.views(place_);
   check_views(views);
   const int parts = world_->num_here();
-  // Ranks that share a GPU have streams of their own, which all leave the caller's before any comes
-  // back to it.
-  const bool forks = place_.is_cuda && parts > 1;
+  // Ranks that may share a GPU have streams of their own, which all leave the caller's before any
+  // comes back to it.
+  const bool forks = place_.is_cuda && world_->size() > 1;
   const ForwardOptions options{.schedule = parse_schedule(spec.schedule),
                                .groups = spec.groups,
                                .panel = spec.panel,

@@ -45,13 +45,8 @@ std::shared_ptr<WorldPart> WorldPart::mpi(std::chrono::milliseconds timeout) {
 std::shared_ptr<WorldPart> WorldPart::processes(const ProcessStart& start,
                                                 const std::string& backend,
                                                 std::chrono::milliseconds timeout) {
-  if (parse_backend(backend) == Backend::cuda) {
-    throw Error(ErrorCode::unsupported,
-                "[world] backend: cuda, in this version ranks that are processes compute on cpu; "
-                "World.local has ranks that share a GPU");
-  }
   std::vector<std::unique_ptr<World>> worlds;
-  worlds.push_back(make_process_world(start, timeout));
+  worlds.push_back(make_process_world(start, timeout, parse_backend(backend)));
   return std::make_shared<WorldPart>(std::move(worlds));
 }
 

@@ -26,8 +26,7 @@ class WorldPart {
                                           std::chrono::milliseconds timeout);
   /// This process is a rank of what mpirun has started. Collective.
   static std::shared_ptr<WorldPart> mpi(std::chrono::milliseconds timeout);
-  /// This process is a rank of what others have started. Collective. Throws Error(unsupported) for
-  /// a backend that ranks of processes do not have.
+  /// This process is a rank of what others have started. Collective.
   static std::shared_ptr<WorldPart> processes(const ProcessStart& start, const std::string& backend,
                                               std::chrono::milliseconds timeout);
 

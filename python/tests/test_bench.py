@@ -2,6 +2,7 @@
 """Benchmarks of bench/python: what their rows are judged to show, and a rehearsal of each on a CPU."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -119,3 +120,30 @@ def test_cases_that_ranks_cannot_share_are_one_sentence(run_torchrun):
                              (("--ranks", "3", "--tp", "2"), "--tp: 2, it must divide the 3 ranks")):
         code, rows, err = run_torchrun(*arguments)
         assert code == 1 and not rows and err.startswith(f"torchrun_layers: {words}") and err.count("\n") == 1
+
+
+def test_processes_that_share_a_gpu_have_an_mps_of_their_own(monkeypatch, tmp_path):
+    import mps
+    fake = Path(__file__).resolve().parents[2] / "tests" / "cli" / "fake_mps.py"
+    if not fake.exists():
+        pytest.skip("a packed folder has no stand-in for MPS")
+    (tmp_path / mps.CONTROL).symlink_to(fake)
+    record = tmp_path / "record"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_MPS_RECORD", str(record))
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    with mps.private_mps():
+        folder = Path(os.environ["CUDA_MPS_PIPE_DIRECTORY"])
+        assert folder.is_dir() and "quit" not in record.read_text()
+        with mps.private_mps():  # which is then the user's
+            assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == str(folder)
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ and not folder.exists()
+    assert record.read_text().count("daemon") == 1 and record.read_text().endswith("quit\n")
+    monkeypatch.setenv("FAKE_MPS", "fail")
+    with pytest.raises(ValueError, match="does not start"):
+        with mps.private_mps():
+            pytest.fail("it started")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="does not start: .*nvidia-cuda-mps-control"):
+        with mps.private_mps():
+            pytest.fail("it started")

@@ -26,8 +26,9 @@ def main():
         comet_moe.World.from_torch_distributed()
     distributed.init_process_group("gloo")
     n, r = distributed.get_world_size(), distributed.get_rank()
-    with refused("backend: cuda, in this version ranks that are processes compute on cpu"):
-        comet_moe.World.from_torch_distributed(backend="cuda")
+    if not any(backend["name"] == "cuda" and backend["built"] for backend in comet_moe.doctor()["backends"]):
+        with refused("this build has no CUDA backend"):
+            comet_moe.World.from_torch_distributed(backend="cuda")
     with refused("tpu"):
         comet_moe.World.from_torch_distributed(backend="tpu")
     world = comet_moe.World.from_torch_distributed(backend="cpu", timeout_ms=20000)
