@@ -57,8 +57,11 @@ def print_table(rows, kind):
 
 def print_kernels(rows):
     """What each implementation launches in a call."""
+    rows = [row for row in rows if row["kind"] == "kernels"]
+    for text in dict.fromkeys(f"{row['implementation']}: {row['error']}" for row in rows if row["error"]):
+        print("no kernels:", text)
     for row in rows:
-        if row["kind"] != "kernels" or row["error"] is not None:
+        if row["error"]:
             continue
         calls, us = (sum(kernel[key] for kernel in row["kernels"]) for key in ("calls", "us"))
         print(f"{row['model']}, {row['tokens']} tokens, {row['implementation']}: {calls:.0f} kernels, {us:.1f} us")
