@@ -125,7 +125,10 @@ def test_doctor_says_what_is_there():
                              stdout=subprocess.PIPE).stdout
     assert "backends" in printed and f"numpy      {numpy.__version__}" in printed
     import comet_moe.doctor as module
-    assert module() == comet_moe.doctor()
+    both = module(), comet_moe.doctor()
+    for each in both:
+        assert each["machine"].pop("available_bytes") > 0  # others may take or give some meanwhile
+    assert both[0] == both[1]
 
 
 def test_the_command_is_installed():
