@@ -83,16 +83,17 @@ def run_command(command, seconds=None, on_line=None):
                 process.kill()
 
 
-def run_cases(comet, shared, lines, seconds=None):
+def run_cases(comet, shared, lines, seconds=None, on_line=None):
     """Rows of each line, as {line: rows}, and whether all lines were run.
 
-    `shared` are flags of all lines. A case that fails ends with Failure, which has the rows of the
+    `shared` are flags of all lines, `on_line` as of run_command. A case that fails ends with Failure, which has the rows of the
     cases before it as `rows`.
     """
     with tempfile.TemporaryDirectory() as folder:
         cases, path = Path(folder) / "cases", Path(folder) / "rows.jsonl"
         cases.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        code = run_command([comet, "bench", *shared, "--cases", cases, "--json", path], seconds)
+        code = run_command([comet, "bench", *shared, "--cases", cases, "--json", path], seconds,
+                           on_line)
         found = {}
         for row in read_rows(path):
             typed = row["command"]

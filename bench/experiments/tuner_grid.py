@@ -17,10 +17,11 @@ import time
 from pathlib import Path
 
 import bench_cases
+import charts
 from bench_cases import Failure, say
 from run import n_c_choices
 
-NAME = "tuner"
+NAME, TITLE = "tuner", "How good the tuner's choices are"
 MODELS = ("mixtral-8x7b", "qwen2-moe-2.7b", "phi-3.5-moe")
 TOKENS = ("2048", "4096", "8192", "16384")  # of all ranks together
 SPLITS = ("8x1", "1x8", "4x2")  # EP x TP; after two of them there are 72 cases
@@ -55,6 +56,12 @@ class Deadline:
 
 def key_of(row):
     return tuple(str(row[key]) for key in KEYS)
+
+
+def case_of(key):
+    """The values of a case, as rows of comet bench have them."""
+    model, tokens, ep, tp, link = key
+    return {"model": model, "tokens": int(tokens), "ep": int(ep), "tp": int(tp), "link": link}
 
 
 def flags_of(key):
@@ -99,7 +106,7 @@ class Grid:
 
     def keep(self, key, news):
         row = self.known.setdefault(key, {"suite": bench_cases.SUITE, "experiment": NAME,
-                                          "kind": "case", **dict(zip(KEYS, key))})
+                                          "kind": "case", **case_of(key)})
         row.update(news, date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         bench_cases.write_rows(self.path, list(self.known.values()))
 
@@ -161,7 +168,8 @@ class Grid:
         shared = ["--world", "local", *self.flags(), "--suite", bench_cases.SUITE, "--rounds",
                   str(rounds), "--schedules", "sequential,comet"]
         try:
-            found, _ = bench_cases.run_cases(self.arguments.comet, shared, list(lines), seconds)
+            found, _ = bench_cases.run_cases(self.arguments.comet, shared, list(lines), seconds,
+                                             on_line=lambda line: None)  # tables of 70 rows a case
         except Failure as failure:
             self.keep_times(lines, getattr(failure, "rows", {}), what)
             raise
@@ -250,15 +258,29 @@ def summary(rows):
     return sentences
 
 
+def draw_losses(folder, rows):
+    """In which share of the cases each choice loses at most so much."""
+    points = [{"who": who, "share": (i + 1) / len(rows), "loss": loss}
+              for key, who in (("tuned_loss", "the tuner"), ("model_loss", "the model alone"))
+              for i, loss in enumerate(sorted(row[key] for row in rows))]
+    chart = {"kind": "lines", "title": f"{len(rows)} cases, links named paced EMULATED", "x": "share",
+             "y": "loss", "series": ["who"], "x_label": "share of the cases",
+             "y_label": "time over the best, less 1, at most"}
+    if not charts.draw({"title": TITLE, "charts": [chart]}, points, folder, NAME):
+        say(f"tuner_grid.py: {charts.MISSING}")
+
+
 def write_report_rows(arguments, grid):
-    """Rows for comet report, and the summary on standard output."""
+    """Rows and a picture for comet report, and the summary on standard output."""
     rows = [judge(dict(row)) for row in grid.known.values() if "finals" in row]
     sentences = summary(rows)
     header = {"suite": bench_cases.SUITE, "kind": "experiment", "experiment": NAME, "columns": COLUMNS,
-              "title": "How good the tuner's choices are",
+              "title": TITLE,
               "about": " ".join(__doc__.split("\n\n", 1)[1].split()), "said": sentences}
     short = [{key: value for key, value in row.items() if key not in ("sweep", "finals")} for row in rows]
     bench_cases.write_rows(arguments.out / "tuner_rows.jsonl", [header, *short])
+    if rows:
+        draw_losses(arguments.out, rows)
     for sentence in sentences:
         say(sentence)
 
