@@ -83,11 +83,17 @@ class Launch {
       signals_.release();
       ::raise(ended_by_);
     }
-    if (!why_.empty() && std::atomic_ref(arena_.words().told_errors).load() == 0) print_error(why_);
+    tell();
     return code_;
   }
 
  private:
+  // Why a rank has ended that could not say so itself, unless somebody has.
+  void tell() const {
+    if (why_.empty()) return;
+    if (std::atomic_ref(arena_.words().told_errors).exchange(1) == 0) print_error(why_);
+  }
+
   void signal_all(int signal) const {
     for (const pid_t pid : pids_) {
       if (pid > 0) ::kill(pid, signal);
@@ -96,6 +102,7 @@ class Launch {
 
   // Politely first.
   void end_all() {
+    tell();  // before those who would only say that they were ended
     signal_all(is_ending_ ? SIGKILL : SIGTERM);
     is_ending_ = true;
     next_step_ = Clock::now() + kGrace;

@@ -12,6 +12,9 @@ namespace comet::cuda {
 /// Throws Error(internal) "[cuda] <what>: <CUDA's words>" unless `status` is cudaSuccess.
 void check_cuda(cudaError_t status, const char* what);
 
+/// At least one byte of the current device's memory. Throws Error(capacity) if there is no more.
+void* allocate_device(std::size_t bytes);
+
 /// Device memory of `T`. Not freed while kernels run: cudaFree would wait for them, also for those
 /// of other ranks (protocol rule 7), so owners keep it until all ranks have met.
 template <typename T>
@@ -19,7 +22,7 @@ class DeviceBuffer {
  public:
   DeviceBuffer() = default;
   explicit DeviceBuffer(std::int64_t count) : count_(count) {
-    if (count > 0) check_cuda(cudaMalloc(&data_, bytes()), "allocating device memory");
+    if (count > 0) data_ = allocate_device(bytes());
   }
   ~DeviceBuffer() { cudaFree(data_); }
   DeviceBuffer(DeviceBuffer&& other) noexcept

@@ -14,6 +14,7 @@ namespace {
 // Blocks that copy the tokens of a call to the workspace: enough to saturate a partition's share of
 // the memory.
 constexpr int kPublishBlocksPerSm = 4;
+constexpr std::int64_t kPublishTokensPerBlock = 8;  // a warp each; few tokens need few blocks
 
 RankDevice& device_of(const LayerEngineParams& params) {
   RankDevice& device = static_cast<RankDevice&>(*params.world->device);
@@ -267,7 +268,12 @@ void CudaEngine::queue(const QueuedCall& call) {
     device_trace_->queue_clear(stream);
     params.trace = device_trace_->ring();
   }
-  launch_publish(params, make_sentence(call.fault), kPublishBlocksPerSm * multiprocessors_, stream);
+  const std::int64_t copiers =
+      ceil_div(call.fault ? 0 : call.routing.tokens, kPublishTokensPerBlock);
+  launch_publish(params, make_sentence(call.fault),
+                 static_cast<int>(std::clamp<std::int64_t>(
+                     copiers, 1, std::int64_t{kPublishBlocksPerSm} * multiprocessors_)),
+                 stream);
   DevicePuts* const puts = device_.puts();
   if (puts != nullptr) {
     check_cuda(puts->queue_published(params, stream), "launching puts of what is published");
@@ -295,7 +301,10 @@ void CudaEngine::queue(const QueuedCall& call) {
     queue_sequential(params, stream);
   }
   if (puts != nullptr) order_streams(put_stream, stream, device_.event(0));
-  launch_end_call(params, multiprocessors_, stream);
+  // It writes to y only if the call has failed.
+  launch_end_call(params,
+                  static_cast<int>(std::clamp<std::int64_t>(params.y_rows, 1, multiprocessors_)),
+                  stream);
   device_.end_call(stream);
 }
 

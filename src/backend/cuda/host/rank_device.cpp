@@ -85,15 +85,8 @@ void RankDevice::make_current() { check_cuda(cudaSetDevice(device_), "choosing a
 
 std::byte* RankDevice::allocate(std::int64_t bytes) {
   device_memory_.reserve(device_memory_.size() + 1);
-  void* memory = nullptr;
   const auto size = static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1));
-  const cudaError_t status = cudaMalloc(&memory, size);
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // or the next launch would report it
-    fail(ErrorCode::capacity, "[cuda] out of device memory: rank {} needs {} bytes", world_.rank,
-         bytes);
-  }
-  check_cuda(status, "allocating device memory");
+  void* const memory = allocate_device(size);
   device_memory_.push_back(memory);
   check_cuda(cudaMemset(memory, 0, size), "clearing device memory");
   check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "clearing device memory");
