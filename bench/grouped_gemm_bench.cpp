@@ -3,7 +3,7 @@
 // rows) reaches at least 0.85 of the rate at which the library does the same products as large
 // ones. `--check` asserts it, for each shape in the best of a few tries.
 #include <benchmark/benchmark.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <string_view>

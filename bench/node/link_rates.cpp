@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rates of the links between the GPUs of a machine by communication blocks and warps, and how long
 // a signal takes: what a choice of communication blocks can count on.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>

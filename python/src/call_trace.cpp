@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "call_trace.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <nanobind/stl/string.h>
 
 #include <algorithm>

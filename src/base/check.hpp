@@ -2,7 +2,7 @@
 // The CHECK family: how the library reports what is wrong, as Error with a whole sentence.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <utility>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "check/run_fault.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/name_table.hpp"
 #include "check/rng.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // comet bench: flags, and the cases that they ask for, one after the other.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <fstream>
 #include <memory>

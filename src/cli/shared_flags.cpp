@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/shared_flags.hpp"
 
+#include <fmt/format.h>
+
 #include "base/check.hpp"
 #include "cli/flags.hpp"
 #include "models/presets.hpp"

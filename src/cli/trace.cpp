@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // comet trace: what every worker and link does during one call of each schedule, as a file for
 // trace viewers and as a picture.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <charconv>

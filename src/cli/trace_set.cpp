@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/trace_set.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <thread>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // comet tune: measures which options are best for cases, and keeps them in a profile.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <filesystem>

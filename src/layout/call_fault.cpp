@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layout/call_fault.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace comet {
 

@@ -2,7 +2,7 @@
 #include "measure/row_json.hpp"
 
 #include <fmt/chrono.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <ctime>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // PlanSummary as text for people and JSON for machines.
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/check.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tune/tune_case.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <tuple>
 

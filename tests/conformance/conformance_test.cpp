@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One suite for every backend and world. COMET_CONFORMANCE_CASES sets the number of random cases
 // (default 300), COMET_CONFORMANCE_SEED their seed; a failure prints both and its coordinates.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

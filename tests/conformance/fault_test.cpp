@@ -2,7 +2,7 @@
 // Faults: ranks that are late, slow, stop or throw, in every phase of a call; who is named, when,
 // and that the world recovers. COMET_RANDOM_STOPS sets the number of random stops (default 40),
 // COMET_RANDOM_STOPS_SEED their seed, COMET_FAULT_TIMEOUT_MS the worlds' timeout for slow machines.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -2,7 +2,7 @@
 // Layers whose ranks are processes against the same layers on world local.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdint>
 #include <string>

@@ -4,7 +4,7 @@
 // size (default 40), COMET_CONFORMANCE_SEED their seed; COMET_LOCKSTEP=1 lets
 // ranks meet before each call, as compute-sanitizer needs. Tests named Small are for
 // compute-sanitizer.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // The plan that the device makes against the host's, word for word, for random routings.
 #include "backend/cuda/kernels/plan_kernels.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // Directories with one file or with shards, good and bad.
 #include "io/checkpoint.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <vector>

@@ -3,7 +3,7 @@
 // (tools/make_checkpoints.py): the loader, the router rule and the shared expert must agree.
 #include "models/hf_block.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -7,7 +7,7 @@
 //                                    if that is what they are told
 //   mpirun -n N mpi_layers endure    calls layers until the world fails, says why, and exits 3; its
 //                                    waits last 2 s at most
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <csignal>

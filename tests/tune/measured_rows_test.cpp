@@ -2,7 +2,7 @@
 // The model against measurements: constants that were found by the rows with 8192 tokens predict
 // the others, which are of other numbers of tokens and, in part, of a shape and a link that no
 // calibration row has. Prints the errors.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // libcomet_mpi.so: a ProcessGroup of the processes that mpirun has started.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <mpi.h>
 
 #include <algorithm>

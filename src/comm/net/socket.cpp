@@ -2,7 +2,7 @@
 #include "comm/net/socket.hpp"
 
 #include <arpa/inet.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
