@@ -17,7 +17,7 @@
 #include "base/env.hpp"
 #include "cli/commands.hpp"
 #include "cli/flags.hpp"
-#include "cli/gpu_shares.hpp"
+#include "cli/launch_gpus.hpp"
 #include "cli/launcher.hpp"
 #include "cli/mps_control.hpp"
 #include "cli/mps_daemon.hpp"
@@ -51,20 +51,11 @@ int launch_on_gpus(int ranks, int gpus, const RunRank& run) {
   const std::vector<std::string> names = name_gpus(gpus);
   const bool needs_mps = ranks > gpus && !is_mps_given();
   std::optional<MpsDaemon> mps;
-  return launch_ranks(ranks, {.before =
-                                  [&] {
-                                    if (needs_mps)
-                                      mps.emplace(fmt::format("{}", fmt::join(names, ",")));
-                                  },
-                              .rank =
-                                  [&](std::unique_ptr<LaunchedGroup> group) {
-                                    const int gpu = gpu_of(group->rank(), ranks, gpus);
-                                    // A daemon's clients count the GPUs that it serves.
-                                    take_gpu(needs_mps ? std::to_string(gpu)
-                                                       : names[static_cast<std::size_t>(gpu)]);
-                                    return run(std::move(group));
-                                  },
-                              .after = [&] { mps.reset(); }});
+  const auto start = [&] {
+    if (needs_mps) mps.emplace(fmt::format("{}", fmt::join(names, ",")));
+    show_gpus(names, needs_mps);
+  };
+  return launch_ranks(ranks, {.before = start, .rank = run, .after = [&] { mps.reset(); }});
 }
 
 int run_launch(const LaunchFlags& flags, const Context& context) {

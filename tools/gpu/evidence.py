@@ -84,7 +84,6 @@ SUITES = {
         "src/layout/**/*",
         "src/base/**/*",
         "src/cli/end_watch.*",
-        "src/cli/gpu_shares.*",
         "src/cli/launch*",
         "src/cli/mps_*",
         "src/cli/ranks.*",

@@ -27,7 +27,7 @@ declare -A bench_arguments=(
   [gemm_rates.py]='--library bench/libcomet_gemm.so --partitions --check'
   [overlap_grid.py]='--comet bin/comet --check'
   [released_stages.py]='--comet bin/comet --check'
-  [process_worlds.py]='--comet bin/comet --check'
+  [process_worlds.py]='--comet bin/comet --check --splits 8x1'
 )
 declare -A bench_suite=(
   [gemm_rates.py]=gemm

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/gpu_shares.hpp"
+#include "cli/launch_gpus.hpp"
 
 #include <cstdlib>
 #include <string_view>
@@ -30,8 +30,6 @@ std::vector<std::string> split_gpus(std::string_view text) {
 
 }  // namespace
 
-int gpu_of(int rank, int ranks, int gpus) { return rank * gpus / ranks; }
-
 std::vector<std::string> name_gpus(int gpus) {
   std::vector<std::string> names;
   const char* const visible = std::getenv(kVisibleGpus);
@@ -46,6 +44,12 @@ std::vector<std::string> name_gpus(int gpus) {
   return names;
 }
 
-void take_gpu(const std::string& name) { ::setenv(kVisibleGpus, name.c_str(), 1); }
+void show_gpus(const std::vector<std::string>& names, bool are_served) {
+  std::string list;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    list += (i > 0 ? "," : "") + (are_served ? std::to_string(i) : names[i]);
+  }
+  ::setenv(kVisibleGpus, list.c_str(), 1);
+}
 
 }  // namespace comet::cli

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/gpu_shares.hpp"
+#include "cli/launch_gpus.hpp"
 
 #include <gtest/gtest.h>
 
@@ -42,23 +42,7 @@ class Variable {
   std::optional<std::string> before_;
 };
 
-// The ranks of a GPU are those from ceil(ranks * gpu / gpus) on, as in a world of one process.
-TEST(GpuShares, RanksOfAGpuAreNeighbours) {
-  for (int ranks = 1; ranks <= 17; ++ranks) {
-    for (int gpus = 1; gpus <= ranks; ++gpus) {
-      int rank = 0;
-      for (int gpu = 0; gpu < gpus; ++gpu) {
-        const int end = (ranks * (gpu + 1) + gpus - 1) / gpus;
-        for (; rank < end; ++rank) {
-          EXPECT_EQ(gpu_of(rank, ranks, gpus), gpu) << rank << " of " << ranks << " on " << gpus;
-        }
-      }
-      EXPECT_EQ(rank, ranks);
-    }
-  }
-}
-
-TEST(GpuShares, GpusAreNamedAsTheUserNamesThem) {
+TEST(LaunchGpus, GpusAreNamedAsTheUserNamesThem) {
   const auto named = [](const char* visible, int gpus) {
     const Variable variable("CUDA_VISIBLE_DEVICES", visible);
     return name_gpus(gpus);
@@ -71,10 +55,12 @@ TEST(GpuShares, GpusAreNamedAsTheUserNamesThem) {
   }
 }
 
-TEST(GpuShares, AProcessSeesItsGpuAlone) {
-  const Variable visible("CUDA_VISIBLE_DEVICES", "1,2");
-  take_gpu("2");
-  EXPECT_EQ(visible.value(), "2");
+TEST(LaunchGpus, ProcessesSeeTheGpusOfTheLaunch) {
+  const Variable visible("CUDA_VISIBLE_DEVICES", "5,6,7");
+  show_gpus({"5", "GPU-1a"}, false);
+  EXPECT_EQ(visible.value(), "5,GPU-1a");
+  show_gpus({"5", "GPU-1a"}, true);
+  EXPECT_EQ(visible.value(), "0,1");
 }
 
 }  // namespace
