@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "cli/exit_code.hpp"
 #include "cli/output.hpp"
 #include "comet/mpi_world.hpp"
+#include "comm/link_spec.hpp"
 #include "comm/process/process_world.hpp"
 #include "comm/world_view.hpp"
 
@@ -104,8 +106,16 @@ void Ranks::join(const RunDescription& own, Backend backend) {
   check_alike(*world_, own);
 }
 
+// The processes' world was made before anybody knew the link.
 WorldRunner Ranks::runner() const {
-  return world_ ? run_on(*world_) : WorldRunner(run_local_world);
+  if (!world_) return run_local_world;
+  return [&world = *world_](int size, const LocalWorldOptions& options,
+                            const std::function<void(World&)>& body) {
+    if (!is_same_link(world.link(), options.link)) world.set_link(options.link);
+    LocalWorldOptions rest = options;
+    rest.link = {};
+    run_on(world)(size, rest, body);
+  };
 }
 
 void Ranks::check_fits(Backend backend, const LinkSpec& link) const {
