@@ -162,7 +162,7 @@ def start_ranks(flags, path):
     """This program under torchrun: the device's name, and the row."""
     arguments = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(flags.ranks),
                  Path(__file__).resolve(), *sys.argv[1:]]
-    run_limited(arguments, "torchrun", {RESULT: str(path), "CUDA_DEVICE_MAX_CONNECTIONS": "32"})
+    run_limited(arguments, "torchrun", {RESULT: str(path), "CUDA_DEVICE_MAX_CONNECTIONS": "8"})
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -67,20 +67,21 @@ class MoeLayer:
     workspace_bytes = property(lambda self: self._core.workspace_bytes, doc="Memory of a rank: the world's workspace, "
                                "which all layers share, and what the layer has alone.")
 
-    def __call__(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "comet",
+    def __call__(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "auto",
                  groups: int = 1, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1) -> Any:
         """y [T, H], in `out` if given. x: [T, H]. topk_ids: [T, K] int32 or int64, -1 drops a choice.
         topk_weights: [T, K] float32. They are of all ranks in this process, which get equal parts.
 
-        schedule: "comet", "sequential", "pipelined" or "reference". groups: of tokens for comet, chunks for
-        pipelined. panel, n_c_*: see docs/design.md; the defaults choose.
+        schedule: "auto", which is "comet", or "sequential" where one rank alone on a GPU is faster by it; else
+        "comet", "sequential", "pipelined" (the same bits, all three) or "reference". groups: of tokens for comet,
+        chunks for pipelined. panel, n_c_*: see docs/design.md; the defaults choose.
         """
         y = empty_like(x) if out is None else out
         run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
             n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine)
         return y
 
-    def trace(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "comet",
+    def trace(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "auto",
               groups: int = 1, panel: int = 0, n_c_dispatch: int = -1,
               n_c_combine: int = -1) -> tuple[Any, Trace]:
         """As a call, and what every worker did in it: (y, Trace)."""
@@ -121,7 +122,7 @@ def run_kept(world: World, x: Any, topk_ids: Any, topk_weights: Any, y: Any, w13
 
 def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: Any | Sequence[Any], *,
         world: World | None = None, ep: int | None = None, tp: int = 1, activation: str = "silu",
-        gate_layout: str = "gate_up", weight_position: str = "after_down", schedule: str = "comet",
+        gate_layout: str = "gate_up", weight_position: str = "after_down", schedule: str = "auto",
         groups: int = 1, out: Any = None) -> Any:
     """A Mixture-of-Experts layer as a function: y [T, H], in `out` if given. See MoeLayer for the arguments.
 

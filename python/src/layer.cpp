@@ -173,6 +173,18 @@ void Layer::check_views(const CallViews& views) const {
   }
 }
 
+// One rank alone has nothing to hide. Its GPU then is faster by sequential, whose kernels have no
+// copies beside them, but where experts have many rows: on an H200 sequential took 0.74 (Qwen3-MoE)
+// and 0.84 (OLMoE) of comet's time with 256 and 512 rows an expert, and 1.10 (Mixtral) with 1024
+// (bench/python/transformers_layers.py). Bits are the same.
+Schedule Layer::schedule_of(const CallSpec& spec, std::int64_t tokens) const {
+  constexpr std::int64_t kRowsOfOverlap = 768;
+  if (spec.schedule != "auto") return parse_schedule(spec.schedule);
+  const bool is_alone = place_.is_cuda && world_->size() == 1 && !spec.is_traced;
+  const std::int64_t rows = tokens * desc_.topk / std::max<std::int64_t>(desc_.num_experts, 1);
+  return is_alone && rows < kRowsOfOverlap ? Schedule::sequential : Schedule::comet;
+}
+
 std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec) {
   const CallViews views = arrays.views(place_);
   check_views(views);
@@ -180,7 +192,7 @@ std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec
   // Ranks that may share a GPU have streams of their own, which all leave the caller's before any
   // comes back to it.
   const bool forks = place_.is_cuda && world_->size() > 1;
-  const ForwardOptions options{.schedule = parse_schedule(spec.schedule),
+  const ForwardOptions options{.schedule = schedule_of(spec, views.x.rows),
                                .groups = spec.groups,
                                .panel = spec.panel,
                                .n_c_dispatch = spec.n_c_dispatch,

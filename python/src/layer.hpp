@@ -30,7 +30,7 @@ struct LayerSpec {
 
 /// As forward gets it.
 struct CallSpec {
-  std::string schedule = "comet";
+  std::string schedule = "auto";  ///< Or a Schedule's name.
   std::int64_t groups = 1;
   std::int64_t panel = 0;
   int n_c_dispatch = -1;
@@ -93,6 +93,7 @@ class Layer {
   std::vector<CallStats> check();
 
  private:
+  Schedule schedule_of(const CallSpec& spec, std::int64_t tokens) const;
   void check_views(const CallViews& views) const;
 
   std::shared_ptr<WorldPart> world_;

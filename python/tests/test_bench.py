@@ -31,7 +31,7 @@ GOOD = {4096: {"comet": 100, "eager": 400, "grouped_mm": 120}, 1: {"comet": 10, 
     ({4096: {"comet": 100, "eager": 110}}, "4096 tokens: 1.100 in the geometric mean"),
     ({4096: {"comet": None, "eager": 110}}, "m, 4096 tokens: not measured"),
     ({1: {"comet": 10, "eager": 9.9}}, "m, 1 tokens: 0.990 times as fast"),
-    ({1: {"comet": 10, "comet sequential": 5, "eager": 12}}, None),  # not Transformers' own
+    ({1: {"comet": 10, "comet fused": 5, "eager": 12}}, None),  # not Transformers' own
 ])
 def test_claims_are_judged_by_the_best_of_the_others(change, sentence):
     broken = layer_claims.find_broken_claims(rows_of({**GOOD, **change}), ["m"], ["graph"])
@@ -76,7 +76,7 @@ def test_a_rehearsal_writes_a_row_for_each_implementation_and_goes_on_after_fail
                                  ",".join(others))
     assert code == 1 and "olmoe-1b-7b, 4096 tokens: not measured" in out
     errors = {(row["setting"], row["implementation"]): row["error"] for row in rows}
-    names = ("eager", "grouped_mm", "wrong", "comet", "comet sequential")
+    names = ("eager", "grouped_mm", "wrong", "comet", "comet fused")
     assert sorted(errors) == sorted((setting, name) for setting in ("graph", "stream") for name in names)
     assert all("off by" in (error or "") if name == "wrong" else error is None for (_, name), error in errors.items())
     assert all(row["t_us"] > 0 and row["suite"] == "python_layers" for row in rows if row["error"] is None)
