@@ -135,8 +135,9 @@ void bind_layer(nb::module_& module) {
                                                                      .n_c_combine = n_c_combine,
                                                                      .is_traced = trace});
             if (!trace) return std::nullopt;
-            return CallTrace(schedule == "auto" ? "comet" : schedule, groups == 1 ? "" : std::to_string(groups) + " groups",
-                             layer.workers(), traces);
+            return CallTrace(schedule == "auto" ? "comet" : schedule,
+                             groups == 1 ? "" : std::to_string(groups) + " groups", layer.workers(),
+                             traces);
           },
           nb::arg("x"), nb::arg("topk_ids"), nb::arg("topk_weights"), nb::arg("out"), nb::kw_only(),
           nb::arg("schedule"), nb::arg("groups"), nb::arg("panel"), nb::arg("n_c_dispatch"),

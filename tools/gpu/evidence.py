@@ -28,20 +28,18 @@ PROCESS_WORLDS = (
     "!include/comet/mpi_world.hpp",
     "!include/comet/process_world.hpp",
 )
-TESTED = (
+# What every call of a layer on GPUs goes through.
+LAYERS = (
     "src/backend/cuda/**/*",
     "src/comm/**/*",
     "src/layer/**/*",
-    "src/check/**/*",
     "src/plan/*.hpp",
     "src/plan/plan.cpp",
     "src/layout/**/*",
     "src/base/**/*",
     "include/comet/*.hpp",
-    "cmake/CometCuda.cmake",
-    "tests/cuda/**/*",
-    *PROCESS_WORLDS,
 )
+TESTED = (*LAYERS, "src/check/**/*", "cmake/CometCuda.cmake", "tests/cuda/**/*", *PROCESS_WORLDS)
 # Suite -> globs of its sources; one that starts with ! takes files out again.
 SUITES = {
     "tests": TESTED,
@@ -60,34 +58,20 @@ SUITES = {
         *PROCESS_WORLDS,
     ),
     "overlap": (
-        "src/backend/cuda/**/*",
-        "src/comm/**/*",
-        "src/layer/**/*",
-        "src/plan/*.hpp",
-        "src/plan/plan.cpp",
-        "src/layout/**/*",
-        "src/base/**/*",
+        *LAYERS,
         "src/measure/**/*",
         "src/tune/candidates.*",
-        "include/comet/*.hpp",
         "bench/cuda/overlap_grid.py",
         "bench/cuda/released_stages.py",
         *PROCESS_WORLDS,
     ),
     "processes": (
-        "src/backend/cuda/**/*",
-        "src/comm/**/*",
-        "src/layer/**/*",
+        *LAYERS,
         "src/check/**/*",
-        "src/plan/*.hpp",
-        "src/plan/plan.cpp",
-        "src/layout/**/*",
-        "src/base/**/*",
         "src/cli/end_watch.*",
         "src/cli/launch*",
         "src/cli/mps_*",
         "src/cli/ranks.*",
-        "include/comet/*.hpp",
         "cmake/CometCuda.cmake",
         "cmake/CometNvshmem.cmake",
         "bench/cuda/process_worlds.py",

@@ -164,8 +164,8 @@ void launch_combine_f16(const CallParams& params, std::int32_t group, int num_bl
 /// Reports the call, or fills y with NaN if it was skipped or abandoned.
 void launch_end_call(const CallParams& params, int num_blocks, cudaStream_t stream);
 
-/// Leaves when world.start_size such kernels have been reached, or the world fails or its time is over;
-/// then it sets `*missed`, unless that is null.
+/// Leaves when world.start_size such kernels have been reached, or the world fails or its time is
+/// over; then it sets `*missed`, unless that is null.
 void launch_start_line(const DeviceWorld& world, std::uint32_t* missed, cudaStream_t stream);
 
 /// Writes the global timer to `*stamp`, which may be pinned host memory.
