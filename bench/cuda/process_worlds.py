@@ -124,9 +124,13 @@ def check_times(comet, report, splits, links):
                     if over["comet"] > OVER_LOCAL:
                         faults = [f"{model} {split} {link}: comet takes {over['comet']:.3f} of the time on "
                                   f"threads, allowed {OVER_LOCAL}"]
-                    values = {"t_local_us": local, "t_layer_us": own, "over_local": over}
+                    # Of the products alone: what the GPU does, and not the world.
+                    compute = [part[0]["t_compute_us"] for part in rows]
+                    values = {"t_local_us": local, "t_layer_us": own, "over_local": over,
+                              "t_compute_local_us": compute[0], "t_compute_us": compute[1]}
                 text = f"{model} {split} {link}"
                 if values:
+                    text += f"; products {compute[1] / compute[0]:.3f} of threads'"
                     text += "".join(f"; {name} {own[name] / 1000:.2f} ms, {over[name]:.3f} of threads'"
                                     for name in own)
                 report.add("times", faults, text, model=model, split=split, link=link, tokens=8192, ranks=8,

@@ -9,7 +9,6 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -33,9 +32,11 @@ std::filesystem::path temporary_folder() {
   return folder;
 }
 
+// Empty if there is no such file, or its process ends while it is read.
 std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();  // an iterator would throw
+  return text.str();
 }
 
 // When a process was started, in the kernel's ticks, so that a number that another process has got

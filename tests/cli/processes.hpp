@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -18,9 +17,12 @@
 
 namespace comet::cli {
 
+/// Empty if there is no such process, or it ends while this reads.
 inline std::string proc_text(pid_t pid, const std::string& name) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/" + name, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream text;
+  const std::string path = "/proc/" + std::to_string(pid) + "/" + name;
+  text << std::ifstream(path, std::ios::binary).rdbuf();  // an iterator would throw
+  return text.str();
 }
 
 /// State and parent of a process; ' ' of one that is not there.
