@@ -73,7 +73,8 @@ case "${1:-}" in
       cuda_is_missing=yes
       wanted+=(python3-pip)
     fi
-    if [[ "$(uname -m)" == x86_64 && ! -d "$nvshmem_folder" && -z "${NVSHMEM_HOME:-}" ]]; then
+    if [[ "$(uname -m)" == x86_64 && -z "${NVSHMEM_HOME:-}" &&
+      "$(cat "$nvshmem_folder/wheels.txt" 2>/dev/null)" != "$nvshmem_wheel" ]]; then
       nvshmem_is_missing=yes
       wanted+=(python3-pip)
     fi
@@ -148,6 +149,7 @@ install_nvshmem() {
   rm -rf "$nvshmem_folder.new"
   install_wheels "$nvshmem_wheel" "$nvshmem_folder.new" ||
     die "pip failed (its last lines are above); or set NVSHMEM_HOME to an NVSHMEM 3 for CUDA 13"
+  rm -rf "$nvshmem_folder"
   mv "$nvshmem_folder.new" "$nvshmem_folder"
 }
 

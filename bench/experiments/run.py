@@ -140,7 +140,7 @@ def info_rows(experiment, arguments):
 def run_points(experiment, arguments, known, seconds):
     """Rows of the points that are not known yet, and whether all points have rows now."""
     if experiment.get("by") == "info":
-        return info_rows(experiment, arguments), True
+        return [row for row in info_rows(experiment, arguments) if row["point"] not in known], True
     lines = [line for line in lines_of(experiment, arguments.scale) if line not in known]
     if not lines:
         return [], True

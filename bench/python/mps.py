@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -15,7 +16,7 @@ LIMIT_S = 10  # to start, and to end
 def private_mps():
     """An MPS for whatever is started meanwhile, by the environment of this process, which must not have started CUDA.
     The user's is taken if CUDA_MPS_PIPE_DIRECTORY names one. ValueError with one sentence if none can be had."""
-    if "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
+    if os.environ.get("CUDA_MPS_PIPE_DIRECTORY"):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="comet-mps-") as folder:
@@ -26,7 +27,7 @@ def private_mps():
                 yield
         finally:
             for name in names:
-                del os.environ[name]
+                os.environ.pop(name, None)
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def start_daemon():
         try:
             daemon.wait(LIMIT_S)
         except subprocess.TimeoutExpired:
-            daemon.kill()
+            os.killpg(daemon.pid, signal.SIGKILL)  # its servers are of its session
             daemon.wait()
 
 

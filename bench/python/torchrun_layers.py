@@ -210,8 +210,12 @@ def compare(flags):
     with tempfile.TemporaryDirectory() as folder:
         with private_mps() if 0 < gpus < flags.ranks else contextlib.nullcontext():
             device, row = start_ranks(flags, Path(folder) / "row.json")
-        there = None if flags.no_command else run_command(flags, gpus, Path(folder) / "rows.jsonl")
-        report(flags, device, {**row, "t_command_us": there})
+        there = None
+        try:
+            if not flags.no_command:
+                there = run_command(flags, gpus, Path(folder) / "rows.jsonl")
+        finally:  # what was measured stays
+            report(flags, device, {**row, "t_command_us": there})
         broken = [] if row["result"] == "passed" else ["results differ from those of one rank"]
         if there is not None:
             ratio = row["t_layer_us"] / there

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from comet_moe import _nvshmem
 from comet_moe._errors import CometError
 from comet_moe._progress import run_with_bar, tqdm_or_none
 
@@ -21,7 +22,7 @@ def run(*arguments: str) -> str:
     """Runs `comet` with these arguments and returns what it printed; a CometError with its sentence if it
     failed."""
     done = subprocess.run([PATH, *arguments], check=False, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE)
+                          stderr=subprocess.PIPE, env=_nvshmem.environment())
     if done.returncode != 0:
         raise CometError(done.stderr.strip() or f"comet {' '.join(arguments)}: exit {done.returncode}")
     return done.stdout
@@ -53,10 +54,10 @@ def _run_long(arguments: list) -> tuple[int, str]:
     if tqdm is not None:
         return run_with_bar(tqdm, arguments)
     done = subprocess.run(arguments, check=False, text=True, stdout=subprocess.DEVNULL,
-                          stderr=None if sys.stderr.isatty() else subprocess.PIPE)
+                          stderr=None if sys.stderr.isatty() else subprocess.PIPE, env=_nvshmem.environment())
     return done.returncode, done.stderr or ""
 
 
 def main() -> None:
     """`comet`, for the script of that name."""
-    os.execv(PATH, ["comet", *sys.argv[1:]])
+    os.execve(PATH, [str(PATH), *sys.argv[1:]], _nvshmem.environment())

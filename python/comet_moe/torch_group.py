@@ -3,11 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import importlib.util
-import os
-from pathlib import Path
 from typing import Any, Callable
 
 from comet_moe._errors import InvalidArgumentError, UnsupportedError
@@ -41,14 +36,3 @@ def join(group: Any) -> tuple[int, int, Callable[[bytes], bytes]]:
         return b"".join(parts)
 
     return rank, size, all_gather
-
-
-def load_nvshmem() -> None:
-    """Loads NVSHMEM from its Python package, if it is installed and NVSHMEM_HOME names no other. What is missing is
-    said where a world wants it."""
-    if "NVSHMEM_HOME" in os.environ:
-        return
-    with contextlib.suppress(ImportError, OSError):
-        spec = importlib.util.find_spec("nvidia.nvshmem")
-        for folder in spec.submodule_search_locations or [] if spec else []:
-            ctypes.CDLL(str(Path(folder) / "lib" / "libnvshmem_host.so.3"), mode=ctypes.RTLD_GLOBAL)

@@ -47,7 +47,8 @@ std::string starter(const CheckOptions& options) {
   const std::string_view kind = options.processes->kind();
   if (kind == "mpi") return fmt::format("mpirun -n {} comet", ranks);
   if (kind == "process") return fmt::format("comet launch --ranks {} --", ranks);
-  return fmt::format("comet launch --ranks {} --gpus 1 --", ranks);
+  return fmt::format("{}comet launch --ranks {} --gpus 1 --",
+                     kind == "nvshmem" ? "" : "COMET_FORCE_PUTS=1 ", ranks);
 }
 
 std::string replay_command(const CheckOptions& options, const std::string& schedules,

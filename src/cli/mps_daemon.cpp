@@ -20,6 +20,7 @@ namespace comet::cli {
 namespace {
 
 // It answers after a tenth of a second, and quits as fast once it has no clients.
+constexpr std::chrono::milliseconds kLeastStart(1'000);
 constexpr std::chrono::milliseconds kMaxStart(10'000);
 constexpr std::chrono::milliseconds kAskLimit(1'000);
 constexpr std::chrono::milliseconds kEndLimit(1'000);
@@ -71,7 +72,7 @@ MpsDaemon::~MpsDaemon() { end(); }
 
 void MpsDaemon::start(const std::string& gpus) {
   pid_ = control_.start_daemon(gpus);
-  const std::chrono::milliseconds limit = std::min(env().timeout, kMaxStart);
+  const std::chrono::milliseconds limit = std::clamp(env().timeout, kLeastStart, kMaxStart);
   const auto deadline = std::chrono::steady_clock::now() + limit;
   while (find_mps_daemon(control_.folder()) != pid_ ||
          !control_.ask("get_server_list", kAskLimit)) {

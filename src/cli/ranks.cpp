@@ -48,7 +48,6 @@ Ranks::Ranks(std::unique_ptr<LaunchedGroup> launched)
   } else if (const std::optional<MpiPlace> place = find_mpi_place()) {
     place_ = Place{place->rank, place->size};
   }
-  if (place_) ask_for_few_queues();
 }
 
 Ranks::~Ranks() = default;
@@ -68,6 +67,7 @@ void Ranks::choose(const WorldChoice& choice) {
   check(!is_launched_ || kind_ == WorldKind::process, ErrorCode::invalid_argument,
         "[world] {}: the ranks are the processes that comet launch has started, leave --world out",
         kind());
+  if (kind_ != WorldKind::local) ask_for_few_queues();
   if (!is_first()) mute_output();
 }
 

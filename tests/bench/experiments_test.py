@@ -97,8 +97,9 @@ class Running(unittest.TestCase):
         points = len(run.lines_of(run.read_experiment("memory"), "none"))
         self.assertEqual(len(first), points + 1)
         self.assertAlmostEqual(first[0]["over_paper"], first[0]["workspace_mb"] / first[0]["paper_mb"])
-        self.assertEqual(start("run.py", *arguments)[0], 0)
-        self.assertEqual(len(rows_at(self.out / "rows.jsonl")), points + 1, "rows are replaced")
+        for more in ((), ("--resume",)):
+            self.assertEqual(start("run.py", *arguments, *more)[0], 0)
+            self.assertEqual(len(rows_at(self.out / "rows.jsonl")), points + 1, "no row is there twice")
         page = self.out / "page.html"
         done = subprocess.run([COMET, "report", self.out / "rows.jsonl", "-o", page], check=False)
         self.assertEqual(done.returncode, 0)

@@ -49,6 +49,20 @@ TEST(Info, SaysWhatWorldMpiLacks) {
       << own;
 }
 
+// As the Python package lies: the command in bin/, what it loads in the folder above. Started by
+// name, so that the name says nothing of where it is.
+TEST(Info, FindsWhatItLoadsWhereverItLies) {
+  const auto plugin = std::filesystem::path(comet_path()).parent_path() / "libcomet_mpi.so";
+  if (!std::filesystem::exists(plugin)) GTEST_SKIP() << "this build has no MPI";
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "bin");
+  std::filesystem::copy_file(comet_path(), dir / "bin" / "comet");
+  std::filesystem::copy_file(plugin, dir / "libcomet_mpi.so");
+  const Outcome outcome =
+      run_program("/usr/bin/env", {"PATH=" + (dir / "bin").string(), "comet", "info"});
+  EXPECT_NE(outcome.out.find("mpi        built "), std::string::npos) << outcome.out << outcome.err;
+}
+
 TEST(Info, JsonHasTheSame) {
   const Outcome outcome = run_comet({"info", "--json"}, {.variables = {"COMET_TIMEOUT_MS=1234"}});
   EXPECT_EQ(outcome.code, 0);

@@ -196,7 +196,7 @@ TEST(LaunchGpus, AnMpsThatDoesNotStartIsSaid) {
   failing.expect_gone(1);
   const FakeMps hanging("hang");
   expect_refusal(hanging.run(kShortOnAGpu, {"COMET_TIMEOUT_MS=400"}), 2,
-                 "MPS did not start within 400 ms: it has said nothing");
+                 "MPS did not start within 1000 ms: it has said nothing");
   hanging.expect_gone(1);
 }
 

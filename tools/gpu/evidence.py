@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""One hash per GPU suite of what the compiler sees of its sources.
+"""One hash per GPU suite of what the compiler sees of its sources, but for its flags.
 
 A row measured on a GPU carries the hash of its suite, and is evidence only for sources of that hash.
 Comments and white space do not count, so that rewording a comment costs no GPU time. As a command it
@@ -39,7 +39,7 @@ LAYERS = (
     "src/base/**/*",
     "include/comet/*.hpp",
 )
-TESTED = (*LAYERS, "src/check/**/*", "cmake/CometCuda.cmake", "tests/cuda/**/*", *PROCESS_WORLDS)
+TESTED = (*LAYERS, "src/check/**/*", "tests/cuda/**/*", *PROCESS_WORLDS)
 # Suite -> globs of its sources; one that starts with ! takes files out again.
 SUITES = {
     "tests": TESTED,
@@ -50,7 +50,6 @@ SUITES = {
         "src/backend/cuda/kernels/**/*",
         "!src/backend/cuda/kernels/plan_*",
         "src/plan/plan.hpp",
-        "cmake/CometCuda.cmake",
         "bench/cuda/**/*",
         "!bench/cuda/overlap_grid.py",
         "!bench/cuda/released_stages.py",
@@ -72,8 +71,6 @@ SUITES = {
         "src/cli/launch*",
         "src/cli/mps_*",
         "src/cli/ranks.*",
-        "cmake/CometCuda.cmake",
-        "cmake/CometNvshmem.cmake",
         "bench/cuda/process_worlds.py",
     ),
 }

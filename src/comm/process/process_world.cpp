@@ -64,8 +64,9 @@ void ProcessWorld::meet_members(Backend backend) {
   struct Identity {
     std::int32_t pid;
     Backend backend;
+    bool force_puts;
   };
-  const Identity own{static_cast<std::int32_t>(::getpid()), backend};
+  const Identity own{static_cast<std::int32_t>(::getpid()), backend, env().force_puts};
   std::vector<Identity> all(static_cast<std::size_t>(group_->size()));
   group_->all_gather(&own, all.data(), sizeof(own));
   for (int rank = 0; rank < group_->size(); ++rank) {
@@ -73,6 +74,8 @@ void ProcessWorld::meet_members(Backend backend) {
     check(other.backend == all.front().backend, ErrorCode::mismatch,
           "[world] backends differ between ranks: rank 0 runs on {}, rank {} on {}",
           to_string(all.front().backend), rank, to_string(other.backend));
+    check(other.force_puts == all.front().force_puts, ErrorCode::mismatch,
+          "[world] COMET_FORCE_PUTS differs between ranks 0 and {}", rank);
     doorbells_.push_back(&control_.member(rank).doorbell);
     control_.member(rank).pid.store(other.pid, std::memory_order_relaxed);
   }

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "backend/cuda/host/cuda_error.hpp"
 #include "backend/cuda/host/devices.hpp"
@@ -20,10 +23,22 @@ namespace {
 
 using GpuId = std::array<char, 16>;
 
+// One for these ranks, or the machine's.
+bool has_mps() {
+  const char* const pipes = std::getenv("CUDA_MPS_PIPE_DIRECTORY");
+  if (pipes != nullptr && *pipes != '\0') return true;
+  std::error_code error;
+  return std::filesystem::exists("/tmp/nvidia-mps/control", error);
+}
+
 // Makes this rank's GPU the current one; returns its number.
 int choose_gpu(const ProcessDeviceOptions& options) {
   const std::vector<int> devices = find_hoppers();
   const auto count = static_cast<int>(devices.size());
+  check(options.ranks_on_host <= count || has_mps(), ErrorCode::unsupported,
+        "[cuda] {} ranks of a host on {} GPUs: processes share one by NVIDIA's MPS: comet launch "
+        "--gpus {} starts it, or name yours by CUDA_MPS_PIPE_DIRECTORY",
+        options.ranks_on_host, count, count);
   // Ranks of a GPU are neighbours, as in LocalRanks.
   const int index = options.ranks_on_host <= count
                         ? options.index_on_host
@@ -65,15 +80,16 @@ class NvshmemDevice final : public ProcessDevice {
     });
     find_remote(options);
     make_shared_words(options);
-    rank_ = std::make_unique<RankDevice>(device, share.count > 1, std::move(partition), world_,
-                                         has_mirrors_ ? job_ : nullptr);
+    do_together(options, [&] {
+      rank_ = std::make_unique<RankDevice>(device, share.count > 1, std::move(partition), world_,
+                                           has_mirrors_ ? job_ : nullptr);
+    });
     do_together(options, [&] { check_residency(); });
   }
 
   ~NvshmemDevice() override {
     if (rank_) rank_->drain();
     rank_.reset();
-    if (registered_ != nullptr) cudaHostUnregister(registered_);
   }
   NvshmemDevice(const NvshmemDevice&) = delete;
   NvshmemDevice& operator=(const NvshmemDevice&) = delete;
@@ -141,7 +157,7 @@ class NvshmemDevice final : public ProcessDevice {
     check_cuda(cudaHostRegister(options.progress_words, static_cast<std::size_t>(size_) * 8,
                                 cudaHostRegisterMapped),
                "pinning the words of progress");
-    registered_ = options.progress_words;
+    registered_ = {options.progress_words, cudaHostUnregister};
     void* progress = nullptr;
     check_cuda(cudaHostGetDevicePointer(&progress, options.progress_words, 0),
                "finding the words of progress");
@@ -168,12 +184,14 @@ class NvshmemDevice final : public ProcessDevice {
     std::vector<std::int32_t> all(static_cast<std::size_t>(size_));
     options.all_gather(&reaches_all, all.data(), sizeof(reaches_all));
     all_reached_ = std::find(all.begin(), all.end(), 0) == all.end();
-    if (!all_reached_) check_write_order();
     has_mirrors_ = size_ > 1 && (options.force_puts || !all_reached_);
-    if (!has_mirrors_) return;
-    remote_ = DeviceBuffer<std::uint8_t>(size_);
-    remote_.copy_from(is_remote_.data());
-    world_.is_remote = remote_.data();
+    do_together(options, [&] {
+      if (!all_reached_) check_write_order();
+      if (!has_mirrors_) return;
+      remote_ = DeviceBuffer<std::uint8_t>(size_);
+      remote_.copy_from(is_remote_.data());
+      world_.is_remote = remote_.data();
+    });
   }
 
   // A kernel sees what a network card writes in the order in which it came.
@@ -194,15 +212,16 @@ class NvshmemDevice final : public ProcessDevice {
     auto* const own = static_cast<std::byte*>(job_->allocate(clock_bytes + 16));
     check(own != nullptr, ErrorCode::capacity, "[world] nvshmem: no symmetric memory");
     memory_.push_back(own);
-    check_cuda(cudaMemset(own, 0, clock_bytes + 16), "clearing device memory");
-    check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "clearing device memory");
+    do_together(options, [&] {  // all have cleared theirs
+      check_cuda(cudaMemset(own, 0, clock_bytes + 16), "clearing device memory");
+      check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "clearing device memory");
+    });
     std::byte* const shared = all_reached_ ? static_cast<std::byte*>(job_->pointer(own, 0)) : own;
     world_.clocks = reinterpret_cast<unsigned long long*>(shared);
     world_.ns_per_byte = reinterpret_cast<const float*>(shared + clock_bytes);
     world_.start_line = reinterpret_cast<std::uint32_t*>(shared + clock_bytes + 4);
     world_.start_size = all_reached_ ? size_ : 1;
     world_.claim = reinterpret_cast<std::uint32_t*>(own + clock_bytes + 8);
-    do_together(options, [] {});  // all have cleared theirs
   }
 
   // Whether the kernels of all ranks run at once, as they must when they wait for each other.
@@ -235,7 +254,7 @@ class NvshmemDevice final : public ProcessDevice {
   DeviceBuffer<std::uint8_t> remote_;
   DeviceWorld world_;
   std::unique_ptr<void, cudaError_t (*)(void*)> pinned_{nullptr, cudaFreeHost};
-  void* registered_ = nullptr;
+  std::unique_ptr<void, cudaError_t (*)(void*)> registered_{nullptr, cudaHostUnregister};
   std::vector<void*> memory_;  // NVSHMEM's
   std::unique_ptr<RankDevice> rank_;
 };
