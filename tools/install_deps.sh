@@ -144,11 +144,16 @@ install_wheels() {
   return 1
 }
 
+# All else is built without it, too; CI must compile what needs it.
 install_nvshmem() {
+  local advice="or set NVSHMEM_HOME to an NVSHMEM 3 for CUDA 13"
   echo "install_deps: installing NVSHMEM in $nvshmem_folder"
   rm -rf "$nvshmem_folder.new"
-  install_wheels "$nvshmem_wheel" "$nvshmem_folder.new" ||
-    die "pip failed (its last lines are above); or set NVSHMEM_HOME to an NVSHMEM 3 for CUDA 13"
+  if ! install_wheels "$nvshmem_wheel" "$nvshmem_folder.new"; then
+    [[ -z "${CI:-}" ]] || die "pip failed (its last lines are above); $advice"
+    echo "install_deps: no NVSHMEM (pip's last lines are above), so no world nvshmem; $advice" >&2
+    return 0
+  fi
   rm -rf "$nvshmem_folder"
   mv "$nvshmem_folder.new" "$nvshmem_folder"
 }
