@@ -66,6 +66,13 @@ Share find_share(const ProcessDeviceOptions& options, int device) {
           static_cast<int>(std::count(all.begin(), all.end(), own))};
 }
 
+// Whether MPS gives this process a part of the GPU only, as its user wants: that is the rank's,
+// then.
+bool has_mps_limit() {
+  const char* const percentage = std::getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
+  return percentage != nullptr && *percentage != '\0';
+}
+
 class NvshmemDevice final : public ProcessDevice {
  public:
   explicit NvshmemDevice(const ProcessDeviceOptions& options) : size_(options.size) {
@@ -75,7 +82,7 @@ class NvshmemDevice final : public ProcessDevice {
     job_ = &join_nvshmem(options);
     std::unique_ptr<Partition> partition;
     do_together(options, [&] {
-      partition = make_partition(share.index, share.count);
+      partition = has_mps_limit() ? make_partition(0, 1) : make_partition(share.index, share.count);
       pin_words(options);
     });
     find_remote(options);
