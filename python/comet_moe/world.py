@@ -62,8 +62,8 @@ class World:
 
         backend: "cpu", or "cuda": ranks spread over the Hopper GPUs of their host, and those that share one, under
         NVIDIA's MPS, have their own multiprocessors each; have CUDA_DEVICE_MAX_CONNECTIONS=8 in their environment
-        then, since MPS has not queues enough for many processes with more. It needs NVSHMEM, which PyTorch's packages for CUDA bring. A process belongs to one set of ranks on GPUs
-        until it ends."""
+        then, since MPS has not queues enough for many processes with more. It needs NVSHMEM, which PyTorch's packages for
+        CUDA bring. A process belongs to one set of ranks on GPUs until it ends."""
         from comet_moe import _nvshmem
         from comet_moe.torch_group import join
         rank, size, all_gather = join(group)

@@ -26,8 +26,8 @@ namespace {
 void ask_for_few_queues() { ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8", 0); }
 
 // What the world failed of, if `sentence` of this rank's GPU is what that looks like from here.
-std::string find_cause(const World& world, ErrorCode code, const std::string& sentence) {
-  const WorldView& view = const_cast<World&>(world).view();
+std::string find_cause(World& world, ErrorCode code, const std::string& sentence) {
+  const WorldView& view = world.view();
   if (code != ErrorCode::internal || view.device == nullptr) return sentence;
   view.await_cause();
   try {

@@ -64,10 +64,17 @@ const NvshmemFunctions* find_functions(std::string& reason) {
   return nullptr;
 }
 
+std::string explain_lack(const std::string& reason) {
+  return fmt::format(
+      "{} cannot be loaded: {}; it is built where NVSHMEM is (pip install nvidia-nvshmem-cu13, or "
+      "NVSHMEM_HOME) and needs that at run time, too",
+      kNvshmemPlugin, reason);
+}
+
 const NvshmemFunctions& require_functions() {
   std::string reason;
   const NvshmemFunctions* const functions = find_functions(reason);
-  check(functions != nullptr, ErrorCode::unsupported, "[world] nvshmem: {}", why_no_nvshmem());
+  check(functions != nullptr, ErrorCode::unsupported, "[world] nvshmem: {}", explain_lack(reason));
   return *functions;
 }
 
@@ -142,9 +149,7 @@ NvshmemJob& join_nvshmem(const ProcessDeviceOptions& options) {
   do_together(options, [&] {
     functions->start(&start);
     check(start.job != nullptr, ErrorCode::unsupported,
-          "[world] nvshmem: rank {}: {}; see "
-          "NVSHMEM_DEBUG=INFO",
-          options.rank, start.error);
+          "[world] nvshmem: rank {}: {}; see NVSHMEM_DEBUG=INFO", options.rank, start.error);
   });
   joined() = {{hash_of(id), options.rank, options.size}, start.job};
   return *start.job;
@@ -154,11 +159,7 @@ NvshmemJob& join_nvshmem(const ProcessDeviceOptions& options) {
 
 std::string why_no_nvshmem() {
   std::string reason;
-  if (cuda::find_functions(reason) != nullptr) return {};
-  return fmt::format(
-      "{} cannot be loaded: {}; it is built where NVSHMEM is (pip install nvidia-nvshmem-cu13, or "
-      "NVSHMEM_HOME) and needs that at run time, too",
-      cuda::kNvshmemPlugin, reason);
+  return cuda::find_functions(reason) != nullptr ? std::string() : cuda::explain_lack(reason);
 }
 
 }  // namespace comet
