@@ -155,8 +155,10 @@ void CudaEngine::preload_products() {
   const cudaStream_t stream = device_.partition().stream();
   CallParams params;
   params.plan = plan_.view();
-  params.config.groups = 1;
-  queue_plan(params, stream);
+  for (const std::int64_t groups : {std::int64_t{1}, max_groups_}) {  // their kernels may differ
+    params.config.groups = static_cast<std::int32_t>(groups);
+    queue_plan(params, stream);
+  }
   queue_products(plan_.view().group_tiles, 1, stream);
   check_cuda(cudaStreamSynchronize(stream), "loading a layer's kernels");
 }
@@ -278,7 +280,7 @@ void CudaEngine::queue(const QueuedCall& call) {
   if (puts != nullptr) {
     check_cuda(puts->queue_published(params, stream), "launching puts of what is published");
   }
-  launch_read_headers(params, stream);
+  if (dims_.world > 1) launch_read_headers(params, stream);
   if (max_rows_ > 0) {
     launch_check_capacity(params,
                           {.ep_rank_of = ep_rank_of_.data(),

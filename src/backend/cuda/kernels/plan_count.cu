@@ -1,59 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// First kernel of a plan: the rows of every block of 64 tokens, the sources of every own block.
-#include "backend/cuda/kernels/plan_device.cuh"
+#include "backend/cuda/kernels/plan_count.cuh"
 
 namespace comet::cuda {
 namespace {
-
-// count_block by kBlockThreads threads, for the source at step `step`.
-__device__ void count_source_block(const PlanProblem& problem, const DevicePlanView& view,
-                                   std::int32_t step, std::int32_t block, std::int32_t* shared) {
-  const std::int32_t source = source_at_step(problem, step);
-  const std::int32_t tokens = problem.tokens[source];
-  const std::int32_t num_blocks = num_blocks_of(problem, source);
-  if (block >= num_blocks) return;  // all threads alike
-  std::int32_t* expert_rows = shared;
-  auto* local = reinterpret_cast<std::int16_t*>(expert_rows + problem.num_local);
-  const TokenRange range = block_tokens(tokens, block);
-  for (std::int32_t e = threadIdx.x; e < problem.num_local; e += kBlockThreads) expert_rows[e] = 0;
-  load_choices(problem, source, range, local);
-  const std::int32_t group = group_of_block(problem, num_blocks, block);
-  const std::int32_t index = transfer_index(problem, group, step, block);
-  __syncthreads();
-
-  const std::int32_t num_tokens = range.end - range.begin;
-  for (std::int32_t i = threadIdx.x; i < num_tokens * problem.topk; i += kBlockThreads) {
-    if (local[i] >= 0) atomicAdd(expert_rows + local[i], 1);
-  }
-  Sums<2> total;
-  block_exclusive<kBlockThreads>(count_token(problem, num_tokens, local), total);  // syncs
-  for (std::int32_t e = threadIdx.x; e < problem.num_local; e += kBlockThreads) {
-    view.block_rows[e * view.block_stride + index] = expert_rows[e];
-  }
-  if (threadIdx.x == 0) {
-    view.counted[index] = {group, step, block, {total.v[0], total.v[1]}};
-    view.num_block_tiles[index] = 0;
-    view.num_block_done[index] = 0;
-  }
-}
-
-__device__ void count_home_block(const PlanProblem& problem, const DevicePlanView& view,
-                                 std::int32_t block) {
-  __shared__ std::uint32_t members[kMaxRankWords];
-  const std::int32_t tokens = problem.tokens[problem.rank];
-  if (block >= num_blocks_of(problem, problem.rank)) return;  // all threads alike
-  std::int32_t ep_ranks[kMaxTopk];
-  const std::int32_t count =
-      find_home_sources(problem, block_tokens(tokens, block), ep_ranks, members);
-  std::int32_t own = 0;
-  for (std::int32_t i = 0; i < count; ++i) own += ep_ranks[i] == problem.rank / problem.tp;
-  Sums<3> total;
-  block_exclusive<kBlockThreads>(
-      Sums<3>{{count * problem.tp, members_of_word(members) * problem.tp, own}}, total);
-  if (threadIdx.x == 0) {
-    view.home_counts[block] = {total.v[0], total.v[1], total.v[0] - total.v[2]};
-  }
-}
 
 // Blocks of world * home_blocks sources by (step, block), then the own rank's home side.
 __global__ void __launch_bounds__(kBlockThreads, kBlocksPerSm)
@@ -62,9 +11,9 @@ __global__ void __launch_bounds__(kBlockThreads, kBlocksPerSm)
   const std::int32_t step = static_cast<std::int32_t>(blockIdx.x) / home_blocks;
   const std::int32_t block = static_cast<std::int32_t>(blockIdx.x) % home_blocks;
   if (step < problem.world) {
-    count_source_block(problem, view, step, block, dynamic_shared);
+    count_source_block<kBlockThreads>(problem, view, step, block, dynamic_shared);
   } else {
-    count_home_block(problem, view, block);
+    count_home_block<kBlockThreads>(problem, view, block);
   }
 }
 
@@ -74,9 +23,7 @@ void launch_plan_count(const PlanProblem& problem, const DevicePlanView& view,
                        const PlanCapacity& capacity, cudaStream_t stream) {
   const auto grid = static_cast<unsigned>(capacity.blocks + capacity.home_blocks);
   if (grid == 0) return;
-  const std::size_t shared_bytes =
-      sizeof(std::int32_t) * problem.num_local + kTokenBlock * problem.topk * sizeof(std::int16_t);
-  count_kernel<<<grid, kBlockThreads, shared_bytes, stream>>>(
+  count_kernel<<<grid, kBlockThreads, count_shared_bytes(problem), stream>>>(
       problem, view, static_cast<std::int32_t>(capacity.home_blocks));
 }
 

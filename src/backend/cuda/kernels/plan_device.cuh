@@ -53,21 +53,22 @@ __device__ inline std::int32_t transfer_index(const PlanProblem& problem, std::i
 
 // Local experts of the choices of the tokens in `range`, -1 for those of other ranks, to `local`
 // in shared memory. Loads are issued kBatch at a time, since each waits for the one before.
+template <int kThreads>
 __device__ inline void load_choices(const PlanProblem& problem, std::int32_t source,
                                     TokenRange range, std::int16_t* local) {
   constexpr int kBatch = 4;
   const std::uint16_t* ids = problem.ids[source] + std::int64_t{range.begin} * problem.topk;
   const std::int32_t num_choices = (range.end - range.begin) * problem.topk;
-  for (std::int32_t first = threadIdx.x; first < num_choices; first += kBatch * kBlockThreads) {
+  for (std::int32_t first = threadIdx.x; first < num_choices; first += kBatch * kThreads) {
     std::int32_t experts[kBatch];
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {
-      const std::int32_t i = first + j * kBlockThreads;
+      const std::int32_t i = first + j * kThreads;
       experts[j] = local_expert_of(problem, i < num_choices ? ids[i] : kDroppedId);
     }
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {
-      const std::int32_t i = first + j * kBlockThreads;
+      const std::int32_t i = first + j * kThreads;
       if (i < num_choices) local[i] = static_cast<std::int16_t>(experts[j]);
     }
   }

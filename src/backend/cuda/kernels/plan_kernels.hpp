@@ -145,8 +145,8 @@ class DevicePlan {
   DevicePlanView view_{};
 };
 
-/// Queues four kernels that build the plan; no allocation, no wait. Throws Error(capacity) if the
-/// problem's sizes exceed the view's.
+/// Queues the kernels that build the plan, one or four; no allocation, no wait. Throws
+/// Error(capacity) if the problem's sizes exceed the view's.
 void launch_build_plan(const DevicePlanProblem& problem, const DevicePlanView& view,
                        cudaStream_t stream);
 
@@ -159,6 +159,10 @@ void launch_plan_segments(const PlanProblem& problem, const DevicePlanView& view
 void launch_plan_layout(const PlanProblem& problem, const DevicePlanView& view,
                         cudaStream_t stream);
 void launch_plan_place(const PlanProblem& problem, const DevicePlanView& view,
+                       const PlanCapacity& capacity, cudaStream_t stream);
+
+// All of them as one kernel. False, and nothing is queued, if the plan is too large for that.
+bool launch_small_plan(const PlanProblem& problem, const DevicePlanView& view,
                        const PlanCapacity& capacity, cudaStream_t stream);
 
 }  // namespace comet::cuda

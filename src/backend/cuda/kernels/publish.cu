@@ -9,7 +9,7 @@
 namespace comet::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kPublishThreads = 256;
 constexpr int kHeaderThreads = 512;
 constexpr int kLanes = 32;
 
@@ -36,18 +36,20 @@ __device__ std::int64_t call_id(const CallParams& p, std::int64_t index) {
                       : static_cast<const std::int32_t*>(p.topk_ids)[index];
 }
 
-// Ids travel as 16 bits; the first one that is no expert is remembered.
+// Ids travel as 16 bits; the first one that is no expert is remembered. The plan reads them from
+// the own copy.
 __device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int32_t tokens) {
   std::byte* own = p.peers[p.world.rank];
   auto* ids = reinterpret_cast<std::uint16_t*>(own + p.layout.ids[epoch & 1U]);
   auto* weights = reinterpret_cast<float*>(own + p.layout.weights[epoch & 1U]);
+  std::uint16_t* copy = p.ids + p.world.rank * p.ids_stride;
   const std::int64_t count = std::int64_t{tokens} * p.dims.topk;
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) {
     const std::int64_t id = call_id(p, i);
     if (id < -1 || id >= p.dims.num_experts) {
       atomicMin(&p.state->bad_index, static_cast<std::uint32_t>(i));
     }
-    ids[i] = id < 0 ? kDroppedId : static_cast<std::uint16_t>(id);
+    copy[i] = ids[i] = id < 0 ? kDroppedId : static_cast<std::uint16_t>(id);
     weights[i] = p.topk_weights[i];
   }
 }
@@ -96,7 +98,69 @@ __device__ void fill_header(const CallParams& p, const FaultSentence& sentence, 
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
+// Metadata of the rank at `source`: its header, and another rank's ids to the own copy. All
+// kThreads threads of a block.
+template <int kThreads>
+__device__ void read_source(const CallParams& p, std::int32_t source, std::uint32_t epoch) {
+  const CallHeader* header = header_of(p, source, epoch);
+  const std::int32_t said = header->tokens;
+  const auto most = static_cast<std::int32_t>(p.dims.max_tokens);
+  const std::int32_t tokens = said < 0 ? 0 : said > most ? most : said;
+  const bool is_own = source == p.world.rank;
+  const std::int64_t bytes = is_own ? 0 : std::int64_t{tokens} * p.dims.topk * 2;
+  const std::byte* from = p.peers[source] + p.layout.ids[epoch & 1U];
+  auto* to = reinterpret_cast<std::byte*>(p.ids + source * p.ids_stride);
+  // Regions and strides are rounded up, so whole words may be copied.
+  for (std::int64_t i = threadIdx.x; i * 16 < bytes; i += kThreads) {
+    reinterpret_cast<uint4*>(to)[i] = __ldcv(reinterpret_cast<const uint4*>(from) + i);
+  }
+  if (threadIdx.x != 0) return;
+  p.seen[source] = {tokens, header->fault, header->config_hash};
+  if (is_own) return;
+  atomicAdd(reinterpret_cast<unsigned long long*>(&p.state->metadata_bytes_in),
+            static_cast<unsigned long long>(kHeaderBytes + bytes));
+  sleep_until(book_transfer(p.world, source, p.world.rank, kHeaderBytes + bytes));
+}
+
+// The first rank's fault, or a rank that runs something else than rank 0. One thread.
+__device__ CallFault find_call_fault(const CallParams& p, std::uint32_t epoch) {
+  for (std::int32_t rank = 0; rank < p.world.size; ++rank) {
+    if (p.seen[rank].fault == 0) continue;
+    return {CallFaultKind::published, p.seen[rank].fault, rank, header_of(p, rank, epoch)->detail};
+  }
+  for (std::int32_t rank = 1; rank < p.world.size; ++rank) {
+    if (p.seen[rank].config_hash == p.seen[0].config_hash) continue;
+    return {CallFaultKind::mismatch, 1 + static_cast<std::int32_t>(ErrorCode::mismatch), rank, {}};
+  }
+  return {};
+}
+
+// What a call is, once all headers have been read: its fault if it has one, and T of all ranks. All
+// kThreads threads of one block.
+template <int kThreads>
+__device__ void agree_on_call(const CallParams& p, std::uint32_t epoch) {
+  __shared__ bool is_skipped;
+  CallState& state = *p.state;
+  if (threadIdx.x == 0) {
+    const bool abandoned = *static_cast<volatile std::uint32_t*>(&state.abandoned) != 0;
+    if (!abandoned) {
+      state.fault = find_call_fault(p, epoch);
+      tell_progress(p.world, epoch, Stage::plan, -1);
+    }
+    is_skipped = abandoned || state.fault.kind != CallFaultKind::none;
+  }
+  __syncthreads();
+  for (std::int32_t rank = static_cast<std::int32_t>(threadIdx.x); rank < p.world.size;
+       rank += kThreads) {
+    p.tokens[rank] = is_skipped ? 0 : p.seen[rank].tokens;
+  }
+  for (std::int32_t group = static_cast<std::int32_t>(threadIdx.x); group < p.config.groups;
+       group += kThreads) {
+    p.tickets[group] = {};
+  }
+}
+
+__global__ void __launch_bounds__(kPublishThreads)
     publish_kernel(const __grid_constant__ CallParams p,
                    const __grid_constant__ FaultSentence sentence) {
   CallState& state = *p.state;
@@ -126,45 +190,16 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   // Each signal releases what thread 0 and, through is_last_block, all blocks have written.
   for (std::int32_t step = static_cast<std::int32_t>(threadIdx.x); step < p.world.size;
-       step += kThreads) {
+       step += kPublishThreads) {
     const std::int32_t peer = (p.world.rank + step) % p.world.size;
     store_release_system(published_slot(p, peer, p.world.rank), epoch);
   }
   if (threadIdx.x == 0) state.times.published_ns = global_timer();
-}
-
-// Metadata of the rank at `source`: its header, and its ids to the own copy.
-__device__ void read_source(const CallParams& p, std::int32_t source, std::uint32_t epoch) {
-  const CallHeader* header = header_of(p, source, epoch);
-  const std::int32_t said = header->tokens;
-  const auto most = static_cast<std::int32_t>(p.dims.max_tokens);
-  const std::int32_t tokens = said < 0 ? 0 : said > most ? most : said;
-  const std::int64_t bytes = std::int64_t{tokens} * p.dims.topk * 2;
-  const std::byte* from = p.peers[source] + p.layout.ids[epoch & 1U];
-  auto* to = reinterpret_cast<std::byte*>(p.ids + source * p.ids_stride);
-  // Regions and strides are rounded up, so whole words may be copied.
-  for (std::int64_t i = threadIdx.x; i * 16 < bytes; i += kHeaderThreads) {
-    reinterpret_cast<uint4*>(to)[i] = __ldcv(reinterpret_cast<const uint4*>(from) + i);
-  }
-  if (threadIdx.x != 0) return;
-  p.seen[source] = {tokens, header->fault, header->config_hash};
-  if (source == p.world.rank) return;
-  atomicAdd(reinterpret_cast<unsigned long long*>(&p.state->metadata_bytes_in),
-            static_cast<unsigned long long>(kHeaderBytes + bytes));
-  sleep_until(book_transfer(p.world, source, p.world.rank, kHeaderBytes + bytes));
-}
-
-// The first rank's fault, or a rank that runs something else than rank 0. One thread.
-__device__ CallFault find_call_fault(const CallParams& p, std::uint32_t epoch) {
-  for (std::int32_t rank = 0; rank < p.world.size; ++rank) {
-    if (p.seen[rank].fault == 0) continue;
-    return {CallFaultKind::published, p.seen[rank].fault, rank, header_of(p, rank, epoch)->detail};
-  }
-  for (std::int32_t rank = 1; rank < p.world.size; ++rank) {
-    if (p.seen[rank].config_hash == p.seen[0].config_hash) continue;
-    return {CallFaultKind::mismatch, 1 + static_cast<std::int32_t>(ErrorCode::mismatch), rank, {}};
-  }
-  return {};
+  if (p.world.size > 1) return;  // read_headers_kernel goes on
+  __syncthreads();
+  read_source<kPublishThreads>(p, 0, epoch);
+  __syncthreads();
+  agree_on_call<kPublishThreads>(p, epoch);
 }
 
 // A block per source.
@@ -180,33 +215,16 @@ __global__ void __launch_bounds__(kHeaderThreads, 1)
     if (!is_there) state.abandoned = 1;
   }
   __syncthreads();
-  if (is_there) read_source(p, source, epoch);
+  if (is_there) read_source<kHeaderThreads>(p, source, epoch);
   if (!is_last_block(&state.done_blocks)) return;
-  __shared__ bool is_skipped;
-  if (threadIdx.x == 0) {
-    const bool abandoned = *static_cast<volatile std::uint32_t*>(&state.abandoned) != 0;
-    if (!abandoned) {
-      state.fault = find_call_fault(p, epoch);
-      tell_progress(p.world, epoch, Stage::plan, -1);
-    }
-    is_skipped = abandoned || state.fault.kind != CallFaultKind::none;
-  }
-  __syncthreads();
-  for (std::int32_t rank = static_cast<std::int32_t>(threadIdx.x); rank < p.world.size;
-       rank += kHeaderThreads) {
-    p.tokens[rank] = is_skipped ? 0 : p.seen[rank].tokens;
-  }
-  for (std::int32_t group = static_cast<std::int32_t>(threadIdx.x); group < p.config.groups;
-       group += kHeaderThreads) {
-    p.tickets[group] = {};
-  }
+  agree_on_call<kHeaderThreads>(p, epoch);
 }
 
 }  // namespace
 
 void launch_publish(const CallParams& params, const FaultSentence& sentence, int num_blocks,
                     cudaStream_t stream) {
-  publish_kernel<<<num_blocks, kThreads, 0, stream>>>(params, sentence);
+  publish_kernel<<<num_blocks, kPublishThreads, 0, stream>>>(params, sentence);
   check_cuda(cudaGetLastError(), "launching publish");
 }
 
