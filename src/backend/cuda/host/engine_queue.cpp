@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// How CudaEngine queues a call: publish, plan, and the kernels of its schedule.
+#include <algorithm>
+#include <cstring>
+
+#include "backend/cuda/host/call_range.hpp"
+#include "backend/cuda/host/engine.hpp"
+#include "backend/cuda/host/overlap_choice.hpp"
+#include "base/check.hpp"
+
+namespace comet::cuda {
+namespace {
+
+// Blocks that copy the tokens of a call to the workspace: enough to saturate a partition's share of
+// the memory.
+constexpr int kPublishBlocksPerSm = 4;
+constexpr std::int64_t kPublishTokensPerBlock = 8;  // a warp each; few tokens need few blocks
+
+FaultSentence make_sentence(const std::optional<HostFault>& fault) {
+  FaultSentence sentence{};
+  if (fault) {
+    std::memcpy(sentence.text, fault->sentence.data(),
+                std::min(fault->sentence.size(), sizeof(sentence.text) - 1));
+  }
+  return sentence;
+}
+
+}  // namespace
+
+CallParams CudaEngine::make_call_params(const QueuedCall& call) {
+  CallParams params;
+  params.world = device_.world();
+  params.dims = dims_;
+  params.config = call.config;
+  if (call.schedule == Schedule::comet) params.config.groups = 1;  // it cuts tiles, not tokens
+  params.layout = call.layout;
+  params.peers = device_peers(call.peers, static_cast<cudaStream_t>(call.stream));
+  params.plan = plan_.view();
+  params.state = state_.data();
+  params.tickets = tickets_.data();
+  params.seen = seen_.data();
+  params.report = report_;
+  params.tokens = tokens_.data();
+  params.ids = ids_.data();
+  params.ids_stride = ids_stride_;
+  params.config_hash = call.config_hash;
+  if (call.fault) {
+    params.host_fault = 1 + static_cast<std::int32_t>(call.fault->code);
+  } else {
+    params.x = static_cast<const std::byte*>(call.x.data);
+    params.x_stride_bytes = call.x.row_stride * dims_.element_bytes;
+    params.topk_ids = call.routing.ids;
+    params.ids_are_64 = call.routing.id_type == IdType::i64;
+    params.topk_weights = call.routing.weights;
+    params.device_tokens = call.routing.device_tokens;
+    params.max_call_tokens = static_cast<std::int32_t>(call.routing.tokens);
+  }
+  if (call.y.data != nullptr) {
+    params.y = static_cast<std::byte*>(call.y.data);
+    params.y_stride_bytes = call.y.row_stride * dims_.element_bytes;
+    params.y_rows = static_cast<std::int32_t>(call.y.rows);
+  }
+  params.rows = rows_.data();
+  params.row_weights = row_weights_.data();
+  params.out = out_.data();
+  params.weights_after_down = desc_.weight_position == WeightPosition::after_down;
+  return params;
+}
+
+PlanProblem CudaEngine::plan_problem(const CallParams& params) const {
+  return {.world = dims_.world,
+          .rank = dims_.rank,
+          .tp = dims_.tp,
+          .topk = dims_.topk,
+          .num_local = dims_.num_local,
+          .block_m = static_cast<std::int32_t>(dims_.block_m),
+          .groups = params.config.groups,
+          .ep_rank_of = ep_rank_of_.data(),
+          .local_of = local_of_.data(),
+          .tokens = tokens_.data(),
+          .ids = id_pointers_.data()};
+}
+
+void CudaEngine::queue_plan(const CallParams& params, cudaStream_t stream) {
+  launch_build_plan(
+      {.problem = plan_problem(params), .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)},
+      plan_.view(), stream);
+}
+
+void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks,
+                                cudaStream_t stream) const {
+  if (first_ == nullptr) return;
+  const DevicePlanView& plan = plan_.view();
+  const bool before_down = desc_.weight_position == WeightPosition::before_down;
+  first_->launch(plan.tiles, tile_range, before_down ? row_weights_.data() : nullptr, num_blocks,
+                 stream);
+  second_->launch(plan.tiles, tile_range, nullptr, num_blocks, stream);
+}
+
+void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int num_blocks,
+                               cudaStream_t stream) const {
+  if (desc_.dtype == DType::f16) {
+    launch_combine_f16(params, group, num_blocks, stream);
+  } else {
+    launch_combine_bf16(params, group, num_blocks, stream);
+  }
+}
+
+void CudaEngine::queue(const QueuedCall& call) {
+  const CallRange range(call);
+  device_.make_current();
+  const auto stream = static_cast<cudaStream_t>(call.stream);
+  has_earlier_fault_ = has_fault();  // looked at before this call can have one
+  device_.begin_call(stream);
+  CallParams params = make_call_params(call);
+  trace_ = call.schedule == Schedule::comet ? call.trace : nullptr;
+  if (trace_ != nullptr) {
+    if (device_trace_ == nullptr) device_trace_ = std::make_unique<DeviceTrace>();
+    device_trace_->queue_clear(stream);
+    params.trace = device_trace_->ring();
+  }
+  const std::int64_t copiers =
+      ceil_div(call.fault ? 0 : call.routing.tokens, kPublishTokensPerBlock);
+  launch_publish(params, make_sentence(call.fault),
+                 static_cast<int>(std::clamp<std::int64_t>(
+                     copiers, 1, std::int64_t{kPublishBlocksPerSm} * multiprocessors_)),
+                 stream);
+  DevicePuts* const puts = device_.puts();
+  if (puts != nullptr) {
+    check_cuda(puts->queue_published(params, stream), "launching puts of what is published");
+  }
+  if (dims_.world > 1) launch_read_headers(params, stream);
+  if (max_rows_ > 0) {
+    launch_check_capacity(params,
+                          {.ep_rank_of = ep_rank_of_.data(),
+                           .counts = capacity_counts_.data(),
+                           .totals = capacity_totals_.data(),
+                           .max_rows = max_rows_},
+                          stream);
+  }
+  queue_plan(params, stream);
+  const cudaStream_t put_stream = device_.partition().put_stream();
+  if (puts != nullptr) {
+    order_streams(stream, put_stream, device_.event(0));
+    check_cuda(puts->queue_carry(params, put_stream), "launching puts");
+  }
+  if (call.schedule == Schedule::comet) {
+    queue_comet(params, call, stream);
+  } else if (call.schedule == Schedule::pipelined) {
+    queue_pipelined(params, call.reserved, stream);
+  } else {
+    queue_sequential(params, stream);
+  }
+  if (puts != nullptr) order_streams(put_stream, stream, device_.event(0));
+  // It writes to y only if the call has failed.
+  launch_end_call(params,
+                  static_cast<int>(std::clamp<std::int64_t>(params.y_rows, 1, multiprocessors_)),
+                  stream);
+  device_.end_call(stream);
+}
+
+void CudaEngine::queue_sequential(const CallParams& params, cudaStream_t stream) {
+  launch_dispatch(params, 0, multiprocessors_, stream);
+  queue_products(params.plan.group_tiles, multiprocessors_, stream);
+  queue_combine(params, 0, multiprocessors_, stream);
+}
+
+// Copies on a queue of their own, all groups' dispatch and then all groups' combine, on reserved
+// multiprocessors; where nothing else can run they take all.
+void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream) {
+  const auto copies = static_cast<cudaStream_t>(device_.copy_stream());
+  const std::int32_t groups = params.config.groups;
+  std::size_t next_event = 0;
+  const auto order = [&](cudaStream_t from, cudaStream_t to) {
+    order_streams(from, to, device_.event(next_event++));
+  };
+  const int computing = groups > 1 ? std::max(multiprocessors_ - reserved, 1) : multiprocessors_;
+  order(stream, copies);
+  std::vector<cudaEvent_t> computed;
+  for (std::int32_t group = 0; group < groups; ++group) {
+    launch_dispatch(params, group, group == 0 ? multiprocessors_ : reserved, copies);
+    order(copies, stream);
+    queue_products(params.plan.group_tiles + group, computing, stream);
+    computed.push_back(device_.event(next_event++));
+    check_cuda(cudaEventRecord(computed.back(), stream), "recording an event");
+  }
+  for (std::int32_t group = 0; group < groups; ++group) {
+    check_cuda(cudaStreamWaitEvent(copies, computed[static_cast<std::size_t>(group)], 0),
+               "waiting for an event");
+    queue_combine(params, group, group == groups - 1 ? multiprocessors_ : reserved, copies);
+  }
+  order(copies, stream);
+}
+
+void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
+                             cudaStream_t stream) {
+  const DevicePlanView& plan = plan_.view();
+  const std::int64_t products = desc_.gated ? 3 : 2;
+  OverlapParams overlap{.call = params,
+                        .first = {},
+                        .second = {},
+                        .order = order_.view(),
+                        .choice = choose_overlap(dims_, call.config),
+                        .num_panels = static_cast<std::int32_t>(num_panels(dims_, params.config)),
+                        .is_gated = desc_.gated};
+  overlap.choice.n_c_dispatch = call.n_c_dispatch;
+  overlap.choice.n_c_combine = call.n_c_combine;
+  overlap.choice.is_dedicated = call.placement == Placement::blocks;
+  if (first_ != nullptr) {
+    const bool before_down = desc_.weight_position == WeightPosition::before_down;
+    overlap.first = first_->params(plan.tiles, before_down ? row_weights_.data() : nullptr);
+    overlap.second = second_->params(plan.tiles, nullptr);
+  }
+  const OverlapCosts costs{
+      .operations_per_row = 2.0 * static_cast<double>(products * dims_.hidden * dims_.inter_local),
+      .bytes_per_token = static_cast<double>(dims_.row_bytes())};
+  launch_order_overlap(plan_problem(params), plan, order_.view(), overlap.choice, costs,
+                       overlap.num_panels, multiprocessors_, stream);
+  const bool is_half = desc_.dtype == DType::f16;
+  if (dims_.block_m == 64) {
+    (is_half ? launch_overlap_f16_m64 : launch_overlap_bf16_m64)(overlap, multiprocessors_, stream);
+  } else {
+    (is_half ? launch_overlap_f16_m128 : launch_overlap_bf16_m128)(overlap, multiprocessors_,
+                                                                   stream);
+  }
+}
+
+}  // namespace comet::cuda
