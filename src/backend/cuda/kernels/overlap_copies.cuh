@@ -289,6 +289,7 @@ __device__ __forceinline__ bool are_there(const CallParams& p, const TokenRows& 
       mine.source < 0 || wait_for_tokens(p, mine.source, mine.token / kTokenBlock);
   if (!is_there) p.state->abandoned = 1;
   fence_proxy_async_global();  // peers' puts are ordinary stores, or a network's
+  __syncwarp();  // a vote orders no memory, and lane 0 copies what other lanes have acquired
   return __all_sync(kAllLanes, is_there) != 0;
 }
 

@@ -266,6 +266,7 @@ class Pushes {
       is_complete = fetch_add_acq_rel_gpu(p_.order.pushed + cell, count) + count == needed;
       if (is_complete) delivered = load_relaxed_gpu(p_.order.delivered + cell);
     }
+    __syncwarp();  // a vote orders no memory, and lane 0 signals what other lanes have acquired
     unsigned complete = __ballot_sync(kAllLanes, is_complete);
     for (; complete != 0; complete &= complete - 1) {
       const int lane = __ffs(static_cast<int>(complete)) - 1;

@@ -153,6 +153,7 @@ __device__ inline bool carry_partials(const CallParams& p) {
                                    .panel = panel,
                                    .block = block.block});
       }
+      __syncwarp();  // a vote orders no memory, and all lanes put what lane 0 has acquired
       if (__all_sync(~0U, is_there) == 0) return false;
       put_partials(p, block, panel);
       put_signal(slot, epoch, block.source);
