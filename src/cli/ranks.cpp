@@ -5,7 +5,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <functional>
 #include <utility>
 #include <vector>
 
@@ -14,7 +13,6 @@
 #include "cli/exit_code.hpp"
 #include "cli/output.hpp"
 #include "comet/mpi_world.hpp"
-#include "comm/link_spec.hpp"
 #include "comm/process/process_world.hpp"
 #include "comm/world_view.hpp"
 
@@ -106,16 +104,8 @@ void Ranks::join(const RunDescription& own, Backend backend) {
   check_alike(*world_, own);
 }
 
-// The processes' world was made before anybody knew the link.
 WorldRunner Ranks::runner() const {
-  if (!world_) return run_local_world;
-  return [&world = *world_](int size, const LocalWorldOptions& options,
-                            const std::function<void(World&)>& body) {
-    if (!is_same_link(world.link(), options.link)) world.set_link(options.link);
-    LocalWorldOptions rest = options;
-    rest.link = {};
-    run_on(world)(size, rest, body);
-  };
+  return world_ ? run_on(*world_) : WorldRunner(run_local_world);
 }
 
 void Ranks::check_fits(Backend backend, const LinkSpec& link) const {

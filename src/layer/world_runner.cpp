@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/check.hpp"
+#include "comm/link_spec.hpp"
 #include "comm/world_view.hpp"
 
 namespace comet {
@@ -18,8 +19,6 @@ void check_fits(const World& world, int size, const LocalWorldOptions& options) 
   check(options.backend == world.backend(), ErrorCode::unsupported,
         "[world] {}: layers run on {}, not on {}", world.kind(), to_string(world.backend()),
         to_string(options.backend));
-  check(options.link.kind == LinkSpec::Kind::native, ErrorCode::unsupported,
-        "[world] {}: links are native, not {}", world.kind(), to_string(options.link));
 }
 
 // A rank that has died is what others stumble over: the world names it within milliseconds, and
@@ -39,6 +38,7 @@ WorldRunner run_on(World& world) {
   return [&world](int size, const LocalWorldOptions& options,
                   const std::function<void(World&)>& body) {
     check_fits(world, size, options);
+    if (!is_same_link(world.link(), options.link)) world.set_link(options.link);
     try {
       body(world);
     } catch (const Error& error) {

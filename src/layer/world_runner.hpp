@@ -19,9 +19,11 @@ using WorldRunner = std::function<void(int size, const LocalWorldOptions& option
 
 /// Runs bodies on `world`, a world of processes, which must outlive it: each process runs its own
 /// rank's part, and all make the same calls. What a body throws fails the world, so that no rank
-/// waits for this one, and is passed on, or what the world has failed of just before. Throws
-/// Error(unsupported) for what such a world does not have: another backend, or a link that is not
-/// native; Error(invalid_argument) if `size` is not the world's. The world's own timeout holds.
+/// waits for this one, and is passed on, or what the world has failed of just before. The world
+/// keeps the link that it is given for a body. Throws Error(unsupported) on all ranks, and the
+/// world stays good, for what such a world does not have: another backend, or a link, see
+/// World::set_link; Error(invalid_argument) if `size` is not the world's. The world's own timeout
+/// holds.
 WorldRunner run_on(World& world);
 
 /// Whether all ranks are threads of this process, so that what one writes the others can read. Else

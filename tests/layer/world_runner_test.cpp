@@ -69,7 +69,18 @@ TEST(WorldRunner, RefusesWhatTheWorldDoesNotHave) {
   EXPECT_EQ(ends[0].text,
             "invalid_argument: [world] forked: 1 ranks are there, 2 are asked for\n"
             "unsupported: [world] forked: layers run on cpu, not on cuda\n"
-            "unsupported: [world] forked: links are native, not paced:1");
+            "unsupported: [world] link: paced:1, ranks that are processes have native links only");
+}
+
+TEST(WorldRunner, GivesTheWorldTheLinkThatABodyIsToHave) {
+  run_local_world(2, {}, [](World& world) {
+    for (const char* link : {"paced:1", "paced:2", "native"}) {
+      run_on(world)(2, {.link = parse_link(link)}, [&](World& inner) {
+        EXPECT_EQ(to_string(inner.link()), link);
+        EXPECT_EQ(to_string(world.link()), link);
+      });
+    }
+  });
 }
 
 // Rank 1 alone throws: the others, which wait for it, get its sentence.
