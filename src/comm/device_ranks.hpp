@@ -139,8 +139,10 @@ class ProcessDevice {
   virtual DeviceRank& rank() noexcept = 0;
   /// What is written to its part here stays here until it is put, see RemoteRanks.
   virtual bool is_remote(int peer) const noexcept = 0;
+  /// The lowest rank with remote ranks, or -1 if none has any: the same on all ranks.
+  virtual int first_putting() const noexcept = 0;
   /// Collective: zeroed memory of every rank, as this one sees it, [size]; empty if there is no
-  /// more, then on all ranks. With remote ranks it takes `size` times `bytes`.
+  /// more, then on all ranks. If some rank has remote ranks it takes `size` times `bytes`.
   virtual std::vector<std::byte*> allocate(std::size_t bytes) = 0;
   /// Collective: gives back what allocate gave. Only while no rank's kernels use it.
   virtual void release() = 0;

@@ -85,6 +85,17 @@ void check_link(const LinkSpec& link, Backend backend) {
         "[link] ratio of a paced link: {}, from {} to {}", link.auto_ratio, kSmallest, kLargest);
 }
 
+void check_process_link(const LinkSpec& link, const ProcessDevice* device) {
+  if (link.kind == LinkSpec::Kind::native) return;
+  check(device != nullptr && link.kind == LinkSpec::Kind::paced, ErrorCode::unsupported,
+        "[world] link: {}, ranks that are processes have native links{}", to_string(link),
+        device != nullptr ? " or paced ones" : " only");
+  check_link(link, Backend::cuda);
+  check(device->first_putting() < 0, ErrorCode::unsupported,
+        "[world] link: {}, ranks that put to each other have native links only, and rank {} puts",
+        to_string(link), device->first_putting());
+}
+
 bool is_same_link(const LinkSpec& a, const LinkSpec& b) noexcept {
   return a.kind == b.kind && a.gigabytes_per_second == b.gigabytes_per_second &&
          a.auto_ratio == b.auto_ratio;

@@ -5,12 +5,40 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "comet/error.hpp"
 
 namespace comet {
 namespace {
+
+// A rank's GPU that reaches all others itself, in a world where rank `first_putting` does not.
+class FakeDevice final : public ProcessDevice {
+ public:
+  explicit FakeDevice(int first_putting) : first_putting_(first_putting) {}
+  DeviceRank& rank() noexcept override { std::abort(); }
+  bool is_remote(int /*peer*/) const noexcept override { return false; }
+  int first_putting() const noexcept override { return first_putting_; }
+  std::vector<std::byte*> allocate(std::size_t /*bytes*/) override { return {}; }
+  void release() override {}
+  void set_pace(double /*gigabytes_per_second*/) override {}
+  void clear_failure() override {}
+  std::uint32_t* failed_word() noexcept override { return nullptr; }
+
+ private:
+  int first_putting_;
+};
+
+std::string refusal_of(const char* link, const ProcessDevice* device) {
+  try {
+    check_process_link(parse_link(link), device);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    return error.what();
+  }
+  return "";
+}
 
 TEST(LinkSpec, ReadsNative) {
   const LinkSpec link = parse_link("native");
@@ -82,6 +110,22 @@ TEST(LinkSpec, RefusesEverythingElse) {
       EXPECT_NE(std::string(error.what()).find("paced:auto"), std::string::npos) << error.what();
     }
   }
+}
+
+TEST(LinkSpec, ProcessesHavePacedLinksWhereNoRankPuts) {
+  const FakeDevice reached(-1);
+  const FakeDevice not_reached(2);
+  EXPECT_EQ(refusal_of("native", nullptr), "");
+  EXPECT_EQ(refusal_of("native", &not_reached), "");
+  EXPECT_EQ(refusal_of("paced:20", &reached), "");
+  EXPECT_EQ(refusal_of("paced:20", nullptr),
+            "[world] link: paced:20, ranks that are processes have native links only");
+  EXPECT_EQ(refusal_of("host", &reached),
+            "[world] link: host, ranks that are processes have native links or paced ones");
+  // All say the same, also those that reach all others.
+  EXPECT_EQ(refusal_of("paced:20", &not_reached),
+            "[world] link: paced:20, ranks that put to each other have native links only, and rank "
+            "2 puts");
 }
 
 TEST(LinkSpec, ChecksLinksMadeByHand) {

@@ -247,23 +247,11 @@ void ProcessWorld::set_link(const LinkSpec& link) {
           "[world] links differ between ranks: rank 0 has {}, rank {} has {}", to_string(first),
           rank, to_string(other));
   }
-  check_can_pace(link);
+  check_process_link(link, device_.get());
   // The second meeting says that the new link is set; the first, that nobody uses the old one.
   if (device_ && rank() == 0) device_->set_pace(pacing_rate(link));
   spec_ = link;
   rendezvous_.meet(view_, ProcessRendezvous::Call::set_link, post);
-}
-
-void ProcessWorld::check_can_pace(const LinkSpec& link) const {
-  if (link.kind == LinkSpec::Kind::native) return;
-  check(device_ && link.kind == LinkSpec::Kind::paced, ErrorCode::unsupported,
-        "[world] link: {}, ranks that are processes have native links{}", to_string(link),
-        device_ ? " or paced ones" : " only");
-  check_link(link, Backend::cuda);
-  for (int peer = 0; peer < group_->size(); ++peer) {
-    check(!device_->is_remote(peer), ErrorCode::unsupported,
-          "[world] link: {}, ranks that put to each other have native links", to_string(link));
-  }
 }
 
 void ProcessWorld::recover() {

@@ -54,7 +54,6 @@ class ProcessWorld final : public World {
   SymmetricBuffer allocate_host(std::size_t bytes);
   SymmetricBuffer allocate_device(std::size_t bytes);
   void check_had(std::uint64_t meeting, std::size_t bytes) const;
-  void check_can_pace(const LinkSpec& link) const;
   bool release_device() noexcept;
   void check_equal_bytes(std::uint64_t meeting, std::string_view call) const;
 

@@ -89,7 +89,7 @@ class NvshmemDevice final : public ProcessDevice {
     make_shared_words(options);
     do_together(options, [&] {
       rank_ = std::make_unique<RankDevice>(device, share.count > 1, std::move(partition), world_,
-                                           has_mirrors_ ? job_ : nullptr);
+                                           has_mirrors() ? job_ : nullptr);
     });
     do_together(options, [&] { check_residency(); });
   }
@@ -105,12 +105,13 @@ class NvshmemDevice final : public ProcessDevice {
   bool is_remote(int peer) const noexcept override {
     return is_remote_[static_cast<std::size_t>(peer)] != 0;
   }
+  int first_putting() const noexcept override { return first_putting_; }
 
   std::vector<std::byte*> allocate(std::size_t bytes) override {
     rank_->make_current();
     constexpr std::size_t kAlign = 4096;
     const std::size_t part = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
-    const std::size_t parts = has_mirrors_ ? static_cast<std::size_t>(size_) : 1;
+    const std::size_t parts = has_mirrors() ? static_cast<std::size_t>(size_) : 1;
     auto* const start = static_cast<std::byte*>(job_->allocate(parts * part));
     if (start == nullptr) return {};
     memory_.push_back(start);
@@ -119,7 +120,7 @@ class NvshmemDevice final : public ProcessDevice {
     // Every process has the same parts at the same places: its own, and mirrors of the others'.
     std::vector<std::byte*> peers;
     for (int rank = 0; rank < size_; ++rank) {
-      std::byte* const here = start + (has_mirrors_ ? static_cast<std::size_t>(rank) * part : 0);
+      std::byte* const here = start + (has_mirrors() ? static_cast<std::size_t>(rank) * part : 0);
       const bool is_here = rank == world_.rank || is_remote(rank);
       peers.push_back(is_here ? here : static_cast<std::byte*>(job_->pointer(here, rank)));
     }
@@ -150,6 +151,9 @@ class NvshmemDevice final : public ProcessDevice {
   std::uint32_t* failed_word() noexcept override { return world_.failed; }
 
  private:
+  // On every rank, or on none: parts lie alike everywhere.
+  bool has_mirrors() const noexcept { return first_putting_ >= 0; }
+
   // The process's own words, and those of progress, which the ranks of a host share.
   void pin_words(const ProcessDeviceOptions& options) {
     const std::size_t bytes = 8 + static_cast<std::size_t>(size_) * sizeof(DeviceExpiry);
@@ -187,14 +191,18 @@ class NvshmemDevice final : public ProcessDevice {
       if (!is_reached || options.force_puts) is_remote_[static_cast<std::size_t>(peer)] = 1;
     }
     job_->release(probe);
-    // All have mirrors, or none: parts lie alike everywhere.
     std::vector<std::int32_t> all(static_cast<std::size_t>(size_));
     options.all_gather(&reaches_all, all.data(), sizeof(reaches_all));
-    all_reached_ = std::find(all.begin(), all.end(), 0) == all.end();
-    has_mirrors_ = size_ > 1 && (options.force_puts || !all_reached_);
+    const auto first = std::find(all.begin(), all.end(), 0);
+    all_reached_ = first == all.end();
+    if (!all_reached_) {
+      first_putting_ = static_cast<int>(first - all.begin());
+    } else if (options.force_puts && size_ > 1) {
+      first_putting_ = 0;
+    }
     do_together(options, [&] {
       if (!all_reached_) check_write_order();
-      if (!has_mirrors_) return;
+      if (!has_mirrors()) return;
       remote_ = DeviceBuffer<std::uint8_t>(size_);
       remote_.copy_from(is_remote_.data());
       world_.is_remote = remote_.data();
@@ -257,7 +265,7 @@ class NvshmemDevice final : public ProcessDevice {
   NvshmemJob* job_ = nullptr;
   std::vector<std::uint8_t> is_remote_;  // [size]
   bool all_reached_ = true;              // by all, by pointers
-  bool has_mirrors_ = false;             // on every rank, or on none
+  int first_putting_ = -1;
   DeviceBuffer<std::uint8_t> remote_;
   DeviceWorld world_;
   std::unique_ptr<void, cudaError_t (*)(void*)> pinned_{nullptr, cudaFreeHost};
