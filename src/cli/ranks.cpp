@@ -4,15 +4,19 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <utility>
 #include <vector>
 
 #include "base/check.hpp"
 #include "base/env.hpp"
+#include "cli/blocked_signals.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/output.hpp"
 #include "comet/mpi_world.hpp"
+#include "comm/mpi/mpi_group.hpp"
+#include "comm/process/introduction.hpp"
 #include "comm/process/process_world.hpp"
 #include "comm/world_view.hpp"
 
@@ -135,15 +139,26 @@ void Ranks::tell(const std::string& sentence) {
   }
 }
 
+// What is wrong with the command line of all should be said once, and what is wrong with one rank's
+// should not leave the others waiting. mpirun ends this process as soon as another has ended, which
+// may be before this one has spoken.
+bool Ranks::is_first_to_refuse(const std::string& sentence) {
+  has_joined_ = true;
+  const BlockedSignals blocked{SIGTERM, SIGINT};
+  return refuse_world(*start_mpi_group(), sentence) == place_->rank;
+}
+
 int Ranks::fail(ErrorCode code, const std::string& sentence) noexcept {
+  bool speaks = true;
   try {
-    // What is wrong with the command line of all should be said once, and what is wrong with one
-    // rank's should not leave the others waiting.
     if (!has_joined_ && place_ && !is_launched_ && kind_ != WorldKind::local) {
-      make_world(Backend::cpu);
+      speaks = is_first_to_refuse(sentence);
+    } else if (!world_ && !is_launched_) {
+      speaks = code != ErrorCode::peer;  // that rank does
     }
   } catch (const std::exception&) {  // then each process speaks for itself
   }
+  if (!speaks) return exit_code_of(code);
   try {
     tell(world_ ? find_cause(*world_, code, sentence) : sentence);
     if (world_) world_->view().report_failure(code, sentence);

@@ -63,6 +63,7 @@ class Ranks {
   };
 
   void make_world(Backend backend);
+  bool is_first_to_refuse(const std::string& sentence);
   void tell(const std::string& sentence);
 
   std::unique_ptr<LaunchedGroup> launched_;  // until there is a world

@@ -108,23 +108,34 @@ TEST(MpiCommand, WhatAllRanksRefuseIsSaidOnce) {
                       "2 processes that mpirun has started");
 }
 
+// Two ranks with the first arguments, one with the last.
+Outcome run_both(const Arguments& most, const Arguments& last) {
+  Arguments all = part(2, most);
+  all.emplace_back(":");
+  const Arguments more = part(1, last);
+  all.insert(all.end(), more.begin(), more.end());
+  return run_mpi(all);
+}
+
+// Whatever the others are about to join: one on GPUs is not even built here.
+TEST(MpiCommand, WhatOneRankRefusesIsSaidOnce) {
+  for (const char* backend : {"cpu", "cuda"}) {
+    const Arguments check = {"check", "--random", "2", "--backend", backend};
+    expect_one_sentence(run_both(check, {"check", "--bogus"}), "unexpected argument '--bogus'");
+    expect_one_sentence(run_both({"check", "--bogus"}, check), "unexpected argument '--bogus'");
+  }
+}
+
 TEST(MpiCommand, RanksThatRunOtherThingsAreNamedBeforeAnyWork) {
-  const auto both = [](const Arguments& most, const Arguments& last) {
-    Arguments all = part(2, most);
-    all.emplace_back(":");
-    const Arguments more = part(1, last);
-    all.insert(all.end(), more.begin(), more.end());
-    return run_mpi(all);
-  };
   const Arguments bench = {"bench", "--model", "qwen2-moe", "--scale", "demo"};
-  expect_one_sentence(both(bench, {"bench", "--model", "mixtral", "--scale", "demo"}),
+  expect_one_sentence(run_both(bench, {"bench", "--model", "mixtral", "--scale", "demo"}),
                       "[world] rank 2 runs model mixtral, rank 0 qwen2-moe: all ranks");
   expect_one_sentence(
-      both(bench, {"bench", "--model", "qwen2-moe", "--scale", "demo", "--dtype", "bf16"}),
+      run_both(bench, {"bench", "--model", "qwen2-moe", "--scale", "demo", "--dtype", "bf16"}),
       "[world] rank 2 runs dtype bf16, rank 0 f32, bf16 on cuda: all ranks");
-  expect_one_sentence(both(bench, {"check"}),
+  expect_one_sentence(run_both(bench, {"check"}),
                       "[world] rank 2 runs subcommand check, rank 0 bench: all ranks");
-  expect_one_sentence(both({"check", "--random", "5"}, {"check", "--random", "6"}),
+  expect_one_sentence(run_both({"check", "--random", "5"}, {"check", "--random", "6"}),
                       "[world] rank 2 runs random 6, rank 0 5: all ranks");
 }
 

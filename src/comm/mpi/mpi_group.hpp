@@ -19,6 +19,10 @@ struct MpiStart {
 /// group of all its processes. Collective.
 using MpiStartFunction = void(MpiStart* start);
 
+/// Collective: loads the plugin and starts MPI, if nobody has. Throws Error(unsupported) if that
+/// cannot be.
+std::unique_ptr<ProcessGroup> start_mpi_group();
+
 inline constexpr const char* kMpiPlugin = "libcomet_mpi.so";
 inline constexpr const char* kMpiSymbol = "comet_mpi_start";
 

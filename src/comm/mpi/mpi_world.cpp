@@ -33,9 +33,7 @@ std::string why_no_mpi() {
   }
 }
 
-std::unique_ptr<World> make_mpi_world(std::chrono::milliseconds timeout, Backend backend) {
-  check(timeout.count() >= 0 && timeout <= std::chrono::hours(24), ErrorCode::invalid_argument,
-        "[world] timeout: {} ms, from 0 to 86400000", timeout.count());
+std::unique_ptr<ProcessGroup> start_mpi_group() {
   MpiStartFunction* const start_mpi = find_start();
   check(start_mpi != nullptr, ErrorCode::internal, "[world] mpi: {} lacks {}", kMpiPlugin,
         kMpiSymbol);
@@ -43,8 +41,13 @@ std::unique_ptr<World> make_mpi_world(std::chrono::milliseconds timeout, Backend
   start.host = env().host.c_str();
   start_mpi(&start);
   check(start.group != nullptr, ErrorCode::unsupported, "{}", start.error);
-  std::unique_ptr<ProcessGroup> group(start.group);
-  return std::make_unique<ProcessWorld>(std::move(group),
+  return std::unique_ptr<ProcessGroup>(start.group);
+}
+
+std::unique_ptr<World> make_mpi_world(std::chrono::milliseconds timeout, Backend backend) {
+  check(timeout.count() >= 0 && timeout <= std::chrono::hours(24), ErrorCode::invalid_argument,
+        "[world] timeout: {} ms, from 0 to 86400000", timeout.count());
+  return std::make_unique<ProcessWorld>(start_mpi_group(),
                                         timeout.count() > 0 ? timeout : env().timeout, backend);
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/process/process_world.hpp"
 
-#include <unistd.h>
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,6 +13,7 @@
 #include "base/env.hpp"
 #include "comm/link_spec.hpp"
 #include "comm/net/connect_ranks.hpp"
+#include "comm/process/introduction.hpp"
 
 namespace comet {
 namespace {
@@ -28,6 +27,7 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
                            Backend backend)
     : num_exceptions_(std::uncaught_exceptions()),
       group_(std::move(group)),
+      pids_(introduce(*group_, backend)),
       timeout_(timeout),
       hosts_(*group_),
       control_(*group_, hosts_),
@@ -41,7 +41,11 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
                                   : std::make_unique<RemoteControl>(control_, view_, *network_)),
       rendezvous_(control_, remote_.get()),
       recovery_(control_, remote_.get()) {
-  meet_members(backend);
+  for (int rank = 0; rank < group_->size(); ++rank) {
+    doorbells_.push_back(&control_.member(rank).doorbell);
+    control_.member(rank).pid.store(pids_[static_cast<std::size_t>(rank)],
+                                    std::memory_order_relaxed);
+  }
   view_.rank = group_->rank();
   view_.size = group_->size();
   view_.doorbells = doorbells_.data();
@@ -57,28 +61,6 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
   if (network_ == nullptr) return;
   remote_->set_watch(*watch_);
   network_->start(*remote_);
-}
-
-// Who the others are, and whether all want the same of the world.
-void ProcessWorld::meet_members(Backend backend) {
-  struct Identity {
-    std::int32_t pid;
-    Backend backend;
-    bool force_puts;
-  };
-  const Identity own{static_cast<std::int32_t>(::getpid()), backend, env().force_puts};
-  std::vector<Identity> all(static_cast<std::size_t>(group_->size()));
-  group_->all_gather(&own, all.data(), sizeof(own));
-  for (int rank = 0; rank < group_->size(); ++rank) {
-    const Identity& other = all[static_cast<std::size_t>(rank)];
-    check(other.backend == all.front().backend, ErrorCode::mismatch,
-          "[world] backends differ between ranks: rank 0 runs on {}, rank {} on {}",
-          to_string(all.front().backend), rank, to_string(other.backend));
-    check(other.force_puts == all.front().force_puts, ErrorCode::mismatch,
-          "[world] COMET_FORCE_PUTS differs between ranks 0 and {}", rank);
-    doorbells_.push_back(&control_.member(rank).doorbell);
-    control_.member(rank).pid.store(other.pid, std::memory_order_relaxed);
-  }
 }
 
 void ProcessWorld::make_device() {

@@ -49,7 +49,6 @@ class ProcessWorld final : public World {
   WorldView& view() noexcept override { return view_; }
 
  private:
-  void meet_members(Backend backend);
   void make_device();
   SymmetricBuffer allocate_host(std::size_t bytes);
   SymmetricBuffer allocate_device(std::size_t bytes);
@@ -59,6 +58,7 @@ class ProcessWorld final : public World {
 
   int num_exceptions_;  // on their way when the world was made
   std::unique_ptr<ProcessGroup> group_;
+  std::vector<std::int32_t> pids_;  // [size] process numbers
   std::chrono::milliseconds timeout_;
   Hosts hosts_;
   ControlBlock control_;
