@@ -21,8 +21,8 @@ class DeviceTrace {
   /// Queues that nothing is recorded yet.
   void queue_clear(cudaStream_t stream) const;
   /// Appends the events of `rank` in a call that is done and took `times`, by the host's clock.
-  /// `stream` is idle.
-  void append_to(Trace& trace, std::int32_t rank, const CallTimes& times,
+  /// `device` is the rank's GPU, which is current, and `stream`, of it, is idle.
+  void append_to(Trace& trace, std::int32_t rank, const CallTimes& times, int device,
                  cudaStream_t stream) const;
 
  private:

@@ -36,7 +36,8 @@ CallStats CudaEngine::finish() {
   rethrow_failure();
   rethrow_fault();
   if (trace_ != nullptr) {
-    device_trace_->append_to(*trace_, dims_.rank, report_->times, device_.partition().stream());
+    device_trace_->append_to(*trace_, dims_.rank, report_->times, device_.device(),
+                             device_.partition().stream());
     trace_ = nullptr;
   }
   const CallReport& report = *report_;
