@@ -90,13 +90,16 @@ std::unique_ptr<cuda::LayerEngine> CudaMoeLayer::make_engine(const LayerParts& p
   return engine;
 }
 
-// Other ranks' kernels may still read this rank's memory, and use what the engine holds.
+// Other ranks' kernels may still read this rank's memory, and use what the engine holds; and freeing
+// that may wait for all kernels, of which those of a rank that went on would wait for this one.
 CudaMoeLayer::~CudaMoeLayer() {
   WorldView& view = world_.view();
   try {
     view.device->make_current();
     view.device->drain();
     if (view.failures->failed()) return;  // then all kernels leave by themselves
+    world_.barrier();
+    engine_.reset();
     world_.barrier();
   } catch (const Error&) {  // reported to the world; a destructor must not throw
   }
