@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Claims: ranks that are processes sharing one Hopper GPU (world nvshmem, started by comet launch under
-MPS) give the bits of as many ranks of one process, also where they are forced to put to each other; a
-call takes at most 1.10 times as long; and when a rank is killed or stopped, the dead one is named, all
-end within the time limit and two seconds, and neither process nor MPS is left.
+"""Claims: ranks that are processes on Hopper GPUs (world nvshmem, started by comet launch) give the bits of
+as many ranks of one process on as many GPUs, also where they are forced to put to each other; a call
+takes at most 1.10 times as long; and when a rank is killed or stopped, the dead one is named, all end
+within the time limit and two seconds, and neither process nor MPS is left. With more ranks than GPUs,
+which is the default, they share them under MPS.
 
 Appends its rows, of suite "processes", to the file that COMET_ROWS names, if any. Links named paced are
 EMULATED. Forced puts test the calls, not how a network delivers.
@@ -22,10 +23,9 @@ import tempfile
 import time
 from pathlib import Path
 
-RANKS = (1, 2, 8)
+RANKS = (1, 2, 8)  # by default, on one GPU
 MODELS = ("mixtral-8x7b", "qwen2-moe-2.7b", "phi-3.5-moe")
-SPLITS = ("8x1", "1x8")
-LINKS = ("paced:20",)
+LINK = "paced:20"  # by default, of ranks that share GPUs
 OVER_LOCAL = 1.10
 TIMEOUT_MS = 2000
 SECONDS_LEFT = TIMEOUT_MS / 1000 + 2
@@ -39,15 +39,16 @@ def now():
 class Report:
     """Rows, and what broke."""
 
-    def __init__(self, gpu):
+    def __init__(self, gpu, num_gpus):
         self.gpu = gpu
+        self.num_gpus = num_gpus
         self.broken = []
         self.path = os.environ.get("COMET_ROWS")
 
     def add(self, kind, faults, text, **values):
         print(f"{kind:<8} {text}" + "".join(f"\n  BROKEN: {fault}" for fault in faults), flush=True)
         self.broken += faults
-        row = {"suite": "processes", "kind": kind, **values, "gpu": self.gpu,
+        row = {"suite": "processes", "kind": kind, **values, "gpu": self.gpu, "gpus": self.num_gpus,
                "result": "failed" if faults else "passed", "faults": faults, "date": now(),
                "run": os.environ.get("COMET_RUN", "by hand"),
                "commit": os.environ.get("COMET_COMMIT", "unknown"),
@@ -68,16 +69,22 @@ def run(command, puts=False):
     return done.stdout if done.returncode == 0 else f"exit {done.returncode}: {done.stdout[-600:]}"
 
 
+def launch(comet, ranks, gpus, *flags):
+    """The command that starts so many processes; a subcommand is to follow."""
+    return [comet, "launch", "--ranks", str(ranks), "--gpus", str(gpus), *flags, "--"]
+
+
 def shown(command):
     return " ".join(["comet", *map(str, command[1:])])
 
 
-def check_bits(comet, report, cases):
-    for ranks in RANKS:
+def check_bits(comet, report, flags):
+    cases = flags.cases
+    for ranks in flags.ranks:
         check = ["check", "--backend", "cuda", "--random", str(cases), "--seed", "3", "--json"]
         local = run([comet, *check, "--world", f"local:{ranks}"])
         for puts in (False, True) if ranks > 1 else (False,):
-            command = [comet, "launch", "--ranks", str(ranks), "--gpus", "1", "--", *check]
+            command = [*launch(comet, ranks, flags.gpus), *check]
             got = run(command, puts)
             faults = [text for text in (local, got) if text.startswith("exit")]
             values = {}
@@ -90,8 +97,9 @@ def check_bits(comet, report, cases):
                 wanted_world = "nvshmem-puts" if puts else "nvshmem"
                 if values["world"] != wanted_world:
                     faults.append(f"world {values['world']}, wanted {wanted_world}")
-            report.add("bits", faults, f"{ranks} ranks{', puts forced' if puts else ''}: {cases} cases, "
-                       f"{values.get('calls')} calls, outputs {values.get('outputs')} as of threads",
+            report.add("bits", faults, f"{ranks} ranks on {flags.gpus} GPUs{', puts forced' if puts else ''}: "
+                       f"{cases} cases, {values.get('calls')} calls, outputs {values.get('outputs')} as of "
+                       "threads",
                        ranks=ranks, puts_forced=puts, cases=cases, calls=values.get("calls"),
                        command=shown(command))
 
@@ -105,16 +113,17 @@ def bench_rows(command):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def check_times(comet, report, splits, links):
+def check_times(comet, report, flags):
+    ranks = max(flags.ranks)
     ratios = []
     for model in MODELS:
-        for split in splits:
-            for link in links:
+        for split in flags.splits or (f"{ranks}x1", f"1x{ranks}"):
+            for link in flags.links or (LINK if ranks > flags.gpus else "native",):
                 ep, tp = split.split("x")
                 bench = ["bench", "--model", model, "--tokens", "8192", "--ep", ep, "--tp", tp, "--backend",
                          "cuda", "--dtype", "bf16", "--link", link, "--schedules", "sequential,comet"]
-                launched = [comet, "launch", "--ranks", "8", "--gpus", "1", "--", *bench]
-                rows = [bench_rows([comet, *bench, "--world", "local:8"]), bench_rows(launched)]
+                launched = [*launch(comet, ranks, flags.gpus), *bench]
+                rows = [bench_rows([comet, *bench, "--world", f"local:{ranks}"]), bench_rows(launched)]
                 faults = [text for text in rows if isinstance(text, str)]
                 values = {}
                 if not faults:
@@ -133,7 +142,7 @@ def check_times(comet, report, splits, links):
                     text += f"; products {compute[1] / compute[0]:.3f} of threads'"
                     text += "".join(f"; {name} {own[name] / 1000:.2f} ms, {over[name]:.3f} of threads'"
                                     for name in own)
-                report.add("times", faults, text, model=model, split=split, link=link, tokens=8192, ranks=8,
+                report.add("times", faults, text, model=model, split=split, link=link, tokens=8192, ranks=ranks,
                            command=shown(launched), **values)
     if ratios:
         print(f"times: {len(ratios)} cases, comet over threads' time: geometric mean "
@@ -169,11 +178,11 @@ def wait_until(condition, seconds):
     return True
 
 
-def fail_one(comet, ranks, victim, how, seconds):
+def fail_one(comet, ranks, gpus, victim, how, seconds):
     """Faults of a launch of which one rank is killed or stopped `seconds` after its start, and how long
     the other ranks took to end."""
-    command = [comet, "launch", "--ranks", str(ranks), "--gpus", "1", "--timeout", str(TIMEOUT_MS), "--",
-               "check", "--backend", "cuda", "--random", "1000000"]
+    command = [*launch(comet, ranks, gpus, "--timeout", str(TIMEOUT_MS)), "check", "--backend", "cuda",
+               "--random", "1000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         if not wait_until(lambda: len(ranks_of(running.pid)) == ranks, START_SECONDS):
             running.kill()
@@ -206,21 +215,22 @@ def fail_one(comet, ranks, victim, how, seconds):
     return faults, took
 
 
-def check_failures(comet, report, kills, stops):
+def check_failures(comet, report, flags):
     rng = random.Random(7)
-    for kind, how, count in (("kill", signal.SIGKILL, kills), ("stop", signal.SIGSTOP, stops)):
+    counts = [ranks for ranks in flags.ranks if ranks > 1]
+    for kind, how, count in (("kill", signal.SIGKILL, flags.kills), ("stop", signal.SIGSTOP, flags.stops)):
         times = []
         all_faults = []
-        for _ in range(count):
-            ranks = rng.choice((2, 4, 8))
+        for _ in range(count if counts else 0):
+            ranks = rng.choice(counts)
             victim = rng.randrange(ranks)
             # From the first meeting to the middle of calls; nobody waits for a stopped rank that has not met.
             seconds = rng.uniform(0.0, 4.0) if kind == "kill" else rng.uniform(3.0, 5.0)
-            faults, took = fail_one(comet, ranks, victim, how, seconds)
+            faults, took = fail_one(comet, ranks, flags.gpus, victim, how, seconds)
             all_faults += [f"{kind} of rank {victim} of {ranks} after {seconds:.2f} s: {fault}"
                            for fault in faults]
             times.append(took)
-        if count:
+        if times:
             report.add(kind, all_faults, f"{count} ranks: the rest ended within {max(times):.2f} s, median "
                        f"{statistics.median(times):.2f}", count=count, most_seconds=max(times),
                        timeout_ms=TIMEOUT_MS)
@@ -230,28 +240,52 @@ def words(text):
     return text.split(",")
 
 
-def main():
+def numbers(text):
+    found = [int(word) for word in words(text)]
+    if min(found) < 1:
+        raise ValueError
+    return found
+
+
+def read_flags():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comet", type=Path, required=True, help="the command, built with CUDA and NVSHMEM")
     parser.add_argument("--check", action="store_true", help="exit 1 if a claim does not hold")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs that ranks spread over (default 1)")
+    parser.add_argument("--ranks", type=numbers, default=RANKS,
+                        help="how many, with commas between; the most are those of the times (default 1,2,8)")
     parser.add_argument("--cases", type=int, default=10, help="random cases of each world (default 10)")
     parser.add_argument("--kills", type=int, default=4, help="ranks to kill (default 4)")
     parser.add_argument("--stops", type=int, default=1, help="ranks to stop (default 1)")
-    parser.add_argument("--splits", type=words, default=SPLITS, help="EP x TP of the times")
-    parser.add_argument("--links", type=words, default=LINKS, help="links of the times")
+    parser.add_argument("--splits", type=words, help="EP x TP of the times (default: all EP, all TP)")
+    parser.add_argument("--links", type=words,
+                        help=f"links of the times (default native, {LINK} where ranks share GPUs)")
     parser.add_argument("--no-times", action="store_true", help="leave the times out")
     flags = parser.parse_args()
+    if flags.gpus < 1:
+        parser.error(f"--gpus: {flags.gpus}, from 1")
+    return flags
+
+
+def main():
+    flags = read_flags()
+    # Threads get no more GPUs than processes do.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(flags.gpus)) if visible is None else visible.split(",")[:flags.gpus]
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
     comet = str(flags.comet.resolve())
     info = json.loads(run([comet, "info", "--json"]))
     gpus = info["machine"]["gpus"]
     nvshmem = next(world for world in info["worlds"] if world["name"] == "nvshmem")
     if not gpus or not nvshmem["built"]:
         sys.exit(f"process_worlds: no GPU, or no world nvshmem: {nvshmem['detail']}")
-    report = Report(gpus[0]["name"])
-    check_bits(comet, report, flags.cases)
-    check_failures(comet, report, flags.kills, flags.stops)
+    if len(gpus) < flags.gpus:
+        sys.exit(f"process_worlds: --gpus {flags.gpus}, {len(gpus)} are seen")
+    report = Report(gpus[0]["name"], flags.gpus)
+    check_bits(comet, report, flags)
+    check_failures(comet, report, flags)
     if not flags.no_times:
-        check_times(comet, report, flags.splits, flags.links)
+        check_times(comet, report, flags)
     print(f"process_worlds: {len(report.broken)} claims broken" if report.broken else "process_worlds: all hold")
     return 1 if flags.check and report.broken else 0
 
