@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Measures Comet on all GPUs of one machine, a rank on each, within 9 minutes: topology, rates of links and
-# latency of signals, conformance, the paper's grid beside NCCL with torch._grouped_mm, the scale model
-# beside the real ranks, sweeps of the division of work. Needs what `make gpu-suite` packs (this script runs from
-# there), bash, Hopper GPUs that reach each other's memory and, for the NCCL baseline, python3 with torch.
+# latency of signals, conformance, ranks as processes, the paper's grid beside NCCL with torch._grouped_mm,
+# the scale model beside the real ranks, sweeps of the division of work, from which a profile is made. Needs
+# what `make gpu-suite` packs (this script runs from there), bash, Hopper GPUs that reach each other's memory,
+# for the NCCL baseline python3 with torch, and for processes NVSHMEM (nvidia-nvshmem-cu13).
 #
 #   bench/node.sh OUT_DIR [--seconds N] [--ranks N] [PART]...
 #
-#   PART         topology, link, tests, grid, nccl, scale, sweep; default: all, in this order
+#   PART         topology, link, tests, processes, grid, nccl, scale, sweep; default: all, in this order
 #   --seconds N  for all of it; default 530. Parts share it; what has no time is named and left out
 #   --ranks N    default: the GPUs, or 2 where there is one, which they then share: a rehearsal
 #
-# OUT_DIR gets rows.jsonl (suite "node"), summary.md, the tables and claims of node_tables.py, and a log for
-# each part. Exits 1 if a part failed; claims that do not hold are said and fail nothing.
+# OUT_DIR gets rows.jsonl (suite "node"; of processes "processes"), summary.md, the tables and claims of
+# node_tables.py, profile.json, from which layers may take their choices, and a log for each part. Exits 1 if
+# a part failed; claims of the tables that do not hold are said and fail nothing.
 set -uo pipefail
 exec </dev/null
 
@@ -28,9 +30,9 @@ if [[ ! -f "$here/evidence.env" ]]; then
   exec "$packed" "$@"
 fi
 
-all_parts=(topology link tests grid nccl scale sweep)
+all_parts=(topology link tests processes grid nccl scale sweep)
 # Shares of the time.
-declare -A weight=([topology]=1 [link]=4 [tests]=7 [grid]=22 [nccl]=12 [scale]=6 [sweep]=8)
+declare -A weight=([topology]=1 [link]=3 [tests]=9 [processes]=12 [grid]=28 [nccl]=6 [scale]=5 [sweep]=10)
 total_seconds=530
 ranks=0
 out=""
@@ -69,14 +71,17 @@ unpack_suite "$PWD"
 gpus="$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | grep -c .)"
 [[ "$gpus" -ge 1 ]] || die "nvidia-smi names no GPU on this machine"
 if [[ "$ranks" -eq 0 ]]; then ranks="$((gpus > 1 ? gpus : 2))"; fi
+[[ "$ranks" -ge "$gpus" ]] || gpus="$ranks" # the first ones
 
 run="$(date -u +%Y%m%dT%H%M%SZ)-node"
 rows="$out/rows.jsonl"
 : >"$rows" || exit 1
 export COMET_COMMIT="$commit" COMET_RUN="$run" COMET_ROWS="$rows" COMET_EVIDENCE="$evidence_overlap"
-export PYTHONPATH="$PWD/bench" PYTHONUNBUFFERED=1
+export PYTHONPATH="$PWD/bench:$PWD/experiments" PYTHONUNBUFFERED=1
 # Multicast over NVLink stays off: a fault in it can take all GPUs of a host out of service.
-export NCCL_NVLS_ENABLE="${NCCL_NVLS_ENABLE:-0}"
+export NCCL_NVLS_ENABLE="${NCCL_NVLS_ENABLE:-0}" NVSHMEM_DISABLE_NVLS="${NVSHMEM_DISABLE_NVLS:-1}"
+export TORCH_SYMM_MEM_DISABLE_MULTICAST="${TORCH_SYMM_MEM_DISABLE_MULTICAST:-1}"
+find_nvshmem
 
 record() { # record <kind> <program> <exit code> <count> <command>: failed if it passed nothing, too.
   local result=passed note=""
@@ -85,10 +90,12 @@ record() { # record <kind> <program> <exit code> <count> <command>: failed if it
     137) result=failed note="over its limit" ;;
     *) result=failed note="exit $3" ;;
   esac
-  printf '{"suite":"node","kind":"%s","program":"%s","result":"%s","note":"%s","count":%d,"gpus":%d,' \
-    "$1" "$2" "$result" "$note" "$4" "$gpus"
-  printf '"evidence":"%s","commit":"%s","date":"%s","run":"%s","command":"%s"}\n' \
-    "$COMET_EVIDENCE" "$commit" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$run" "$5" >>"$rows"
+  {
+    printf '{"suite":"node","kind":"%s","program":"%s","result":"%s","note":"%s","count":%d,"gpus":%d,' \
+      "$1" "$2" "$result" "$note" "$4" "$gpus"
+    printf '"evidence":"%s","commit":"%s","date":"%s","run":"%s","command":"%s"}\n' \
+      "$COMET_EVIDENCE" "$commit" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$run" "$5"
+  } >>"$rows"
   [[ "$result" == passed ]]
 }
 
@@ -99,6 +106,13 @@ limited() {
   [[ "$limit" -ge 1 ]] || limit=1
   echo "--- (limit $limit s) $*"
   timeout --signal=KILL "$limit" "$@" >>"$log" 2>&1
+}
+
+# More ranks than GPUs share them by MPS. Few deaths, since each takes seconds; run_suite.sh has more.
+run_processes() { # run_processes <end> <log>
+  COMET_EVIDENCE="$evidence_processes" limited "$(($1 - SECONDS))" "$2" python3 bench/process_worlds.py \
+    --comet bin/comet --check --gpus "$gpus" --ranks "$ranks" --cases 20 --kills 2 --stops 1 \
+    --splits "${ranks}x1"
 }
 
 run_tests() { # run_tests <end> <log>
@@ -135,8 +149,10 @@ for part in "${parts[@]}"; do
     topology) bench "$end" "$log" topology ;;
     link) bench "$end" "$log" link --link-rates node/link_rates ;;
     tests) run_tests "$end" "$log" ;;
+    processes) run_processes "$end" "$log" ;;
     grid | sweep) bench "$end" "$log" "$part" ;;
-    nccl) limited "$((end - SECONDS))" "$log" python3 node/nccl_layer.py --json "$rows" ;;
+    nccl) limited "$((end - SECONDS))" "$log" python3 node/nccl_layer.py --json "$rows" \
+      --gpus "$gpus" --models mixtral-8x7b,qwen2-moe-2.7b,phi-3.5-moe,qwen2-moe-2.7b:2,qwen2-moe-2.7b:1 ;;
     scale) bench "$end" "$log" scale --link-rows "$rows" ;;
   esac
   code="$?"
@@ -148,6 +164,10 @@ echo
 echo "=== $gpus GPUs, $ranks ranks, commit $commit, $SECONDS s, rows in $rows"
 [[ "$ranks" -eq "$gpus" ]] || echo "A REHEARSAL: $ranks ranks share $gpus GPUs."
 python3 node/node_tables.py "$rows" | tee "$out/summary.md"
+if grep -E '"kind": *"(layer|sweep)"' "$rows" >layers.jsonl; then
+  bin/comet tune --rows layers.jsonl --profile "$out/profile.json" >"$out/profile.log" 2>&1 ||
+    failures+=("profile (exit $?, see profile.log)")
+fi
 if [[ ${#failures[@]} -gt 0 ]]; then
   echo "node: failed: ${failures[*]}" >&2
   exit 1

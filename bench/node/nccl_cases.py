@@ -63,13 +63,25 @@ class Job:
     folder: str  # where a rank that fails says why
 
 
+def find_model(name):
+    """Experts, top-k, H and I of a model, which may be followed by ":" and another top-k."""
+    model, _, topk = name.partition(":")
+    if model not in MODELS:
+        raise Failure(f"--models: '{name}', allowed are {', '.join(MODELS)}, each with :K after it for K experts "
+                      "a token")
+    experts, own, hidden, inter = MODELS[model]
+    if topk and not (topk.isdecimal() and 1 <= int(topk) <= experts):
+        raise Failure(f"--models: '{name}', {model} has {experts} experts for a token")
+    return experts, int(topk or own), hidden, inter
+
+
 def fits(ep, tp, experts, inter):
     return experts % ep == 0 and inter % (tp * ALIGNED) == 0
 
 
 def splits_of(text, ranks, model):
     """EP and TP of each split that is asked for, or of all that fit the model."""
-    experts, _, _, inter = MODELS[model]
+    experts, _, _, inter = find_model(model)
     if text == "auto":
         splits = [(ep, ranks // ep) for ep in range(ranks, 0, -1)
                   if ranks % ep == 0 and fits(ep, ranks // ep, experts, inter)]
@@ -90,13 +102,10 @@ def splits_of(text, ranks, model):
 
 
 def make_cases(models, tokens, splits, ranks):
-    for model in models:
-        if model not in MODELS:
-            raise Failure(f"--models: '{model}', allowed are {', '.join(MODELS)}")
     for count in tokens:
         if not (count.isdecimal() and int(count) > 0 and int(count) % ranks == 0):
             raise Failure(f"--tokens: '{count}', allowed are positive multiples of the {ranks} ranks")
-    return tuple(Case(model, int(count), *MODELS[model], ep, tp) for model in models
+    return tuple(Case(model.partition(":")[0], int(count), *find_model(model), ep, tp) for model in models
                  for ep, tp in splits_of(splits, ranks, model) for count in tokens)
 
 

@@ -45,7 +45,7 @@ except ImportError as missing:
 def make_row(case, job, times, communication, graph):
     layer_us, communication_us = statistics.median(times), statistics.median(communication)
     cuda = job.device == "cuda"
-    command = (f"nccl_layer.py --gpus {case.ranks} --models {case.model} --tokens {case.tokens} "
+    command = (f"nccl_layer.py --gpus {case.ranks} --models {case.model}:{case.topk} --tokens {case.tokens} "
                f"--splits {case.ep}x{case.tp} --rounds {job.rounds}")
     return {
         "suite": "node", "kind": "nccl", "model": case.model, "tokens": case.tokens,
@@ -65,7 +65,7 @@ def make_row(case, job, times, communication, graph):
 
 
 def report(row, path):
-    print(f"{row['model']:<15} {row['tokens']:>6} {row['ep']}x{row['tp']}"
+    print(f"{row['model']:<15} top-{row['topk']} {row['tokens']:>6} {row['ep']}x{row['tp']}"
           f" | ms: layer {row['t_layer_us'] / 1000:8.3f} (spread {row['t_layer_spread_us'] / 1000:.3f})"
           f" communication {row['t_communication_us'] / 1000:8.3f}, {row['communication_share']:.2f} of it"
           f"{' | graph' if row['graph'] else ''}", flush=True)

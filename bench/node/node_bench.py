@@ -6,14 +6,14 @@ work, and the scale model, in which as many ranks share one GPU.
   topology  what joins the GPUs, as the driver tells it
   link      rates of their links and latency of signals, by link_rates
   grid      sequential, the best pipelined and the best comet: three models, 4096 to 65536 tokens, splits
-            into EP x TP
+            into EP x TP; and one of them with fewer experts a token, for which ranks communicate more
   sweep     comet by number of groups, and by number of multiprocessors that communicate; pipelined by
             number of reserved ones
   scale     the ratio of sequential to comet with all ranks on one GPU, over a link EMULATED at the
             measured rate (rows of kind "link") divided by the ranks, as their computation is
 
 Cases come in the order of their worth, and none begins that would probably end after --seconds; what
-is left out is named. Rows, of suite "node", go to the file that COMET_ROWS names, if any.
+is left out is named. One that fails holds up no other; exit code 1 then. Rows, of suite "node", go to the file that COMET_ROWS names, if any.
 """
 
 import argparse
@@ -27,14 +27,23 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench_cases import Failure, run_cases
 from overlap_grid import MODELS, add_origin, run_bench
 
 # In all. The first ones are what the paper's figures have most of.
 TOKENS = (16384, 8192, 32768, 4096, 65536)
+# Beside the paper's, whose communication takes less than a quarter of computation with few GPUs over NVLink:
+# the model, tokens, and experts a token.
+MORE_CASES = (("qwen2-moe-2.7b", 32768, 2), ("qwen2-moe-2.7b", 32768, 1), ("qwen2-moe-2.7b", 16384, 2),
+              ("qwen2-moe-2.7b", 16384, 1))
+# Few enough tokens of the paper's grid first, so that both parts of the grid have their turn.
+TOKENS_BEFORE_MORE = 3
 SWEEP_CASES = (("mixtral-8x7b", 16384, "ep"), ("qwen2-moe-2.7b", 16384, "ep"),
                ("mixtral-8x7b", 8192, "tp"))
 GROUPS = (1, 2, 4, 8)
 MULTIPROCESSORS = (2, 4, 8, 16, 32)  # that communicate, of a GPU's 132
+ALL = 132
+CASE_IN_HAND_S = 12  # what `comet bench` may still take when it is asked to stop
 SCALE_CASES = (("mixtral-8x7b", 8192, "tp"), ("qwen2-moe-2.7b", 16384, "ep"),
                ("phi-3.5-moe", 8192, "ep"), ("mixtral-8x7b", 8192, "ep"),
                ("qwen2-moe-2.7b", 8192, "tp"), ("phi-3.5-moe", 8192, "tp"))
@@ -77,22 +86,52 @@ class Runner:
         self.end = time.monotonic() + seconds
         self.longest = 0.0  # seconds of a case so far
         self.left_out = []
+        self.failures = []
         self.path = os.environ.get("COMET_ROWS")
 
     def run(self, name, kind, options):
-        """One `comet bench`; its rows by schedule, or None if there is no time for it."""
+        """One `comet bench`; its rows by schedule, or None if there is no time for it or it failed."""
         begin = time.monotonic()
         if begin + self.longest > self.end:
             self.left_out.append(name)
             return None
-        rows = run_bench(self.comet, options)
+        try:
+            rows = run_bench(self.comet, options)
+        except SystemExit as failed:
+            self.fail(name, failed)
+            return None
         self.longest = max(self.longest, time.monotonic() - begin)
+        self.keep(rows, kind)
+        return {row["schedule"]: row for row in rows}
+
+    def run_lines(self, name, kind, shared, lines):
+        """One `comet bench` of many cases, each the shared flags and a line of more; rows by line, of those
+        that there is time for."""
+        left = self.end - time.monotonic() - CASE_IN_HAND_S
+        if left <= 0:
+            self.left_out.append(name)
+            return {}
+        try:
+            found, is_whole = run_cases(self.comet, shared, lines, left, lambda _: None)
+        except Failure as failed:
+            self.fail(name, failed)
+            found, is_whole = getattr(failed, "rows", {}), True
+        if not is_whole:
+            self.left_out.append(f"{name}, {len(lines) - len(found)} of {len(lines)}")
+        for rows in found.values():
+            self.keep(rows, kind)
+        return found
+
+    def keep(self, rows, kind):
         for row in rows:
             row["kind"] = kind
             row["gpus"] = self.gpus
             add_origin(row, True)
         self.write(rows)
-        return {row["schedule"]: row for row in rows}
+
+    def fail(self, name, why):
+        print(f"{name} FAILED: {why}", flush=True)
+        self.failures.append(name)
 
     def write(self, rows):
         if self.path:
@@ -102,6 +141,8 @@ class Runner:
     def summary(self):
         if self.left_out:
             print(f"no time for {len(self.left_out)}: {'; '.join(self.left_out)}")
+        if self.failures:
+            print(f"failed: {'; '.join(self.failures)}")
 
 
 def ms(row):
@@ -112,51 +153,63 @@ def case_name(model, tokens, split):
     return f"{model} {tokens} EP{split[0]}xTP{split[1]}"
 
 
+def grid_cases(arguments):
+    """(model, tokens, split, experts a token or None for the model's own): pure splits of the paper's grid,
+    those that communicate more between them, and mixed splits."""
+    pure, mixed = splits_of(arguments.ranks)
+
+    def of_paper(tokens, splits):
+        return [(model, count, split, None)
+                for count, split, model in itertools.product(tokens, splits, arguments.models)]
+
+    more = [(model, tokens, split, topk) for model, tokens, topk in MORE_CASES if model in arguments.models
+            for split in pure]
+    first, rest = arguments.tokens[:TOKENS_BEFORE_MORE], arguments.tokens[TOKENS_BEFORE_MORE:]
+    return [*of_paper(first, pure), *more, *of_paper(rest, pure), *of_paper(arguments.tokens, mixed)]
+
+
 def run_grid(runner, arguments):
     """A line per case."""
-    for splits in splits_of(arguments.ranks):
-        for tokens, split, model in itertools.product(arguments.tokens, splits, arguments.models):
-            name = case_name(model, tokens, split)
-            options = options_of(arguments.ranks, model, tokens, split, "native")
-            rows = runner.run(name, "layer", [*options, "--placement", "warps",
-                                              "--schedules", "sequential,pipelined,comet"])
-            if rows is None:
-                continue
-            comet = rows["comet"]
-            print(f"{name:<36} ms: computation {comet['t_compute_us'] / 1000:8.3f} sequential "
-                  f"{ms(rows['sequential'])} pipelined {ms(rows['pipelined'])} comet {ms(comet)}"
-                  f" | x{comet['speedup_vs_sequential']:.2f}"
-                  f" x{rows['pipelined']['t_layer_us'] / comet['t_layer_us']:.2f}"
-                  f" | G {comet['groups']} panel {comet['panel']}", flush=True)
+    for model, tokens, split, topk in grid_cases(arguments):
+        name = case_name(model, tokens, split) + (f" top-{topk}" if topk else "")
+        options = options_of(arguments.ranks, model, tokens, split, "native")
+        rows = runner.run(name, "layer", [*options, *(["--topk", str(topk)] if topk else []),
+                                          "--placement", "warps", "--schedules", "sequential,pipelined,comet"])
+        if rows is None:
+            continue
+        comet = rows["comet"]
+        print(f"{name:<36} ms: computation {comet['t_compute_us'] / 1000:8.3f} sequential "
+              f"{ms(rows['sequential'])} pipelined {ms(rows['pipelined'])} comet {ms(comet)}"
+              f" | x{comet['speedup_vs_sequential']:.2f}"
+              f" x{rows['pipelined']['t_layer_us'] / comet['t_layer_us']:.2f}"
+              f" | G {comet['groups']} panel {comet['panel']}", flush=True)
 
 
 def run_sweep(runner, arguments):
     """A line per case and kind of division."""
+    choices = [f"{groups}:0:{ALL}/{ALL}:warps" for groups in GROUPS]
+    choices += [f"1:0:{n}/{n}:blocks" for n in MULTIPROCESSORS]
+    comet = f"--schedules comet --choices {','.join(choices)}"
+    pipelined = {f"--schedules pipelined --n-c-dispatch {n} --n-c-combine {n}": n for n in MULTIPROCESSORS}
     for model, tokens, named in SWEEP_CASES:
         split = split_named(named, arguments.ranks)
-        options = options_of(arguments.ranks, model, tokens, split, "native")
         name = case_name(model, tokens, split)
-        sweeps = [("comet, warps, G", GROUPS, lambda n: [
-                      "--schedules", "comet", "--placement", "warps", "--groups", str(n)]),
-                  ("comet, blocks, n_c", MULTIPROCESSORS, lambda n: [
-                      "--schedules", "comet", "--placement", "blocks", "--groups", "1",
-                      "--n-c-dispatch", str(n), "--n-c-combine", str(n)]),
-                  ("pipelined, n_c", MULTIPROCESSORS, lambda n: [
-                      "--schedules", "pipelined", "--n-c-dispatch", str(n), "--n-c-combine", str(n)])]
-        for title, values, flags in sweeps:
-            times = []
-            for value in values:
-                rows = runner.run(f"{name} {title} {value}", "sweep", [*options, *flags(value)])
-                if rows:
-                    times.append(f"{value}: {ms(next(iter(rows.values()))).strip()}")
-            print(f"{name:<36} {title:<20} ms: {', '.join(times)}", flush=True)
+        found = runner.run_lines(name, "sweep", options_of(arguments.ranks, model, tokens, split, "native"),
+                                 [comet, *pipelined])
+        tried = [("comet, warps, G" if row["communication"] == "warps" else "comet, blocks, n_c",
+                  row["groups"] if row["communication"] == "warps" else row["n_c_dispatch"], row)
+                 for row in found.get(comet, [])]
+        tried += [("pipelined, n_c", n, row) for line, n in pipelined.items() for row in found.get(line, [])]
+        for title in dict.fromkeys(title for title, _, _ in tried):
+            times = sorted((n, ms(row).strip()) for of, n, row in tried if of == title)
+            print(f"{name:<36} {title:<20} ms: {', '.join(f'{n}: {time}' for n, time in times)}", flush=True)
 
 
 def run_scale(runner, arguments):
     """A line per case."""
     rate = read_link_rate(arguments.link_rows) / arguments.ranks
     link = f"paced:{rate:.1f}"
-    os.environ["CUDA_VISIBLE_DEVICES"] = "0"
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     print(f"{arguments.ranks} ranks on one GPU, link EMULATED at {rate:.1f} GB/s")
     for model, tokens, named in SCALE_CASES:
         split = split_named(named, arguments.ranks)
@@ -187,7 +240,8 @@ def run_link(runner, arguments):
     """link_rates, and its rows with their origin."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
-        done = subprocess.run([arguments.link_rates.resolve(), "--json", path], check=False)
+        done = subprocess.run([arguments.link_rates.resolve(), "--gpus", str(arguments.gpus), "--json", path],
+                              check=False)
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     rows = [{**json.loads(line), "command": "link_rates", "commit": "unknown"} for line in lines]
     runner.write([add_origin(row, done.returncode == 0) for row in rows])
@@ -229,7 +283,7 @@ def main():
     runner = Runner(arguments.comet.resolve(), arguments.gpus, arguments.seconds)
     PARTS[arguments.part](runner, arguments)
     runner.summary()
-    return 0
+    return 1 if runner.failures else 0
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class CommandTest(unittest.TestCase):
             (["--gpus", "3", "--tokens", "3", "--splits", "3x1"], "which '3x1' does not divide"),
             (["--gpus", "2", "--tokens", "7"], "'7', allowed are positive multiples of the 2 ranks"),
             (["--gpus", "2", "--models", "gpt"], "'gpt', allowed are mixtral-8x7b"),
+            (["--gpus", "2", "--models", "mixtral-8x7b:9"], "mixtral-8x7b has 8 experts for a token"),
             (["--gpus", "2", "--rounds", "0"], "--rounds: 0, allowed are 1 and more"),
         ):
             with self.subTest(arguments=arguments):
@@ -76,6 +77,11 @@ class CommandTest(unittest.TestCase):
             for model in nccl_cases.MODELS:
                 self.assertEqual(nccl_cases.splits_of("auto", ranks, model), splits)
         self.assertEqual(nccl_cases.splits_of("1x2,2x1", 2, "mixtral-8x7b"), [(1, 2), (2, 1)])
+
+    def test_models_with_another_topk(self):
+        own, fewer = nccl_cases.make_cases(("qwen2-moe-2.7b", "qwen2-moe-2.7b:2"), ("64",), "2x1", 2)
+        self.assertEqual((own.topk, fewer.topk), (4, 2))
+        self.assertEqual(fewer, nccl_cases.dataclasses.replace(own, topk=2))
 
     def test_layers_are_right(self):
         with tempfile.TemporaryDirectory() as folder, mock.patch.dict(nccl_cases.MODELS, TINY, clear=True):

@@ -67,8 +67,7 @@ source ./unpack.sh
 shopt -s nullglob
 unpack_suite "$PWD"
 
-# Where the Python package has NVSHMEM.
-export NVSHMEM_HOME="${NVSHMEM_HOME:-$(python3 -c 'import nvidia.nvshmem as n; print(list(n.__path__)[0])' 2>/dev/null)}"
+find_nvshmem
 
 gpu="$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)"
 [[ -n "$gpu" ]] || die "nvidia-smi names no GPU on this machine"

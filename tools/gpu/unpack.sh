@@ -13,3 +13,9 @@ unpack_suite() {
   export LD_LIBRARY_PATH="$PWD/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   export PATH="$PATH:/usr/local/cuda/bin"
 }
+
+# find_nvshmem: NVSHMEM_HOME, where the Python package has NVSHMEM, unless it is set.
+find_nvshmem() {
+  local find='import nvidia.nvshmem as n; print(list(n.__path__)[0])'
+  export NVSHMEM_HOME="${NVSHMEM_HOME:-$(python3 -c "$find" 2>/dev/null)}"
+}
