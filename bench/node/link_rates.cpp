@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rates of the links between the GPUs of a machine by communication blocks and warps, and how long
-// a signal takes: what a choice of communication blocks can count on.
+// a signal takes: what a choice of communication blocks can count on. And how far the GPUs' timers
+// are apart, by which traces and emulated links across GPUs are judged.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/trace_span.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/flags.hpp"
 #include "cli/json_lines.hpp"
@@ -24,7 +26,8 @@ namespace {
 constexpr const char* kDescription =
     "Measures on the GPUs of one machine how many GB/s (1e9 bytes a second) a GPU pulls from and\n"
     "pushes to its right neighbour, by number of blocks and of warps per block, with all GPUs at\n"
-    "once and with one alone, and how long a signal between two GPUs takes.";
+    "once and with one alone, how long a signal between two GPUs takes, and how far the GPUs'\n"
+    "timers are apart.";
 
 struct Flags {
   std::string json;
@@ -39,7 +42,9 @@ class Program {
       : flags_(flags),
         json_(flags.json.empty() ? std::nullopt
                                  : std::optional<cli::JsonLines>(std::in_place, flags.json)),
-        gpus_(static_cast<int>(flags.gpus)) {}
+        gpus_(static_cast<int>(flags.gpus)),
+        origins_(find_timer_origins(gpus_)),
+        begin_ns_(trace_now_ns()) {}
 
   void run() {
     print_line("{} x {}, {} multiprocessors each", gpus_.size(), gpus_.name(),
@@ -54,6 +59,7 @@ class Program {
       }
     }
     measure_latency();
+    compare_timers();
   }
 
  private:
@@ -135,10 +141,29 @@ class Program {
     append({row.dump()});
   }
 
+  // Each GPU's timer beside the first one's, as the program began, and how that changed since.
+  void compare_timers() {
+    const std::vector<std::int64_t> now = find_timer_origins(gpus_);
+    const double seconds = static_cast<double>(trace_now_ns() - begin_ns_) * 1e-9;
+    for (std::size_t g = 1; g < now.size(); ++g) {
+      const std::int64_t ahead_ns = origins_[0] - origins_[g];
+      const double drift = static_cast<double>(now[0] - now[g] - ahead_ns) / seconds;
+      print_line("timer of GPU {}: {} ns ahead of GPU 0's, and {:.0f} ns more each second", g,
+                 ahead_ns, drift);
+      nlohmann::ordered_json row = row_of("timer");
+      row["gpu_index"] = g;
+      row["ahead_ns"] = ahead_ns;
+      row["drift_ns_per_s"] = drift;
+      append({row.dump()});
+    }
+  }
+
   Flags flags_;
   std::optional<cli::JsonLines>
       json_;  // before the GPUs: a file that cannot be written shows first
   Gpus gpus_;
+  std::vector<std::int64_t> origins_;  // [gpu], see find_timer_origins
+  std::int64_t begin_ns_;
 };
 
 int parse_and_run(int argc, char** argv) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Link rates and signal latency, medians of kRuns runs.
+// Link rates and signal latency, medians of kRuns runs; and how far the GPUs' timers are apart.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "gpus.hpp"
 
@@ -37,5 +38,9 @@ struct SignalLatency {
 /// Between GPU 0 and GPU 1, or two multiprocessors of the only GPU. Throws Error(timeout) if a
 /// signal does not come.
 SignalLatency measure_signal(const Gpus& gpus);
+
+/// The host's steady clock when each GPU's global timer is 0, nanoseconds, later by a launch's
+/// latency (microseconds), which is alike on all: differences tell how far timers are apart.
+std::vector<std::int64_t> find_timer_origins(const Gpus& gpus);
 
 }  // namespace comet::node

@@ -90,6 +90,9 @@ def print_links(rows):
     for row in rows:
         if row["kind"] == "signal":
             print(f"signal latency: {row['latency_ns']:.0f} ns ({row['peer']})\n")
+        elif row["kind"] == "timer":
+            print(f"timer of GPU {row['gpu_index']}: {row['ahead_ns'] / 1000:.1f} us ahead of GPU 0's, and "
+                  f"{row['drift_ns_per_s'] / 1000:.3f} us more each second\n")
 
 
 class Case:

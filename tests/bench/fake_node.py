@@ -86,6 +86,8 @@ import json, sys
 rows = [{"suite": "node", "kind": "link", "peer": "other GPU", "gpus": 2, "device": "Fake H200", "direction": direction, "blocks": 16,
          "warps": 3, "ring": True, "gbs": 300.0, "gbs_spread": 1.0, "bytes": 1} for direction in ("pull", "push")]
 rows.append({"suite": "node", "kind": "signal", "peer": "other GPU", "gpus": 2, "device": "Fake H200", "latency_ns": 1300.0})
+rows.append({"suite": "node", "kind": "timer", "gpus": 2, "device": "Fake H200", "gpu_index": 1, "ahead_ns": 12300,
+             "drift_ns_per_s": -250.0})
 with open(sys.argv[sys.argv.index("--json") + 1], "w") as file:
     file.writelines(json.dumps(row) + "\n" for row in rows)
 '''
