@@ -268,7 +268,6 @@ class Pushes {
     }
     __syncwarp();  // a vote orders no memory, and lane 0 signals what other lanes have acquired
     unsigned complete = __ballot_sync(kAllLanes, is_complete);
-    __syncwarp();  // lane 0's signals also release what the leaders have acquired
     for (; complete != 0; complete &= complete - 1) {
       const int lane = __ffs(static_cast<int>(complete)) - 1;
       const std::int32_t home = __shfl_sync(kAllLanes, mine.source, lane);
