@@ -8,6 +8,7 @@
 #include <bit>
 #include <iterator>
 #include <map>
+#include <mutex>
 #include <utility>
 
 #include "comet/desc.hpp"
@@ -22,11 +23,17 @@ constexpr std::size_t kMostRemembered = 1024;
 constexpr std::int64_t kMostBytes = std::int64_t{8} << 30;
 // That a kept layer is made for. Tiles of one for many tokens are larger than a few can fill.
 constexpr std::int64_t kLeastTokens = 64;
+constexpr std::size_t kKeyLength = 12;  // of a matrix, about
 
 // All of the process.
-std::map<std::int64_t, KeptLayers*>& registry() {
-  static std::map<std::int64_t, KeptLayers*> all;
-  return all;
+struct Registry {
+  std::mutex mutex;
+  std::int64_t last_handle = 0;
+  std::map<std::int64_t, KeptLayers*> all;
+};
+Registry& registry() {
+  static Registry instance;
+  return instance;
 }
 
 // What tells arrays from others that live: address, shape, strides, type and device.
@@ -56,42 +63,60 @@ std::int64_t rounded_up(std::int64_t tokens) {
 
 KeptLayers::KeptLayers(std::shared_ptr<WorldPart> world)
     : world_(std::move(world)), most_(kKeptAtFirst), most_bytes_(kMostBytes) {
-  static std::int64_t last_handle = 0;
-  handle_ = ++last_handle;
-  registry().emplace(handle_, this);
+  Registry& known = registry();
+  const std::lock_guard lock(known.mutex);
+  handle_ = ++known.last_handle;
+  known.all.emplace(handle_, this);
 }
 
-KeptLayers::~KeptLayers() { registry().erase(handle_); }
+KeptLayers::~KeptLayers() {
+  Registry& known = registry();
+  const std::lock_guard lock(known.mutex);
+  known.all.erase(handle_);
+}
 
 KeptLayers* KeptLayers::of(std::int64_t handle) {
-  const auto found = registry().find(handle);
-  return found == registry().end() ? nullptr : found->second;
+  Registry& known = registry();
+  const std::lock_guard lock(known.mutex);
+  const auto found = known.all.find(handle);
+  return found == known.all.end() ? nullptr : found->second;
 }
 
-std::shared_ptr<Layer> KeptLayers::find(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
-                                        const nb::list& w2, const LayerChoice& choice) {
-  key_.clear();
-  append(key_, w13, "w13");
-  append(key_, w2, "w2");
-  key_.insert(key_.end(), {topk, choice.ep, choice.tp,
-                           static_cast<std::int64_t>(parse_activation(choice.activation)),
-                           static_cast<std::int64_t>(parse_gate_layout(choice.gate_layout)),
-                           static_cast<std::int64_t>(parse_weight_position(choice.weight_position)),
-                           tokens <= kLeastTokens ? 1 : 0});
+KeptLayers::Key KeptLayers::key_of(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
+                                   const nb::list& w2, const LayerChoice& choice) {
+  Key key;
+  key.reserve(kKeyLength * (w13.size() + w2.size()));
+  append(key, w13, "w13");
+  append(key, w2, "w2");
+  key.insert(key.end(), {topk, choice.ep, choice.tp,
+                         static_cast<std::int64_t>(parse_activation(choice.activation)),
+                         static_cast<std::int64_t>(parse_gate_layout(choice.gate_layout)),
+                         static_cast<std::int64_t>(parse_weight_position(choice.weight_position)),
+                         tokens <= kLeastTokens ? 1 : 0});
+  return key;
+}
+
+std::shared_ptr<Layer> KeptLayers::find(std::int64_t tokens, const Key& key) {
+  const std::lock_guard lock(mutex_);
   // A model's layers take turns: what was not used for longest is first, and looked for first.
   const auto found = std::find_if(entries_.begin(), entries_.end(),
-                                  [this](const Entry& entry) { return entry.key == key_; });
+                                  [&key](const Entry& entry) { return entry.key == key; });
   if (found == entries_.end()) return nullptr;
   std::rotate(found, found + 1, entries_.end());
   const std::shared_ptr<Layer>& layer = entries_.back().layer;
   return layer->max_tokens() < tokens ? nullptr : layer;
 }
 
+std::shared_ptr<Layer> KeptLayers::find(std::int64_t tokens, std::int64_t topk, const nb::list& w13,
+                                        const nb::list& w2, const LayerChoice& choice) {
+  return find(tokens, key_of(tokens, topk, w13, w2, choice));
+}
+
 std::shared_ptr<Layer> KeptLayers::find_or_make(std::int64_t tokens, std::int64_t topk,
                                                 const nb::list& w13, const nb::list& w2,
                                                 const LayerChoice& choice) {
-  if (std::shared_ptr<Layer> found = find(tokens, topk, w13, w2, choice)) return found;
-  Key key = key_;
+  Key key = key_of(tokens, topk, w13, w2, choice);
+  if (std::shared_ptr<Layer> found = find(tokens, key)) return found;
   const std::int64_t ep = choice.ep > 0 || choice.tp < 1 ? choice.ep : world_->size() / choice.tp;
   auto layer = std::make_shared<Layer>(world_, w13, w2,
                                        LayerSpec{.topk = topk,
@@ -108,6 +133,7 @@ std::shared_ptr<Layer> KeptLayers::find_or_make(std::int64_t tokens, std::int64_
 
 // Those that are dropped for it.
 std::vector<KeptLayers::Entry> KeptLayers::keep(Key key, const std::shared_ptr<Layer>& layer) {
+  const std::lock_guard lock(mutex_);
   const auto has_key = [&key](const Entry& entry) { return entry.key == key; };
   std::vector<Entry> dropped;
   const auto same = std::find_if(entries_.begin(), entries_.end(), has_key);
@@ -138,14 +164,19 @@ bool KeptLayers::is_full(const Layer& other) const noexcept {
   return entries_.size() >= most_ || bytes * world_->num_here() > most_bytes_;
 }
 
+std::size_t KeptLayers::size() const {
+  const std::lock_guard lock(mutex_);
+  return entries_.size();
+}
+
 void KeptLayers::forget(std::int64_t address) {
   constexpr std::size_t kFirstAddress = 1;  // of a key, see append
+  std::vector<Entry> dropped;               // they die at the end, as in find_or_make
+  const std::lock_guard lock(mutex_);
   const auto kept_end = std::stable_partition(
       entries_.begin(), entries_.end(),
       [address](const Entry& entry) { return entry.key[kFirstAddress] != address; });
-  // They die at the end, as in find_or_make.
-  const std::vector<Entry> dropped(std::make_move_iterator(kept_end),
-                                   std::make_move_iterator(entries_.end()));
+  dropped.assign(std::make_move_iterator(kept_end), std::make_move_iterator(entries_.end()));
   entries_.erase(kept_end, entries_.end());
   most_ = std::max(kKeptAtFirst, most_ - std::min(most_, dropped.size()));
 }

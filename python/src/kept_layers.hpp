@@ -3,9 +3,11 @@
 // addresses.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -22,7 +24,8 @@ struct LayerChoice {
   std::string weight_position;
 };
 
-/// A world's. Guarded by Python's lock.
+/// A world's. Any thread may use it: arrays are looked at, and layers die, while nothing is locked,
+/// since both may run Python's code and let other threads in.
 class KeptLayers {
  public:
   explicit KeptLayers(std::shared_ptr<WorldPart> world);
@@ -30,7 +33,7 @@ class KeptLayers {
   KeptLayers(const KeptLayers&) = delete;
   KeptLayers& operator=(const KeptLayers&) = delete;
 
-  /// Those with this handle, or null.
+  /// Those with this handle, or null. They live as long as their world, which the caller holds.
   static KeptLayers* of(std::int64_t handle);
 
   /// Names them to the operator of PyTorch; no others of the process have had it.
@@ -47,11 +50,11 @@ class KeptLayers {
                                       const nb::list& w2, const LayerChoice& choice);
   /// Drops the layers whose first experts' w13 lies there.
   void forget(std::int64_t address);
-  std::size_t size() const noexcept { return entries_.size(); }
+  std::size_t size() const;
   /// Memory that kept layers may have where they are more than 8, without their weights and the
   /// world's workspace.
-  std::int64_t most_bytes() const noexcept { return most_bytes_; }
-  void set_most_bytes(std::int64_t bytes) noexcept { most_bytes_ = bytes; }
+  std::int64_t most_bytes() const noexcept { return most_bytes_.load(); }
+  void set_most_bytes(std::int64_t bytes) noexcept { most_bytes_.store(bytes); }
 
  private:
   using Key = std::vector<std::int64_t>;
@@ -60,16 +63,19 @@ class KeptLayers {
     std::shared_ptr<Layer> layer;
   };
 
+  static Key key_of(std::int64_t tokens, std::int64_t topk, const nb::list& w13, const nb::list& w2,
+                    const LayerChoice& choice);
+  std::shared_ptr<Layer> find(std::int64_t tokens, const Key& key);
   std::vector<Entry> keep(Key key, const std::shared_ptr<Layer>& layer);
   bool is_full(const Layer& other) const noexcept;
 
   std::shared_ptr<WorldPart> world_;
   std::int64_t handle_;
-  std::size_t most_;  // that are kept
-  std::int64_t most_bytes_;
+  mutable std::mutex mutex_;  // of what follows; never waits for Python's lock
+  std::size_t most_;          // that are kept
+  std::atomic<std::int64_t> most_bytes_;
   std::vector<Entry> entries_;  // the last used one last
   std::deque<Key> dropped_;     // to make room, the last one last
-  Key key_;                     // of the last search, whose memory it keeps
 };
 
 /// Adds the class to the module.

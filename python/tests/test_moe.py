@@ -122,6 +122,36 @@ def test_layers_that_come_and_go_leave_no_memory_behind():
     assert sizes[2] - sizes[1] < 5 * case.x.itemsize * 64 * 50000  # less than x alone has in each
 
 
+class Interrupted:
+    """An array that lets other threads in while it is looked at."""
+
+    def __init__(self, array, meanwhile):
+        self.array, self.meanwhile = array, meanwhile
+
+    def __dlpack__(self, *arguments, **options):
+        self.meanwhile()
+        return self.array.__dlpack__(*arguments, **options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_threads_find_their_own_layers():
+    world, case, other = comet_moe.World.local(1), Case(seed=1), Case(seed=2)
+
+    def find(w13, w2):
+        return world.kept.find_or_make(64, 2, list(w13), list(w2), 0, 1, "silu", "gate_up", "after_down")
+
+    def find_other():
+        thread = threading.Thread(target=find, args=(other.w13, other.w2))
+        thread.start()
+        thread.join()
+
+    layer = find(case.w13, [Interrupted(case.w2[0], find_other), *case.w2[1:]])
+    assert find(case.w13, case.w2) is layer
+    assert len(world.kept) == 2
+
+
 def test_few_tokens_have_a_layer_of_their_own():
     world, case = comet_moe.World.local(1), Case(tokens=300)
     x, ids, weights, *experts = case.arguments()
