@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "comet/world.hpp"
+#include "comm/device_memory.hpp"
 
 namespace comet {
 
@@ -141,10 +142,14 @@ class ProcessDevice {
   virtual bool is_remote(int peer) const noexcept = 0;
   /// The lowest rank with remote ranks, or -1 if none has any: the same on all ranks.
   virtual int first_putting() const noexcept = 0;
-  /// Collective: zeroed memory of every rank, as this one sees it, [size]; empty if there is no
-  /// more, then on all ranks. If some rank has remote ranks it takes `size` times `bytes`.
+  /// What allocate(bytes) would take of the rank's GPU now.
+  virtual DeviceMemory memory_for(std::size_t bytes) = 0;
+  /// Collective, where all have the memory: zeroed memory of every rank, as this one sees it,
+  /// [size]; empty if there is no more, then on all ranks. If some rank has remote ranks it takes
+  /// `size` times `bytes`.
   virtual std::vector<std::byte*> allocate(std::size_t bytes) = 0;
-  /// Collective: gives back what allocate gave. Only while no rank's kernels use it.
+  /// Gives back what allocate gave, for later worlds of these processes. Only while no rank's
+  /// kernels use it; all ranks do.
   virtual void release() = 0;
   /// See DeviceRanks. One rank calls it for all; none may have remote ranks.
   virtual void set_pace(double gigabytes_per_second) = 0;

@@ -20,6 +20,7 @@ class FakeDevice final : public ProcessDevice {
   DeviceRank& rank() noexcept override { std::abort(); }
   bool is_remote(int /*peer*/) const noexcept override { return false; }
   int first_putting() const noexcept override { return first_putting_; }
+  DeviceMemory memory_for(std::size_t /*bytes*/) override { return {}; }
   std::vector<std::byte*> allocate(std::size_t /*bytes*/) override { return {}; }
   void release() override {}
   void set_pace(double /*gigabytes_per_second*/) override {}

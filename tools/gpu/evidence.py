@@ -25,6 +25,7 @@ PROCESS_WORLDS = (
     "!src/backend/cuda/nvshmem/**/*",
     "!src/backend/cuda/host/nvshmem_library.*",
     "!src/backend/cuda/host/process_device.*",
+    "!src/backend/cuda/host/symmetric_heap.*",
     "!include/comet/mpi_world.hpp",
     "!include/comet/process_world.hpp",
 )

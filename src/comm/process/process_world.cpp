@@ -152,11 +152,16 @@ void ProcessWorld::check_had(std::uint64_t meeting, std::size_t bytes) const {
   }
 }
 
-// All have said how much before anybody asks NVSHMEM, which waits for all and checks nothing.
+// All have said how much, and that their GPUs have it, before anybody asks NVSHMEM, which waits for
+// all and checks nothing.
 SymmetricBuffer ProcessWorld::allocate_device(std::size_t bytes) {
   SharedPost post;
   post.bytes = bytes;
   check_equal_bytes(rendezvous_.meet(view_, ProcessRendezvous::Call::allocate, post), "allocate");
+  const DeviceMemory own = device_->memory_for(bytes);
+  std::vector<DeviceMemory> all(static_cast<std::size_t>(size()));
+  all_gather(&own, all.data(), sizeof(own));
+  check_memory(all);
   std::vector<std::byte*> peers = device_->allocate(bytes);
   post.fd = peers.empty() ? -1 : 0;
   check_had(rendezvous_.meet(view_, ProcessRendezvous::Call::allocate, post), bytes);

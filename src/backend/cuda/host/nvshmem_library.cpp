@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,7 @@ struct Membership {
 // This process's, if it has started; guarded by world making, which one thread does at a time.
 struct Joined {
   Membership membership;
-  NvshmemJob* job = nullptr;
+  std::unique_ptr<SymmetricHeap> heap;
 };
 Joined& joined() {
   static Joined instance;
@@ -139,11 +140,21 @@ void do_together(const ProcessDeviceOptions& options, const std::function<void()
   }
 }
 
-NvshmemJob& join_nvshmem(const ProcessDeviceOptions& options) {
-  if (are_joined(options)) return *joined().job;
+void check_memory_together(const ProcessDeviceOptions& options,
+                           const std::function<DeviceMemory()>& own) {
+  DeviceMemory memory;
+  do_together(options, [&] { memory = own(); });
+  std::vector<DeviceMemory> all(static_cast<std::size_t>(options.size));
+  options.all_gather(&memory, all.data(), sizeof(memory));
+  check_memory(all);
+}
+
+SymmetricHeap& join_nvshmem(const ProcessDeviceOptions& options, int sharers) {
+  if (are_joined(options)) return *joined().heap;
   prepare_environment(options.ranks_on_host == options.size);
   const NvshmemFunctions* functions = nullptr;
   do_together(options, [&] { functions = &require_functions(); });
+  check_memory_together(options, [&] { return SymmetricHeap::memory_to_start(sharers); });
   const std::vector<std::byte> id = share_id(options, *functions);
   NvshmemStart start{.rank = options.rank, .size = options.size, .id = id.data()};
   do_together(options, [&] {
@@ -151,8 +162,9 @@ NvshmemJob& join_nvshmem(const ProcessDeviceOptions& options) {
     check(start.job != nullptr, ErrorCode::unsupported,
           "[world] nvshmem: rank {}: {}; see NVSHMEM_DEBUG=INFO", options.rank, start.error);
   });
-  joined() = {{hash_of(id), options.rank, options.size}, start.job};
-  return *start.job;
+  joined() = {{hash_of(id), options.rank, options.size},
+              std::make_unique<SymmetricHeap>(*start.job, options, sharers)};
+  return *joined().heap;
 }
 
 }  // namespace cuda

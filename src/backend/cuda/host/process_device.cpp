@@ -79,7 +79,7 @@ class NvshmemDevice final : public ProcessDevice {
     int device = 0;
     do_together(options, [&] { device = choose_gpu(options); });
     const Share share = find_share(options, device);
-    job_ = &join_nvshmem(options);
+    heap_ = &join_nvshmem(options, share.count);
     std::unique_ptr<Partition> partition;
     do_together(options, [&] {
       partition = has_mps_limit() ? make_partition(0, 1) : make_partition(share.index, share.count);
@@ -89,7 +89,7 @@ class NvshmemDevice final : public ProcessDevice {
     make_shared_words(options);
     do_together(options, [&] {
       rank_ = std::make_unique<RankDevice>(device, share.count > 1, std::move(partition), world_,
-                                           has_mirrors() ? job_ : nullptr);
+                                           has_mirrors() ? &heap_->job() : nullptr);
     });
     do_together(options, [&] { check_residency(); });
   }
@@ -107,29 +107,31 @@ class NvshmemDevice final : public ProcessDevice {
   }
   int first_putting() const noexcept override { return first_putting_; }
 
+  DeviceMemory memory_for(std::size_t bytes) override {
+    rank_->make_current();
+    return heap_->memory_for(num_parts() * part_bytes(bytes));
+  }
+
   std::vector<std::byte*> allocate(std::size_t bytes) override {
     rank_->make_current();
-    constexpr std::size_t kAlign = 4096;
-    const std::size_t part = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
-    const std::size_t parts = has_mirrors() ? static_cast<std::size_t>(size_) : 1;
-    auto* const start = static_cast<std::byte*>(job_->allocate(parts * part));
+    const std::size_t part = part_bytes(bytes);
+    std::byte* const start = heap_->allocate(num_parts() * part);
     if (start == nullptr) return {};
     memory_.push_back(start);
-    check_cuda(cudaMemset(start, 0, parts * part), "clearing device memory");
+    check_cuda(cudaMemset(start, 0, num_parts() * part), "clearing device memory");
     check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "clearing device memory");
     // Every process has the same parts at the same places: its own, and mirrors of the others'.
     std::vector<std::byte*> peers;
     for (int rank = 0; rank < size_; ++rank) {
       std::byte* const here = start + (has_mirrors() ? static_cast<std::size_t>(rank) * part : 0);
       const bool is_here = rank == world_.rank || is_remote(rank);
-      peers.push_back(is_here ? here : static_cast<std::byte*>(job_->pointer(here, rank)));
+      peers.push_back(is_here ? here : pointer(here, rank));
     }
     return peers;
   }
 
   void release() override {
-    rank_->make_current();
-    for (void* memory : memory_) job_->release(memory);
+    for (std::byte* memory : memory_) heap_->release(memory);
     memory_.clear();
   }
 
@@ -153,6 +155,24 @@ class NvshmemDevice final : public ProcessDevice {
  private:
   // On every rank, or on none: parts lie alike everywhere.
   bool has_mirrors() const noexcept { return first_putting_ >= 0; }
+  std::size_t num_parts() const noexcept {
+    return has_mirrors() ? static_cast<std::size_t>(size_) : 1;
+  }
+  static std::size_t part_bytes(std::size_t bytes) noexcept {
+    constexpr std::size_t kAlign = 4096;
+    return (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
+  }
+  std::byte* pointer(std::byte* memory, int rank) const {
+    return static_cast<std::byte*>(heap_->job().pointer(memory, rank));
+  }
+  // For the world itself, before it has a rank.
+  std::byte* allocate_words(const ProcessDeviceOptions& options, std::size_t bytes) {
+    check_memory_together(options, [&] { return heap_->memory_for(bytes); });
+    std::byte* const words = heap_->allocate(bytes);
+    check(words != nullptr, ErrorCode::capacity, "[world] nvshmem: no symmetric memory");
+    memory_.push_back(words);
+    return words;
+  }
 
   // The process's own words, and those of progress, which the ranks of a host share.
   void pin_words(const ProcessDeviceOptions& options) {
@@ -181,16 +201,14 @@ class NvshmemDevice final : public ProcessDevice {
 
   void find_remote(const ProcessDeviceOptions& options) {
     is_remote_.assign(static_cast<std::size_t>(size_), 0);
-    void* const probe = job_->allocate(1);
-    check(probe != nullptr, ErrorCode::capacity, "[world] nvshmem: no symmetric memory");
+    std::byte* const probe = allocate_words(options, 1);
     std::int32_t reaches_all = 1;
     for (int peer = 0; peer < size_; ++peer) {
-      const bool is_reached = job_->pointer(probe, peer) != nullptr;
+      const bool is_reached = pointer(probe, peer) != nullptr;
       if (!is_reached) reaches_all = 0;
       if (peer == options.rank) continue;
       if (!is_reached || options.force_puts) is_remote_[static_cast<std::size_t>(peer)] = 1;
     }
-    job_->release(probe);
     std::vector<std::int32_t> all(static_cast<std::size_t>(size_));
     options.all_gather(&reaches_all, all.data(), sizeof(reaches_all));
     const auto first = std::find(all.begin(), all.end(), 0);
@@ -224,14 +242,12 @@ class NvshmemDevice final : public ProcessDevice {
   // in everybody's own. The claim is the process's own.
   void make_shared_words(const ProcessDeviceOptions& options) {
     const std::size_t clock_bytes = 2 * static_cast<std::size_t>(size_) * 8;
-    auto* const own = static_cast<std::byte*>(job_->allocate(clock_bytes + 16));
-    check(own != nullptr, ErrorCode::capacity, "[world] nvshmem: no symmetric memory");
-    memory_.push_back(own);
+    std::byte* const own = allocate_words(options, clock_bytes + 16);
     do_together(options, [&] {  // all have cleared theirs
       check_cuda(cudaMemset(own, 0, clock_bytes + 16), "clearing device memory");
       check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "clearing device memory");
     });
-    std::byte* const shared = all_reached_ ? static_cast<std::byte*>(job_->pointer(own, 0)) : own;
+    std::byte* const shared = all_reached_ ? pointer(own, 0) : own;
     world_.clocks = reinterpret_cast<unsigned long long*>(shared);
     world_.ns_per_byte = reinterpret_cast<const float*>(shared + clock_bytes);
     world_.start_line = reinterpret_cast<std::uint32_t*>(shared + clock_bytes + 4);
@@ -262,7 +278,7 @@ class NvshmemDevice final : public ProcessDevice {
   }
 
   int size_;
-  NvshmemJob* job_ = nullptr;
+  SymmetricHeap* heap_ = nullptr;
   std::vector<std::uint8_t> is_remote_;  // [size]
   bool all_reached_ = true;              // by all, by pointers
   int first_putting_ = -1;
@@ -270,7 +286,7 @@ class NvshmemDevice final : public ProcessDevice {
   DeviceWorld world_;
   std::unique_ptr<void, cudaError_t (*)(void*)> pinned_{nullptr, cudaFreeHost};
   std::unique_ptr<void, cudaError_t (*)(void*)> registered_{nullptr, cudaHostUnregister};
-  std::vector<void*> memory_;  // NVSHMEM's
+  std::vector<std::byte*> memory_;  // of the heap
   std::unique_ptr<RankDevice> rank_;
 };
 

@@ -12,10 +12,9 @@ namespace comet::cuda {
 /// NVSHMEM as one process sees it. It is started once a process and ends with it.
 class NvshmemJob : public DevicePuts {
  public:
-  /// Collective: symmetric device memory with any content, or null if there is no more.
+  /// Collective: symmetric device memory with any content, until the process ends; null on all
+  /// ranks if the heap may not grow so far. Where one rank's GPU is full it may never return.
   virtual void* allocate(std::size_t bytes) = 0;
-  /// Collective.
-  virtual void release(void* memory) = 0;
   /// The same place in `rank`'s memory, or null if this process cannot reach it.
   virtual void* pointer(void* memory, int rank) = 0;
 };

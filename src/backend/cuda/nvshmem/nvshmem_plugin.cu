@@ -12,7 +12,6 @@ namespace {
 class Job final : public NvshmemJob {
  public:
   void* allocate(std::size_t bytes) override { return nvshmem_malloc(bytes); }
-  void release(void* memory) override { nvshmem_free(memory); }
   void* pointer(void* memory, int rank) override { return nvshmem_ptr(memory, rank); }
 
   cudaError_t queue_published(const CallParams& params, cudaStream_t stream) override {
