@@ -12,8 +12,9 @@ work, and the scale model, in which as many ranks share one GPU.
   scale     the ratio of sequential to comet with all ranks on one GPU, over a link EMULATED at the
             measured rate (rows of kind "link") divided by the ranks, as their computation is
 
-Cases come in the order of their worth, and none begins that would probably end after --seconds; what
-is left out is named. One that fails holds up no other; exit code 1 then. Rows, of suite "node", go to the file that COMET_ROWS names, if any.
+Cases come in the order of their worth, those of a model by one `comet bench`, which draws its weights once.
+None begins after --seconds; what is left out is named. One that fails holds up no other; exit code 1 then.
+Rows, of suite "node", go to the file that COMET_ROWS names, if any.
 """
 
 import argparse
@@ -26,9 +27,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from bench_cases import Failure, run_cases
-from overlap_grid import MODELS, add_origin, run_bench
+from overlap_grid import MODELS, add_origin
 
 # In all. The first ones are what the paper's figures have most of.
 TOKENS = (16384, 8192, 32768, 4096, 65536)
@@ -36,17 +38,15 @@ TOKENS = (16384, 8192, 32768, 4096, 65536)
 # the model, tokens, and experts a token.
 MORE_CASES = (("qwen2-moe-2.7b", 32768, 2), ("qwen2-moe-2.7b", 32768, 1), ("qwen2-moe-2.7b", 16384, 2),
               ("qwen2-moe-2.7b", 16384, 1))
-# Few enough tokens of the paper's grid first, so that both parts of the grid have their turn.
-TOKENS_BEFORE_MORE = 3
-SWEEP_CASES = (("mixtral-8x7b", 16384, "ep"), ("qwen2-moe-2.7b", 16384, "ep"),
-               ("mixtral-8x7b", 8192, "tp"))
+FIRST_TOKENS = 3  # of TOKENS, before MORE_CASES
+SWEEP_CASES = (("mixtral-8x7b", 16384, "ep"), ("mixtral-8x7b", 8192, "tp"), ("qwen2-moe-2.7b", 16384, "ep"))
 GROUPS = (1, 2, 4, 8)
 MULTIPROCESSORS = (2, 4, 8, 16, 32)  # that communicate, of a GPU's 132
 ALL = 132
 CASE_IN_HAND_S = 12  # what `comet bench` may still take when it is asked to stop
-SCALE_CASES = (("mixtral-8x7b", 8192, "tp"), ("qwen2-moe-2.7b", 16384, "ep"),
-               ("phi-3.5-moe", 8192, "ep"), ("mixtral-8x7b", 8192, "ep"),
-               ("qwen2-moe-2.7b", 8192, "tp"), ("phi-3.5-moe", 8192, "tp"))
+SCALE_CASES = (("mixtral-8x7b", 8192, "tp"), ("mixtral-8x7b", 8192, "ep"),
+               ("qwen2-moe-2.7b", 16384, "ep"), ("qwen2-moe-2.7b", 8192, "tp"),
+               ("phi-3.5-moe", 8192, "ep"), ("phi-3.5-moe", 8192, "tp"))
 
 
 def splits_of(ranks):
@@ -59,9 +59,33 @@ def split_named(name, ranks):
     return (ranks, 1) if name == "ep" else (1, ranks)
 
 
-def options_of(ranks, model, tokens, split, link):
-    return ["--model", model, "--tokens", str(tokens), "--world", f"local:{ranks}", "--ep", str(split[0]),
-            "--tp", str(split[1]), "--backend", "cuda", "--dtype", "bf16", "--link", link, "--suite", "node"]
+class Case(NamedTuple):
+    """What `comet bench` is told of a case beside what all have."""
+
+    model: str
+    tokens: int
+    split: tuple  # EP, TP
+    topk: int = 0  # 0: the model's own
+    flags: str = ""
+
+    @property
+    def line(self):
+        topk = f" --topk {self.topk}" if self.topk else ""
+        return (f"--model {self.model} --tokens {self.tokens} --ep {self.split[0]} --tp {self.split[1]}{topk} "
+                f"{self.flags}").rstrip()
+
+    @property
+    def name(self):
+        topk = f" top-{self.topk}" if self.topk else ""
+        return f"{self.model} {self.tokens} EP{self.split[0]}xTP{self.split[1]}{topk} {self.flags}".rstrip()
+
+
+def shared_flags(ranks, link, *more):
+    return ["--world", f"local:{ranks}", "--backend", "cuda", "--dtype", "bf16", "--link", link, "--suite", "node",
+            *more]
+
+
+ALL_SCHEDULES = ("--placement", "warps", "--schedules", "sequential,pipelined,comet")
 
 
 def read_link_rate(path):
@@ -84,43 +108,36 @@ class Runner:
         self.comet = comet
         self.gpus = gpus
         self.end = time.monotonic() + seconds
-        self.longest = 0.0  # seconds of a case so far
         self.left_out = []
         self.failures = []
         self.path = os.environ.get("COMET_ROWS")
 
-    def run(self, name, kind, options):
-        """One `comet bench`; its rows by schedule, or None if there is no time for it or it failed."""
-        begin = time.monotonic()
-        if begin + self.longest > self.end:
-            self.left_out.append(name)
-            return None
-        try:
-            rows = run_bench(self.comet, options)
-        except SystemExit as failed:
-            self.fail(name, failed)
-            return None
-        self.longest = max(self.longest, time.monotonic() - begin)
-        self.keep(rows, kind)
-        return {row["schedule"]: row for row in rows}
+    def run(self, kind, shared, cases):
+        """The rows of each case that there was time for, as they come: (case, rows)."""
+        for _, of_model in itertools.groupby(cases, lambda case: case.model):
+            yield from self.run_model(kind, shared, {case.line: case for case in of_model})
 
-    def run_lines(self, name, kind, shared, lines):
-        """One `comet bench` of many cases, each the shared flags and a line of more; rows by line, of those
-        that there is time for."""
-        left = self.end - time.monotonic() - CASE_IN_HAND_S
-        if left <= 0:
-            self.left_out.append(name)
-            return {}
-        try:
-            found, is_whole = run_cases(self.comet, shared, lines, left, lambda _: None)
-        except Failure as failed:
-            self.fail(name, failed)
-            found, is_whole = getattr(failed, "rows", {}), True
-        if not is_whole:
-            self.left_out.append(f"{name}, {len(lines) - len(found)} of {len(lines)}")
-        for rows in found.values():
-            self.keep(rows, kind)
-        return found
+    def run_model(self, kind, shared, cases):
+        """`cases` by their lines. After one that fails the rest get a process of their own."""
+        while cases:
+            left = self.end - time.monotonic() - CASE_IN_HAND_S
+            if left <= 0:
+                self.left_out += [case.name for case in cases.values()]
+                return
+            failure = None
+            try:
+                found, is_whole = run_cases(self.comet, shared, list(cases), left, lambda _: None)
+            except Failure as failed:
+                found, is_whole, failure = getattr(failed, "rows", {}), True, failed
+            for line, rows in found.items():
+                self.keep(rows, kind)
+                yield cases[line], rows
+            cases = {line: case for line, case in cases.items() if line not in found}
+            if failure is not None:
+                failed_line = next(iter(cases), None)
+                self.fail(cases.pop(failed_line).name if failed_line else "the end", failure)
+            elif is_whole:
+                return
 
     def keep(self, rows, kind):
         for row in rows:
@@ -149,36 +166,31 @@ def ms(row):
     return f"{row['t_layer_us'] / 1000:8.3f}"
 
 
-def case_name(model, tokens, split):
-    return f"{model} {tokens} EP{split[0]}xTP{split[1]}"
+def by_schedule(rows):
+    return {row["schedule"]: row for row in rows}
 
 
 def grid_cases(arguments):
-    """(model, tokens, split, experts a token or None for the model's own): pure splits of the paper's grid,
-    those that communicate more between them, and mixed splits."""
+    """Pure splits of the paper's grid, cases that communicate more between them, and mixed splits."""
     pure, mixed = splits_of(arguments.ranks)
 
     def of_paper(tokens, splits):
-        return [(model, count, split, None)
-                for count, split, model in itertools.product(tokens, splits, arguments.models)]
+        return [Case(model, count, split)
+                for model, count, split in itertools.product(arguments.models, tokens, splits)]
 
-    more = [(model, tokens, split, topk) for model, tokens, topk in MORE_CASES if model in arguments.models
+    more = [Case(model, tokens, split, topk) for model, tokens, topk in MORE_CASES if model in arguments.models
             for split in pure]
-    first, rest = arguments.tokens[:TOKENS_BEFORE_MORE], arguments.tokens[TOKENS_BEFORE_MORE:]
+    first, rest = arguments.tokens[:FIRST_TOKENS], arguments.tokens[FIRST_TOKENS:]
     return [*of_paper(first, pure), *more, *of_paper(rest, pure), *of_paper(arguments.tokens, mixed)]
 
 
 def run_grid(runner, arguments):
     """A line per case."""
-    for model, tokens, split, topk in grid_cases(arguments):
-        name = case_name(model, tokens, split) + (f" top-{topk}" if topk else "")
-        options = options_of(arguments.ranks, model, tokens, split, "native")
-        rows = runner.run(name, "layer", [*options, *(["--topk", str(topk)] if topk else []),
-                                          "--placement", "warps", "--schedules", "sequential,pipelined,comet"])
-        if rows is None:
-            continue
+    shared = shared_flags(arguments.ranks, "native", *ALL_SCHEDULES)
+    for case, found in runner.run("layer", shared, grid_cases(arguments)):
+        rows = by_schedule(found)
         comet = rows["comet"]
-        print(f"{name:<36} ms: computation {comet['t_compute_us'] / 1000:8.3f} sequential "
+        print(f"{case.name:<36} ms: computation {comet['t_compute_us'] / 1000:8.3f} sequential "
               f"{ms(rows['sequential'])} pipelined {ms(rows['pipelined'])} comet {ms(comet)}"
               f" | x{comet['speedup_vs_sequential']:.2f}"
               f" x{rows['pipelined']['t_layer_us'] / comet['t_layer_us']:.2f}"
@@ -189,37 +201,32 @@ def run_sweep(runner, arguments):
     """A line per case and kind of division."""
     choices = [f"{groups}:0:{ALL}/{ALL}:warps" for groups in GROUPS]
     choices += [f"1:0:{n}/{n}:blocks" for n in MULTIPROCESSORS]
-    comet = f"--schedules comet --choices {','.join(choices)}"
-    pipelined = {f"--schedules pipelined --n-c-dispatch {n} --n-c-combine {n}": n for n in MULTIPROCESSORS}
-    for model, tokens, named in SWEEP_CASES:
-        split = split_named(named, arguments.ranks)
-        name = case_name(model, tokens, split)
-        found = runner.run_lines(name, "sweep", options_of(arguments.ranks, model, tokens, split, "native"),
-                                 [comet, *pipelined])
-        tried = [("comet, warps, G" if row["communication"] == "warps" else "comet, blocks, n_c",
-                  row["groups"] if row["communication"] == "warps" else row["n_c_dispatch"], row)
-                 for row in found.get(comet, [])]
-        tried += [("pipelined, n_c", n, row) for line, n in pipelined.items() for row in found.get(line, [])]
-        for title in dict.fromkeys(title for title, _, _ in tried):
-            times = sorted((n, ms(row).strip()) for of, n, row in tried if of == title)
-            print(f"{name:<36} {title:<20} ms: {', '.join(f'{n}: {time}' for n, time in times)}", flush=True)
+    divisions = [f"--schedules comet --choices {','.join(choices)}"]
+    divisions += [f"--schedules pipelined --n-c-dispatch {n} --n-c-combine {n}" for n in MULTIPROCESSORS]
+    cases = [Case(model, tokens, split_named(named, arguments.ranks), flags=flags)
+             for model, tokens, named in SWEEP_CASES for flags in divisions]
+    times = {}
+    for case, rows in runner.run("sweep", shared_flags(arguments.ranks, "native"), cases):
+        for row in rows:
+            is_grouped = row.get("communication") == "warps"
+            title = "pipelined, n_c" if row["schedule"] == "pipelined" else f"comet, {row['communication']}"
+            value = row["groups"] if is_grouped else row["n_c_dispatch"]
+            times.setdefault((case._replace(flags="").name, title), {})[value] = ms(row).strip()
+    for (name, title), found in times.items():
+        print(f"{name:<36} {title:<16} ms: {', '.join(f'{n}: {found[n]}' for n in sorted(found))}", flush=True)
 
 
 def run_scale(runner, arguments):
     """A line per case."""
     rate = read_link_rate(arguments.link_rows) / arguments.ranks
-    link = f"paced:{rate:.1f}"
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     print(f"{arguments.ranks} ranks on one GPU, link EMULATED at {rate:.1f} GB/s")
-    for model, tokens, named in SCALE_CASES:
-        split = split_named(named, arguments.ranks)
-        name = case_name(model, tokens, split)
-        options = options_of(arguments.ranks, model, tokens, split, link)
-        rows = runner.run(name, "scale", [*options, "--placement", "warps", "--schedules",
-                                          "sequential,pipelined,comet"])
-        if rows:
-            print(f"{name:<36} ms: sequential {ms(rows['sequential'])} comet {ms(rows['comet'])}"
-                  f" | x{rows['comet']['speedup_vs_sequential']:.2f}", flush=True)
+    cases = [Case(model, tokens, split_named(named, arguments.ranks)) for model, tokens, named in SCALE_CASES]
+    shared = shared_flags(arguments.ranks, f"paced:{rate:.1f}", *ALL_SCHEDULES)
+    for case, found in runner.run("scale", shared, cases):
+        rows = by_schedule(found)
+        print(f"{case.name:<36} ms: sequential {ms(rows['sequential'])} comet {ms(rows['comet'])}"
+              f" | x{rows['comet']['speedup_vs_sequential']:.2f}", flush=True)
 
 
 def run_topology(runner, _):
@@ -266,7 +273,7 @@ def main():
     parser.add_argument("--comet", type=Path, required=True, help="the command, built with CUDA")
     parser.add_argument("--ranks", type=int, required=True, help="GPUs, or more on a machine with one")
     parser.add_argument("--gpus", type=int, required=True, help="of the machine; ranks spread over them")
-    parser.add_argument("--seconds", type=float, default=600, help="no case begins after that; default 600")
+    parser.add_argument("--seconds", type=float, default=600, help="no case begins in the last of them; default 600")
     parser.add_argument("--link-rates", type=Path, help="link: the program")
     parser.add_argument("--link-rows", type=Path, help="scale: file with the rows of link_rates")
     parser.add_argument("--models", type=words, default=MODELS, help=f"grid; default {','.join(MODELS)}")

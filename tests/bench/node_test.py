@@ -88,11 +88,18 @@ class Node(unittest.TestCase):
                          2 * 5 * 2 + 4 * 2)
         self.assertTrue(any(row["kind"] == "sweep" for row in rows))
 
-    def test_a_sweep_that_fails_keeps_what_it_had(self):
+    def test_a_line_that_fails_leaves_those_before_and_after_it(self):
         code, output = self.run_node("sweep", FAKE_FAIL="--n-c-dispatch 4")
         self.assertEqual(code, 1, output)
         sweep = [row for row in self.rows() if row["kind"] == "sweep"]
-        self.assertEqual(len(sweep), 3 * (4 + 5 + 1))
+        self.assertEqual(len(sweep), 3 * (4 + 5 + 4))
+        self.assertIn("comet, warps     ms: 1: 1.100, 2: 1.100, 4: 1.100, 8: 1.100", output)
+        self.assertIn("pipelined, n_c   ms: 2: 1.400, 8: 1.400, 16: 1.400, 32: 1.400", output)
+
+    def test_what_has_no_time_is_named(self):
+        code, output = self.run_node("--seconds", "10", "grid")
+        self.assertEqual(code, 0, output)
+        self.assertIn("no time for 38: mixtral-8x7b 16384 EP2xTP1; ", output)
 
     def test_unknown_parts_are_one_sentence(self):
         code, output = self.run_node("nothing")
