@@ -35,10 +35,12 @@ bool has_mps() {
 int choose_gpu(const ProcessDeviceOptions& options) {
   const std::vector<int> devices = find_hoppers();
   const auto count = static_cast<int>(devices.size());
-  check(options.ranks_on_host <= count || has_mps(), ErrorCode::unsupported,
-        "[cuda] {} ranks of a host on {} GPUs: processes share one by NVIDIA's MPS: comet launch "
-        "--gpus {} starts it, or name yours by CUDA_MPS_PIPE_DIRECTORY",
-        options.ranks_on_host, count, count);
+  check(
+      options.ranks_on_host <= count || has_mps(), ErrorCode::unsupported,
+      "[cuda] {} ranks of a host on {} GPUs that rank {} sees: let each see all of its host's "
+      "(CUDA_VISIBLE_DEVICES), or share one by NVIDIA's MPS: comet launch --gpus {} starts it, or "
+      "name yours by CUDA_MPS_PIPE_DIRECTORY",
+      options.ranks_on_host, count, options.rank, count);
   // Ranks of a GPU are neighbours, as in LocalRanks.
   const int index = options.ranks_on_host <= count
                         ? options.index_on_host
