@@ -129,6 +129,8 @@ struct LocalWorldOptions {
   /// cuda spreads the ranks over all GPUs that the process sees. Ranks that share a GPU get their
   /// own multiprocessors each, a multiple of 8; Error(unsupported) if there are not enough.
   Backend backend = Backend::cpu;
+  /// cuda: the most GPUs to spread them over, from the calling thread's current one on; 0: all.
+  int max_gpus = 0;
   /// Default: the environment's COMET_TIMEOUT_MS, else 30 s.
   std::chrono::milliseconds timeout = std::chrono::milliseconds(0);
 };

@@ -42,9 +42,9 @@ class World:
         """Ranks are threads of this process, and calls get the tokens and weights of all of them.
 
         link: "native", or "paced:<GB/s>" to EMULATE a slower one between the ranks. backend: "cpu", or "cuda", whose
-        ranks share a Hopper GPU, each on its own multiprocessors; with several, have CUDA_DEVICE_MAX_CONNECTIONS=32 in
-        the environment before PyTorch starts CUDA. timeout_ms: longest wait for a rank; 0 takes
-        COMET_TIMEOUT_MS of the environment, else 30 s.
+        ranks share the current Hopper GPU (torch.cuda.set_device), each on its own multiprocessors; with several ranks,
+        have CUDA_DEVICE_MAX_CONNECTIONS=32 in the environment before PyTorch starts CUDA. timeout_ms: longest wait for
+        a rank; 0 takes COMET_TIMEOUT_MS of the environment, else 30 s.
         """
         return World(_core.WorldPart.local(ranks, link, backend, timeout_ms))
 
@@ -113,7 +113,8 @@ _defaults_lock = threading.Lock()
 
 
 def default_world(array: Any) -> World:
-    """A world of one rank where `array` lies, made at its first use: what calls run on that name none."""
+    """A world of one rank on the CPU, or on the GPU that is current at its first use, as `array` lies on either: what
+    calls run on that name none."""
     backend = "cuda" if getattr(array, "is_cuda", False) else "cpu"
     world = _defaults.get(backend)  # without the lock, which torch.compile cannot trace
     if world is not None:

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "world_part.hpp"
 
-#include <fmt/core.h>
-
 #include <utility>
 
-#include "comet/error.hpp"
 #include "comet/mpi_world.hpp"
 
 namespace comet::python {
@@ -18,22 +15,15 @@ WorldPart::WorldPart(std::vector<std::unique_ptr<World>> worlds)
 std::shared_ptr<WorldPart> WorldPart::local(int ranks, const std::string& link,
                                             const std::string& backend,
                                             std::chrono::milliseconds timeout) {
-  return std::make_shared<WorldPart>(make_local_world(
-      ranks, {.link = parse_link(link), .backend = parse_backend(backend), .timeout = timeout}));
+  return std::make_shared<WorldPart>(
+      make_local_world(ranks, {.link = parse_link(link),
+                               .backend = parse_backend(backend),
+                               .max_gpus = 1,  // where the tensors of calls lie
+                               .timeout = timeout}));
 }
 
-Place WorldPart::place() const {
-  const Place place{first().backend() == Backend::cuda, first().device()};
-  for (const std::unique_ptr<World>& world : worlds_) {
-    if (world->device() != place.device) {
-      throw Error(
-          ErrorCode::unsupported,
-          fmt::format("[moe] ranks on GPUs {} and {}: in this version all ranks of a process "
-                      "share one; choose it by CUDA_VISIBLE_DEVICES",
-                      place.device, world->device()));
-    }
-  }
-  return place;
+Place WorldPart::place() const noexcept {
+  return {first().backend() == Backend::cuda, first().device()};
 }
 
 std::shared_ptr<WorldPart> WorldPart::mpi(std::chrono::milliseconds timeout) {

@@ -36,8 +36,8 @@ class WorldPart {
   std::string kind() const { return std::string(first().kind()); }
   std::string link() const { return to_string(first().link()); }
   std::string backend() const { return std::string(to_string(first().backend())); }
-  /// Where arrays must lie. Throws Error(unsupported) if the ranks here are on several GPUs.
-  Place place() const;
+  /// Where arrays must lie; all ranks here are on one GPU, if on any.
+  Place place() const noexcept;
   std::int64_t timeout_ms() const noexcept { return first().timeout().count(); }
   /// Number `index` of those here.
   World& world(int index) { return *worlds_[static_cast<std::size_t>(index)]; }

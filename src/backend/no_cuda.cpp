@@ -14,8 +14,7 @@ namespace {
 
 }  // namespace
 
-std::unique_ptr<DeviceRanks> make_device_ranks(int /*size*/, bool /*host_link*/,
-                                               std::chrono::milliseconds /*timeout*/) {
+std::unique_ptr<DeviceRanks> make_device_ranks(int /*size*/, const LocalWorldOptions& /*options*/) {
   refuse();
 }
 

@@ -182,10 +182,9 @@ std::unique_ptr<ProcessDevice> make_process_device(const ProcessDeviceOptions& o
 /// stop. Empty if it can be had.
 std::string why_no_nvshmem();
 
-/// Spreads `size` ranks over the GPUs of this process. Throws Error(unsupported) if there is no
-/// Hopper GPU, or too few multiprocessors for so many ranks.
-std::unique_ptr<DeviceRanks> make_device_ranks(int size, bool host_link,
-                                               std::chrono::milliseconds timeout);
+/// Spreads `size` ranks over the GPUs of this process, see LocalWorldOptions. Throws
+/// Error(unsupported) if there is no Hopper GPU, or too few multiprocessors for so many ranks.
+std::unique_ptr<DeviceRanks> make_device_ranks(int size, const LocalWorldOptions& options);
 
 /// One GPU, for `comet info`.
 struct GpuInfo {

@@ -271,6 +271,8 @@ TEST(LocalWorld, RefusesBadOptions) {
   LocalWorldOptions options;
   options.link.kind = LinkSpec::Kind::paced;
   EXPECT_EQ(error_of([&] { make_local_world(1, options); }).code(), ErrorCode::invalid_argument);
+  EXPECT_EQ(error_of([] { make_local_world(1, {.max_gpus = -1}); }).code(),
+            ErrorCode::invalid_argument);
 }
 
 }  // namespace

@@ -31,10 +31,7 @@ void check_equal_bytes(std::span<const Post> posts, std::string_view call) {
 }  // namespace
 
 LocalState::LocalState(int size, const LocalWorldOptions& options)
-    : devices(
-          options.backend == Backend::cuda
-              ? make_device_ranks(size, options.link.kind == LinkSpec::Kind::host, options.timeout)
-              : nullptr),
+    : devices(options.backend == Backend::cuda ? make_device_ranks(size, options) : nullptr),
       doorbells(std::make_unique<Doorbell[]>(size)),
       link(size),
       progress(size, devices ? devices->progress_words() : nullptr),
@@ -176,6 +173,8 @@ std::vector<std::unique_ptr<World>> make_local_world(int size, const LocalWorldO
         "[world] size: {}, from 1 to {}", size, kMaxSize);
   check(options.timeout.count() >= 0 && options.timeout <= kMaxTimeout, ErrorCode::invalid_argument,
         "[world] timeout: {} ms, from 0 to {}", options.timeout.count(), kMaxTimeout.count());
+  check(options.max_gpus >= 0, ErrorCode::invalid_argument, "[world] max_gpus: {}, from 0",
+        options.max_gpus);
   check_link(options.link, options.backend);
   LocalWorldOptions complete = options;
   if (complete.timeout.count() == 0) complete.timeout = env().timeout;

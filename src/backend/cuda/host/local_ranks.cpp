@@ -3,6 +3,8 @@
 // share. The memory of the words lies on the first rank's GPU, which the others reach as peers.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+
 #include "backend/cuda/host/cuda_error.hpp"
 #include "backend/cuda/host/devices.hpp"
 #include "backend/cuda/host/rank_device.hpp"
@@ -13,6 +15,21 @@
 namespace comet {
 namespace cuda {
 namespace {
+
+// The GPUs of a world: no more than its ranks or than `most`, if that is not 0, which is counted
+// from the current one on.
+std::vector<int> choose_gpus(int ranks, int most) {
+  std::vector<int> gpus = find_hoppers();
+  if (most > 0) {
+    int current = 0;
+    check_cuda(cudaGetDevice(&current), "finding the current device");
+    const auto at = std::find(gpus.begin(), gpus.end(), current);
+    std::rotate(gpus.begin(), at != gpus.end() ? at : gpus.begin(), gpus.end());
+  }
+  const auto limit = static_cast<std::size_t>(most > 0 ? std::min(most, ranks) : ranks);
+  if (limit < gpus.size()) gpus.resize(limit);
+  return gpus;
+}
 
 void enable_peers(const std::vector<int>& devices) {
   for (const int device : devices) {
@@ -36,15 +53,12 @@ void enable_peers(const std::vector<int>& devices) {
 
 class LocalRanks final : public DeviceRanks {
  public:
-  LocalRanks(int size, bool host_link, std::chrono::milliseconds timeout) {
-    shared_.host_link = host_link;
+  LocalRanks(int size, const LocalWorldOptions& options) {
+    shared_.host_link = options.link.kind == LinkSpec::Kind::host;
     ask_for_queues();
-    std::vector<int> devices = find_hoppers();
-    if (static_cast<std::size_t>(size) < devices.size()) {
-      devices.resize(static_cast<std::size_t>(size));
-    }
+    const std::vector<int> devices = choose_gpus(size, options.max_gpus);
     enable_peers(devices);
-    make_shared_words(size, devices.front(), timeout);
+    make_shared_words(size, devices.front(), options.timeout);
     const auto num_devices = static_cast<int>(devices.size());
     for (int d = 0; d < num_devices; ++d) {
       // Ranks of a GPU are neighbours, as those of a host are.
@@ -168,9 +182,8 @@ class LocalRanks final : public DeviceRanks {
 }  // namespace
 }  // namespace cuda
 
-std::unique_ptr<DeviceRanks> make_device_ranks(int size, bool host_link,
-                                               std::chrono::milliseconds timeout) {
-  return std::make_unique<cuda::LocalRanks>(size, host_link, timeout);
+std::unique_ptr<DeviceRanks> make_device_ranks(int size, const LocalWorldOptions& options) {
+  return std::make_unique<cuda::LocalRanks>(size, options);
 }
 
 bool is_cuda_built() noexcept { return true; }
