@@ -30,6 +30,7 @@ OVER_LOCAL = 1.10
 TIMEOUT_MS = 2000
 SECONDS_LEFT = TIMEOUT_MS / 1000 + 2
 START_SECONDS = 30
+RUN = "COMET_PROCESS_WORLDS"  # in the environment of all that is started here: this process's number
 
 
 def now():
@@ -165,6 +166,14 @@ def processes_named(*names):
     return found
 
 
+def is_of_this_run(pid):
+    """Whether this program has started the process, by whatever ways: it inherits RUN."""
+    try:
+        return f"{RUN}={os.getpid()}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended
+        return False
+
+
 def ranks_of(launcher):
     return sorted(pid for pid, parent in processes_named("comet").items() if parent == launcher)
 
@@ -206,9 +215,9 @@ def fail_one(comet, ranks, gpus, victim, how, seconds):
     named = (f"rank {victim} is gone",) if how == signal.SIGKILL else (f"rank {victim}",)
     if not any(name in output for name in named):
         faults.append(f"rank {victim} is not named: {output[-400:]}")
-    left = processes_named("comet", "nvidia-cuda-mps")
+    left = sorted(filter(is_of_this_run, processes_named("comet", "nvidia-cuda-mps")))
     if left:
-        faults.append(f"processes {sorted(left)} are left")
+        faults.append(f"processes {left} are left")
     folders = list(Path(tempfile.gettempdir()).glob("comet-mps-*"))
     if folders:
         faults.append(f"{folders} are left")
@@ -273,6 +282,7 @@ def main():
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = map(str, range(flags.gpus)) if visible is None else visible.split(",")[:flags.gpus]
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+    os.environ[RUN] = str(os.getpid())
     comet = str(flags.comet.resolve())
     info = json.loads(run([comet, "info", "--json"]))
     gpus = info["machine"]["gpus"]
