@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Claims: ranks that are processes on Hopper GPUs (world nvshmem, started by comet launch) give the bits of
-as many ranks of one process on as many GPUs, also where they are forced to put to each other; a call
-takes at most 1.10 times as long; and when a rank is killed or stopped, the dead one is named, all end
-within the time limit and two seconds, and neither process nor MPS is left. With more ranks than GPUs,
-which is the default, they share them under MPS.
+"""Ranks that are processes on Hopper GPUs beside ranks that are threads: bits, deaths and times.
+
+Checks that processes (world nvshmem) give the bits of as many ranks of one process on as many GPUs, also
+where they are forced to put to each other; and that when a rank is killed or stopped, the dead one is named,
+all end within the time limit and two seconds, and neither process nor MPS is left, whether comet launch or
+mpirun has started them. Claims that a call takes at most 1.10 times as long. With more ranks than GPUs, which
+is the default, they share them under MPS.
 
 Appends its rows, of suite "processes", to the file that COMET_ROWS names, if any. Links named paced are
 EMULATED. Forced puts test the calls, not how a network delivers.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -23,6 +27,9 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
+from mps import private_mps  # noqa: E402
+
 RANKS = (1, 2, 8)  # by default, on one GPU
 MODELS = ("mixtral-8x7b", "qwen2-moe-2.7b", "phi-3.5-moe")
 LINK = "paced:20"  # by default, of ranks that share GPUs
@@ -30,6 +37,8 @@ OVER_LOCAL = 1.10
 TIMEOUT_MS = 2000
 SECONDS_LEFT = TIMEOUT_MS / 1000 + 2
 START_SECONDS = 30
+CHECK = ("check", "--backend", "cuda", "--random", "1000000")
+CLAIMS_BROKEN = 3  # exit code; 1 is for what is wrong
 RUN = "COMET_PROCESS_WORLDS"  # in the environment of all that is started here: this process's number
 
 
@@ -38,17 +47,20 @@ def now():
 
 
 class Report:
-    """Rows, and what broke."""
+    """Rows, what is wrong, and which claims about speed do not hold."""
 
     def __init__(self, gpu, num_gpus):
         self.gpu = gpu
         self.num_gpus = num_gpus
-        self.broken = []
+        self.wrong = []
+        self.claims = []
         self.path = os.environ.get("COMET_ROWS")
 
-    def add(self, kind, faults, text, **values):
-        print(f"{kind:<8} {text}" + "".join(f"\n  BROKEN: {fault}" for fault in faults), flush=True)
-        self.broken += faults
+    def add(self, kind, faults, text, *, claims=(), **values):
+        print(f"{kind:<8} {text}" + "".join(f"\n  BROKEN: {fault}" for fault in (*faults, *claims)), flush=True)
+        self.wrong += faults
+        self.claims += claims
+        faults = [*faults, *claims]
         row = {"suite": "processes", "kind": kind, **values, "gpu": self.gpu, "gpus": self.num_gpus,
                "result": "failed" if faults else "passed", "faults": faults, "date": now(),
                "run": os.environ.get("COMET_RUN", "by hand"),
@@ -126,13 +138,13 @@ def check_times(comet, report, flags):
                 launched = [*launch(comet, ranks, flags.gpus), *bench]
                 rows = [bench_rows([comet, *bench, "--world", f"local:{ranks}"]), bench_rows(launched)]
                 faults = [text for text in rows if isinstance(text, str)]
-                values = {}
+                claims, values = [], {}
                 if not faults:
                     local, own = ({row["schedule"]: row["t_layer_us"] for row in part} for part in rows)
                     over = {name: own[name] / local[name] for name in own}
                     ratios.append(over["comet"])
                     if over["comet"] > OVER_LOCAL:
-                        faults = [f"{model} {split} {link}: comet takes {over['comet']:.3f} of the time on "
+                        claims = [f"{model} {split} {link}: comet takes {over['comet']:.3f} of the time on "
                                   f"threads, allowed {OVER_LOCAL}"]
                     # Of the products alone: what the GPU does, and not the world.
                     compute = [part[0]["t_compute_us"] for part in rows]
@@ -143,8 +155,8 @@ def check_times(comet, report, flags):
                     text += f"; products {compute[1] / compute[0]:.3f} of threads'"
                     text += "".join(f"; {name} {own[name] / 1000:.2f} ms, {over[name]:.3f} of threads'"
                                     for name in own)
-                report.add("times", faults, text, model=model, split=split, link=link, tokens=8192, ranks=ranks,
-                           command=shown(launched), **values)
+                report.add("times", faults, text, claims=claims, model=model, split=split, link=link,
+                           tokens=8192, ranks=ranks, command=shown(launched), **values)
     if ratios:
         print(f"times: {len(ratios)} cases, comet over threads' time: geometric mean "
               f"{statistics.geometric_mean(ratios):.3f}, most {max(ratios):.3f}", flush=True)
@@ -166,16 +178,20 @@ def processes_named(*names):
     return found
 
 
-def is_of_this_run(pid):
-    """Whether this program has started the process, by whatever ways: it inherits RUN."""
+def rank_in_mpi(pid):
+    """What mpirun has told a process; -1 if somebody else has started it."""
     try:
-        return f"{RUN}={os.getpid()}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:  # it has ended
-        return False
+        return -1
+    ranks = [int(text.split(b"=")[1]) for text in variables if text.startswith(b"OMPI_COMM_WORLD_RANK=")]
+    return ranks[0] if ranks else -1
 
 
-def ranks_of(launcher):
-    return sorted(pid for pid, parent in processes_named("comet").items() if parent == launcher)
+def ranks_of(starter):
+    """Process numbers in the order of ranks: as comet launch has started them, or as mpirun says."""
+    ranks = [pid for pid, parent in processes_named("comet").items() if parent == starter]
+    return sorted(ranks, key=lambda pid: (rank_in_mpi(pid), pid))
 
 
 def wait_until(condition, seconds):
@@ -187,17 +203,23 @@ def wait_until(condition, seconds):
     return True
 
 
-def fail_one(comet, ranks, gpus, victim, how, seconds):
-    """Faults of a launch of which one rank is killed or stopped `seconds` after its start, and how long
-    the other ranks took to end."""
-    command = [*launch(comet, ranks, gpus, "--timeout", str(TIMEOUT_MS)), "check", "--backend", "cuda",
-               "--random", "1000000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+def fail_one(command, ranks, victim, how, seconds):
+    """Faults of a command that starts ranks, of which one is killed or stopped `seconds` after its start,
+    and how long the other ranks took to end."""
+    starter = Path(command[0]).name
+    variables = {**os.environ, "COMET_TIMEOUT_MS": str(TIMEOUT_MS), "OMPI_ALLOW_RUN_AS_ROOT": "1",
+                 "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=variables) as running:
         if not wait_until(lambda: len(ranks_of(running.pid)) == ranks, START_SECONDS):
             running.kill()
             return ["ranks did not start"], 0.0
         time.sleep(seconds)
-        failed = ranks_of(running.pid)[victim]
+        started = ranks_of(running.pid)
+        if len(started) < ranks:
+            running.kill()
+            return ["ranks ended by themselves"], 0.0
+        failed = started[victim]
         os.kill(failed, how)
         failed_at = time.monotonic()
         wait_until(lambda: not set(ranks_of(running.pid)) - {failed}, START_SECONDS)
@@ -206,43 +228,99 @@ def fail_one(comet, ranks, gpus, victim, how, seconds):
             output, _ = running.communicate(timeout=START_SECONDS)
         except subprocess.TimeoutExpired:
             running.kill()
-            return ["comet launch did not end"], START_SECONDS
+            return [f"{starter} did not end"], START_SECONDS
     faults = []
     if running.returncode == 0:
-        faults.append("comet launch ended with 0")
+        faults.append(f"{starter} ended with 0")
     if took > SECONDS_LEFT:
         faults.append(f"the others ended {took:.1f} s later, allowed {SECONDS_LEFT:.0f}")
-    named = (f"rank {victim} is gone",) if how == signal.SIGKILL else (f"rank {victim}",)
-    if not any(name in output for name in named):
+    named = f"rank {victim} is gone" if how == signal.SIGKILL else f"rank {victim}"
+    if named not in output:
         faults.append(f"rank {victim} is not named: {output[-400:]}")
+    return faults, took
+
+
+def is_of_this_run(pid):
+    """Whether this program has started the process, by whatever ways: it inherits RUN."""
+    try:
+        return f"{RUN}={os.getpid()}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended
+        return False
+
+
+def find_left():
+    """What is left of ranks that have ended, as faults."""
+    faults = []
     left = sorted(filter(is_of_this_run, processes_named("comet", "nvidia-cuda-mps")))
     if left:
         faults.append(f"processes {left} are left")
     folders = list(Path(tempfile.gettempdir()).glob("comet-mps-*"))
     if folders:
         faults.append(f"{folders} are left")
-    return faults, took
+    return faults
 
 
-def check_failures(comet, report, flags):
+def by_launch(comet, ranks, gpus):
+    return [*launch(comet, ranks, gpus), *CHECK]
+
+
+def by_mpirun(comet, ranks):
+    return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), comet, *CHECK]
+
+
+def fail_launched(comet, ranks, gpus, *how):
+    faults, took = fail_one(by_launch(comet, ranks, gpus), ranks, *how)
+    return faults + find_left(), took
+
+
+def fail_under_mpirun(comet, ranks, gpus, *how):
+    """MPS, which comet launch would have started, is started here: without it the world refuses ranks that
+    share a GPU, since their kernels would take turns."""
+    try:
+        with private_mps() if ranks > gpus else contextlib.nullcontext():
+            faults, took = fail_one(by_mpirun(comet, ranks), ranks, *how)
+    except ValueError as error:
+        return [str(error)], 0.0
+    return faults + find_left(), took
+
+
+def check_failures(comet, report, flags, kind, count, fail):
+    """Lets `count` ranks fail, one a start, by `fail`."""
     rng = random.Random(7)
+    how = signal.SIGSTOP if kind == "stop" else signal.SIGKILL
+    # From the first meeting to the middle of calls; nobody waits for a stopped rank that has not met, and
+    # before ranks have met mpirun alone knows who has died.
+    earliest, latest = {"kill": (0.0, 4.0), "stop": (3.0, 5.0), "mpi_kill": (4.0, 6.0)}[kind]
+    times = []
+    all_faults = []
     counts = [ranks for ranks in flags.ranks if ranks > 1]
-    for kind, how, count in (("kill", signal.SIGKILL, flags.kills), ("stop", signal.SIGSTOP, flags.stops)):
-        times = []
-        all_faults = []
-        for _ in range(count if counts else 0):
-            ranks = rng.choice(counts)
-            victim = rng.randrange(ranks)
-            # From the first meeting to the middle of calls; nobody waits for a stopped rank that has not met.
-            seconds = rng.uniform(0.0, 4.0) if kind == "kill" else rng.uniform(3.0, 5.0)
-            faults, took = fail_one(comet, ranks, flags.gpus, victim, how, seconds)
-            all_faults += [f"{kind} of rank {victim} of {ranks} after {seconds:.2f} s: {fault}"
-                           for fault in faults]
-            times.append(took)
-        if times:
-            report.add(kind, all_faults, f"{count} ranks: the rest ended within {max(times):.2f} s, median "
-                       f"{statistics.median(times):.2f}", count=count, most_seconds=max(times),
-                       timeout_ms=TIMEOUT_MS)
+    for _ in range(count if counts else 0):
+        ranks = rng.choice(counts)
+        victim = rng.randrange(ranks)
+        seconds = rng.uniform(earliest, latest)
+        faults, took = fail(comet, ranks, flags.gpus, victim, how, seconds)
+        all_faults += [f"{kind} of rank {victim} of {ranks} after {seconds:.2f} s: {fault}" for fault in faults]
+        times.append(took)
+    if times:
+        report.add(kind, all_faults, f"{count} ranks: the rest ended within {max(times):.2f} s, median "
+                   f"{statistics.median(times):.2f}", count=count, most_seconds=max(times),
+                   timeout_ms=TIMEOUT_MS)
+
+
+def mpirun_lack(info):
+    """Why mpirun cannot start ranks here, and how to get it; empty if it can."""
+    if shutil.which("mpirun") is None:
+        return "no mpirun on PATH: apt-get install openmpi-bin gets it, as Open MPI 4"
+    mpi = next(world for world in info["worlds"] if world["name"] == "mpi")
+    return "" if mpi["built"] else mpi["detail"]
+
+
+def check_mpirun(comet, report, flags, info):
+    lack = mpirun_lack(info)
+    if flags.mpi_kills and lack:
+        report.add("mpi_kill", [], f"skipped: {lack}", count=0, skipped=lack)
+    else:
+        check_failures(comet, report, flags, "mpi_kill", flags.mpi_kills, fail_under_mpirun)
 
 
 def words(text):
@@ -259,12 +337,15 @@ def numbers(text):
 def read_flags():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comet", type=Path, required=True, help="the command, built with CUDA and NVSHMEM")
-    parser.add_argument("--check", action="store_true", help="exit 1 if a claim does not hold")
+    parser.add_argument("--check", action="store_true",
+                        help=f"exit 1 if anything is wrong, {CLAIMS_BROKEN} if only a claim about times does not hold")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that ranks spread over (default 1)")
     parser.add_argument("--ranks", type=numbers, default=RANKS,
                         help="how many, with commas between; the most are those of the times (default 1,2,8)")
     parser.add_argument("--cases", type=int, default=10, help="random cases of each world (default 10)")
     parser.add_argument("--kills", type=int, default=4, help="ranks to kill (default 4)")
+    parser.add_argument("--mpi-kills", type=int, default=3,
+                        help="ranks to kill that mpirun has started (default 3)")
     parser.add_argument("--stops", type=int, default=1, help="ranks to stop (default 1)")
     parser.add_argument("--splits", type=words, help="EP x TP of the times (default: all EP, all TP)")
     parser.add_argument("--links", type=words,
@@ -293,11 +374,16 @@ def main():
         sys.exit(f"process_worlds: --gpus {flags.gpus}, {len(gpus)} are seen")
     report = Report(gpus[0]["name"], flags.gpus)
     check_bits(comet, report, flags)
-    check_failures(comet, report, flags)
+    check_failures(comet, report, flags, "kill", flags.kills, fail_launched)
+    check_failures(comet, report, flags, "stop", flags.stops, fail_launched)
+    check_mpirun(comet, report, flags, info)
     if not flags.no_times:
         check_times(comet, report, flags)
-    print(f"process_worlds: {len(report.broken)} claims broken" if report.broken else "process_worlds: all hold")
-    return 1 if flags.check and report.broken else 0
+    print(f"process_worlds: {len(report.wrong)} faults, {len(report.claims)} claims broken"
+          if report.wrong or report.claims else "process_worlds: all hold")
+    if not flags.check:
+        return 0
+    return 1 if report.wrong else CLAIMS_BROKEN if report.claims else 0
 
 
 if __name__ == "__main__":

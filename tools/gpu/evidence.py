@@ -73,6 +73,7 @@ SUITES = {
         "src/cli/mps_*",
         "src/cli/ranks.*",
         "bench/cuda/process_worlds.py",
+        "bench/python/mps.py",
     ),
 }
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}

@@ -19,7 +19,7 @@ die() {
 
 hashes="$(python3 tools/gpu/evidence.py)"
 rm -rf "$folder"
-mkdir -p "$folder"/{bin,tests,bench,experiments,node,lib}
+mkdir -p "$folder"/{bin,tests,bench,experiments,node,lib,python}
 
 binaries=()
 for source in tests/cuda/*_test.cpp; do
@@ -35,6 +35,8 @@ binaries+=("$build/comet")
 # Beside the command, where it looks; NVSHMEM itself is the machine's.
 [[ -f "$build/libcomet_nvshmem.so" ]] || die "$build/libcomet_nvshmem.so is not there: run 'make cuda' where NVSHMEM is"
 cp "$build/libcomet_nvshmem.so" "$folder/bin/"
+# Where MPI is; it, too, is the machine's.
+[[ ! -f "$build/libcomet_mpi.so" ]] || cp "$build/libcomet_mpi.so" "$folder/bin/"
 for library in "$build"/bench/cuda/*.so; do
   [[ -f "$library" ]] || continue
   cp -L "$library" "$folder/bench/"
@@ -44,6 +46,7 @@ for bench in bench/cuda/*.py; do
   [[ -f "$bench" ]] || continue
   cp "$bench" "$folder/bench/"
 done
+cp bench/python/mps.py "$folder/python/" # of process_worlds.py
 cp bench/experiments/*.{py,json,txt} "$folder/experiments/"
 cp bench/node/*.py "$folder/node/"
 [[ -x "$build/bench/node/link_rates" ]] || die "$build/bench/node/link_rates is not there: run 'make cuda' first"

@@ -6,7 +6,9 @@
 #
 #   run_suite.sh OUT_DIR [tests|sanitize|bench]...   default: all three
 #
-# OUT_DIR gets rows.jsonl, one row per program and kind, and a log for each. Exits 1 if any failed.
+# OUT_DIR gets rows.jsonl, one row per program and kind, and a log for each. Exits 1 if any failed. A claim
+# about speed that does not hold is said, and its row says "failed", which check_evidence.py sees; it does not
+# fail the suite, whose other results would go unnoticed then.
 # A suite writes its rows once all its programs have run, so that a part never looks like the whole.
 set -uo pipefail
 exec </dev/null
@@ -82,6 +84,8 @@ text() { # text <string>: the string as JSON.
 }
 
 failures=0
+unheld=() # benchmarks that are right, but slower than they claim
+claims_broken=3 # their exit code then
 summary=()
 part_rows=()
 record() { # record <suite> <kind> <program> <passed|failed> <count> <command> <note>
@@ -91,7 +95,7 @@ record() { # record <suite> <kind> <program> <passed|failed> <count> <command> <
   printf '"evidence":"%s","gpu":%s,"commit":"%s","date":"%s","run":"%s","command":%s}' \
     "${!evidence_name}" "$(text "$gpu")" "$commit" "$(now)" "$run" "$(text "$6")")")
   summary+=("$(printf '%-10s %-10s %-22s %-7s %5d%s' "$1" "$2" "$3" "$4" "$5" "${7:+  $7}")")
-  [[ "$4" == passed ]] || failures="$((failures + 1))"
+  [[ "$4" == passed || "$2" == claims ]] || failures="$((failures + 1))"
 }
 
 write_rows() {
@@ -199,7 +203,10 @@ run_bench() { # run_bench <end>
     sed 's/^/    /' "$log" | tail -n 60
     count="$(grep -c . "$own")"
     cat "$own" >>"$rows"
-    if [[ "$code" -ne 0 ]]; then
+    if [[ "$code" -eq "$claims_broken" && "$count" -gt 0 ]]; then
+      record "$suite" claims "$name" failed "$count" "${command[*]}" "some do not hold, see ${log##*/}"
+      unheld+=("$name")
+    elif [[ "$code" -ne 0 ]]; then
       record "$suite" exit "$name" failed "$count" "${command[*]}" "$(reason "$code" "$log")"
     elif [[ "$count" -eq 0 ]]; then
       record "$suite" exit "$name" failed 0 "${command[*]}" "wrote no row"
@@ -228,4 +235,8 @@ if [[ "$failures" -gt 0 ]]; then
   echo "run_suite: $failures failed"
   exit 1
 fi
-echo "run_suite: all passed"
+if [[ ${#unheld[@]} -gt 0 ]]; then
+  echo "run_suite: all passed, but not all claims about speed hold: ${unheld[*]}"
+else
+  echo "run_suite: all passed"
+fi
