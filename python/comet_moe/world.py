@@ -61,13 +61,16 @@ class World:
         then the same layers in the same order, each with its own tokens. The group is used here and never after.
 
         backend: "cpu", or "cuda": ranks spread over the Hopper GPUs of their host, and those that share one, under
-        NVIDIA's MPS, have their own multiprocessors each; have CUDA_DEVICE_MAX_CONNECTIONS=8 in their environment
-        then, since MPS has not queues enough for many processes with more. It needs NVSHMEM, which PyTorch's packages for
-        CUDA bring. A process belongs to one set of ranks on GPUs until it ends."""
-        from comet_moe import _nvshmem
+        NVIDIA's MPS, have their own multiprocessors each. MPS has not queues enough for many processes with more than
+        8 each, so CUDA_DEVICE_MAX_CONNECTIONS=8 is set here, if it is unset and CUDA has not started in this process;
+        else a RuntimeWarning says so where ranks share a GPU. It needs NVSHMEM, which PyTorch's packages for CUDA
+        bring. A process belongs to one set of ranks on GPUs until it ends."""
+        from comet_moe import _nvshmem, _queues
         from comet_moe.torch_group import join
         rank, size, all_gather = join(group)
         if backend == "cuda":
+            import torch
+            _queues.ask_for_few(torch.cuda, rank, size)
             _nvshmem.load()
         return World(_core.WorldPart.processes("torch.distributed", rank, size, all_gather, backend, timeout_ms))
 
