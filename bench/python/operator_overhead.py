@@ -39,7 +39,7 @@ def measure(batches):
     world = comet_moe.World.local(1)
     x, ids = torch.ones(1, 8), torch.zeros(1, 1, dtype=torch.int64)
     weights, w13, w2 = torch.ones(1, 1), torch.ones(2, 16, 8), torch.ones(2, 8, 8)
-    arguments = (x, ids, weights, [w13], [w2], world.handle, 0, 1, "silu", "gate_up", "after_down", "comet", 1)
+    arguments = (x, ids, weights, [w13], [w2], world.handle, 0, 1, "silu", "gate_up", "after_down", "comet", 0)
     library = torch.library.Library("comet_moe_bench", "DEF")
     library.define(torch_ops.SCHEMA.replace("moe(", "empty(", 1))
     y = torch.empty_like(x)

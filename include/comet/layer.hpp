@@ -104,6 +104,18 @@ struct ForwardOptions {
   std::function<void(const ProbePoint&)> probe = {};
 };
 
+/// What a call ran with: what ForwardOptions gave, and what was chosen where they left it open.
+struct CallChoices {
+  Schedule schedule = Schedule::comet;
+  std::int64_t groups = 1;  ///< Of comet; chunks of pipelined.
+  std::int64_t panel = 0;   ///< Columns, whole tiles.
+  std::int64_t chunk = 0;   ///< Most tokens of one transfer.
+  /// Workers, or multiprocessors that communicate; cuda, comet: -1 if the device decides.
+  int n_c_dispatch = 0;
+  int n_c_combine = 0;                     ///< See n_c_dispatch.
+  Placement placement = Placement::warps;  ///< cuda, comet only.
+};
+
 /// What one call did on this rank. Times in microseconds; on cuda by the device's clock.
 struct CallStats {
   double t_layer_us = 0;    ///< The whole call.
@@ -125,6 +137,7 @@ struct CallStats {
   /// its connections: equal after a tiled call.
   std::int64_t host_bytes_planned = 0;
   std::int64_t host_bytes_sent = 0;  ///< See host_bytes_planned.
+  CallChoices choices = {};          ///< On cuda of the last forward, also where graphs replay.
 };
 
 /// One layer on one rank. create, forward, replay_compute and destruction are collective. Not

@@ -55,7 +55,8 @@ class MoeLayer:
             num_experts=num_experts)
 
     stats = property(lambda self: self._core.stats(), doc="Of the last call, a dict per rank here: times in "
-                     "microseconds, rows, tiles, bytes over links. On a GPU waits for the call.")
+                     "microseconds, rows, tiles, bytes over links, and what it ran with: schedule, groups, panel, "
+                     "chunk, n_c_dispatch, n_c_combine, placement. On a GPU waits for the call.")
     num_experts = property(lambda self: self._core.num_experts, doc="E.")
     topk = property(lambda self: self._core.topk, doc="K.")
     hidden = property(lambda self: self._core.hidden, doc="H, elements of a token.")
@@ -68,27 +69,41 @@ class MoeLayer:
                                "which all layers share, and what the layer has alone.")
 
     def __call__(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "auto",
-                 groups: int = 1, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1) -> Any:
+                 groups: int = 0, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1,
+                 placement: str = "warps", expected_tokens: int = 0) -> Any:
         """y [T, H], in `out` if given. x: [T, H]. topk_ids: [T, K] int32 or int64, -1 drops a choice.
         topk_weights: [T, K] float32. They are of all ranks in this process, which get equal parts.
 
         schedule: "auto", which is "comet", or "sequential" where one rank alone on a GPU is faster by it; else
-        "comet", "sequential", "pipelined" (the same bits, all three) or "reference". groups: of tokens for comet,
-        chunks for pipelined. panel, n_c_*: see docs/design.md; the defaults choose.
+        "comet", "sequential", "pipelined" (the same bits, all three) or "reference".
+
+        groups: of tokens for comet, chunks for pipelined. With 0, comet's groups, and panel and n_c_* unless they are
+        given, are what the profile named by COMET_PROFILE has measured to be best for so many tokens, or a model of the
+        machine predicts (docs/tuning.md); `stats` and explain_choice() say what that was. panel: columns of a panel, 0
+        chooses. n_c_dispatch, n_c_combine: workers that communicate in each stage, multiprocessors on a GPU, -1
+        chooses. placement, where these are given, on a GPU: whether communication runs on extra "warps" of blocks that
+        compute, or on "blocks" of its own. expected_tokens: about how many all ranks have together, for what chooses;
+        0 is as many as there are or, where ranks are processes, as many as the layer was made for.
         """
         y = empty_like(x) if out is None else out
         run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
-            n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine)
+            n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement, expected_tokens=expected_tokens)
         return y
 
     def trace(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "auto",
-              groups: int = 1, panel: int = 0, n_c_dispatch: int = -1,
-              n_c_combine: int = -1) -> tuple[Any, Trace]:
+              groups: int = 0, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1,
+              placement: str = "warps", expected_tokens: int = 0) -> tuple[Any, Trace]:
         """As a call, and what every worker did in it: (y, Trace)."""
         y = empty_like(x) if out is None else out
         events = run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
-                     n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, trace=True)
+                     n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement,
+                     expected_tokens=expected_tokens, trace=True)
         return y, Trace(events)
+
+    def explain_choice(self, tokens: int = 0) -> str:
+        """What a call with about so many tokens of all ranks together (0: as many as may be) runs with where its options
+        are left to choose, and why, in one sentence."""
+        return self._core.explain_choice(tokens)
 
     def check(self) -> None:
         """Waits on a GPU until the last call is done, and raises what was wrong with it."""
@@ -100,10 +115,12 @@ class MoeLayer:
 
 
 def run(core: _core.Layer, x: Any, topk_ids: Any, topk_weights: Any, y: Any, *, schedule: str, groups: int,
-        panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1, trace: bool = False) -> Any:
+        panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1, placement: str = "warps",
+        expected_tokens: int = 0, trace: bool = False) -> Any:
     """Writes y; the events, if they are asked for."""
     return core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y), schedule=schedule, groups=groups,
-                        panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, trace=trace)
+                        panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement,
+                        expected_tokens=expected_tokens, trace=trace)
 
 
 def run_kept(world: World, x: Any, topk_ids: Any, topk_weights: Any, y: Any, w13: Sequence[Any],
@@ -123,8 +140,9 @@ def run_kept(world: World, x: Any, topk_ids: Any, topk_weights: Any, y: Any, w13
 def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: Any | Sequence[Any], *,
         world: World | None = None, ep: int | None = None, tp: int = 1, activation: str = "silu",
         gate_layout: str = "gate_up", weight_position: str = "after_down", schedule: str = "auto",
-        groups: int = 1, out: Any = None) -> Any:
-    """A Mixture-of-Experts layer as a function: y [T, H], in `out` if given. See MoeLayer for the arguments.
+        groups: int = 0, out: Any = None) -> Any:
+    """A Mixture-of-Experts layer as a function: y [T, H], in `out` if given. See MoeLayer and its calls for the
+    arguments.
 
     PyTorch's tensors go through the operator torch.ops.comet_moe.moe, so it may be compiled.
 

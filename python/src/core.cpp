@@ -36,6 +36,14 @@ nb::dict to_dict(const CallStats& stats) {
   d["metadata_bytes_in"] = stats.metadata_bytes_in;
   d["host_bytes_planned"] = stats.host_bytes_planned;
   d["host_bytes_sent"] = stats.host_bytes_sent;
+  const CallChoices& choices = stats.choices;
+  d["schedule"] = std::string(to_string(choices.schedule));
+  d["groups"] = choices.groups;
+  d["panel"] = choices.panel;
+  d["chunk"] = choices.chunk;
+  d["n_c_dispatch"] = choices.n_c_dispatch;
+  d["n_c_combine"] = choices.n_c_combine;
+  d["placement"] = std::string(to_string(choices.placement));
   return d;
 }
 
@@ -82,6 +90,16 @@ void bind_world(nb::module_& module) {
       .def("barrier", &WorldPart::barrier, unlocked);
 }
 
+// The trace of the call, if it asks for one.
+std::optional<CallTrace> call_layer(Layer& layer, const CallArrays& arrays, const CallSpec& spec) {
+  const std::vector<Trace> traces = layer.forward(arrays, spec);
+  if (!spec.is_traced) return std::nullopt;
+  const CallChoices choices = layer.check().front().choices;
+  return CallTrace(std::string(to_string(choices.schedule)),
+                   choices.groups == 1 ? "" : std::to_string(choices.groups) + " groups",
+                   layer.workers(), traces);
+}
+
 void bind_layer(nb::module_& module) {
   nb::class_<Layer>(module, "Layer")
       .def(
@@ -122,26 +140,27 @@ void bind_layer(nb::module_& module) {
              for (const CallStats& each : layer.check()) stats.append(to_dict(each));
              return stats;
            })
+      .def("explain_choice", &Layer::explain_choice, nb::arg("tokens"))
       .def(
           "forward",
           [](Layer& layer, nb::handle x, nb::handle ids, nb::handle weights, nb::handle out,
              const std::string& schedule, std::int64_t groups, std::int64_t panel, int n_c_dispatch,
-             int n_c_combine, bool trace) -> std::optional<CallTrace> {
-            const CallArrays arrays(x, ids, weights, out);
-            const std::vector<Trace> traces = layer.forward(arrays, {.schedule = schedule,
-                                                                     .groups = groups,
-                                                                     .panel = panel,
-                                                                     .n_c_dispatch = n_c_dispatch,
-                                                                     .n_c_combine = n_c_combine,
-                                                                     .is_traced = trace});
-            if (!trace) return std::nullopt;
-            return CallTrace(schedule == "auto" ? "comet" : schedule,
-                             groups == 1 ? "" : std::to_string(groups) + " groups", layer.workers(),
-                             traces);
+             int n_c_combine, const std::string& placement, std::int64_t expected_tokens,
+             bool trace) {
+            return call_layer(layer, CallArrays(x, ids, weights, out),
+                              {.schedule = schedule,
+                               .groups = groups,
+                               .panel = panel,
+                               .n_c_dispatch = n_c_dispatch,
+                               .n_c_combine = n_c_combine,
+                               .placement = placement,
+                               .expected_tokens = expected_tokens,
+                               .is_traced = trace});
           },
           nb::arg("x"), nb::arg("topk_ids"), nb::arg("topk_weights"), nb::arg("out"), nb::kw_only(),
           nb::arg("schedule"), nb::arg("groups"), nb::arg("panel"), nb::arg("n_c_dispatch"),
-          nb::arg("n_c_combine"), nb::arg("trace"));
+          nb::arg("n_c_combine"), nb::arg("placement"), nb::arg("expected_tokens"),
+          nb::arg("trace"));
 }
 
 }  // namespace

@@ -185,6 +185,19 @@ Schedule Layer::schedule_of(const CallSpec& spec, std::int64_t tokens) const {
   return is_alone && rows < kRowsOfOverlap ? Schedule::sequential : Schedule::comet;
 }
 
+// All ranks must expect the same: a process that is one of them knows its own tokens alone.
+ForwardOptions Layer::options_of(const CallSpec& spec, const CallViews& views) const {
+  const bool knows_all = world_->num_here() == world_->size();
+  return {.schedule = schedule_of(spec, views.x.rows),
+          .groups = spec.groups,
+          .panel = spec.panel,
+          .n_c_dispatch = spec.n_c_dispatch,
+          .n_c_combine = spec.n_c_combine,
+          .placement = parse_placement(spec.placement),
+          .expected_tokens =
+              spec.expected_tokens == 0 && knows_all ? views.x.rows : spec.expected_tokens};
+}
+
 std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec) {
   const CallViews views = arrays.views(place_);
   check_views(views);
@@ -192,12 +205,8 @@ std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec
   // Ranks that may share a GPU have streams of their own, which all leave the caller's before any
   // comes back to it.
   const bool forks = place_.is_cuda && world_->size() > 1;
-  const ForwardOptions options{.schedule = schedule_of(spec, views.x.rows),
-                               .groups = spec.groups,
-                               .panel = spec.panel,
-                               .n_c_dispatch = spec.n_c_dispatch,
-                               .n_c_combine = spec.n_c_combine,
-                               .stream = forks ? nullptr : views.stream};
+  ForwardOptions options = options_of(spec, views);
+  if (!forks) options.stream = views.stream;
   std::vector<Trace> traces(spec.is_traced ? static_cast<std::size_t>(parts) : 0);
   const nb::gil_scoped_release unlocked;
   for (int index = 0; forks && index < parts; ++index) {
@@ -216,6 +225,15 @@ std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec
   });
   for (int index = 0; forks && index < parts; ++index) world_->world(index).join_to(views.stream);
   return traces;
+}
+
+std::string Layer::explain_choice(std::int64_t tokens) {
+  std::string text;
+  const nb::gil_scoped_release unlocked;
+  world_->run([&](int index) {
+    if (index == 0) text = layers_.front()->explain_choice(tokens);
+  });
+  return text;
 }
 
 std::vector<CallStats> Layer::check() {

@@ -31,10 +31,14 @@ struct LayerSpec {
 /// As forward gets it.
 struct CallSpec {
   std::string schedule = "auto";  ///< Or a Schedule's name.
-  std::int64_t groups = 1;
+  std::int64_t groups = 0;        ///< This and the next three as in ForwardOptions.
   std::int64_t panel = 0;
   int n_c_dispatch = -1;
   int n_c_combine = -1;
+  std::string placement = "warps";  ///< A Placement's name.
+  /// Of all ranks, for what chooses; 0: as many as x has where all ranks are here, else as many as
+  /// the layer was made for.
+  std::int64_t expected_tokens = 0;
   bool is_traced = false;
 };
 
@@ -91,9 +95,13 @@ class Layer {
 
   /// What the last call did on each rank here. On GPUs it waits for that call and throws its fault.
   std::vector<CallStats> check();
+  /// See MoeLayer::explain_choice. Takes turns with calls; ranks that are processes need not make
+  /// it together.
+  std::string explain_choice(std::int64_t tokens);
 
  private:
   Schedule schedule_of(const CallSpec& spec, std::int64_t tokens) const;
+  ForwardOptions options_of(const CallSpec& spec, const CallViews& views) const;
   void check_views(const CallViews& views) const;
 
   std::shared_ptr<WorldPart> world_;

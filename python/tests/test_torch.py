@@ -17,7 +17,7 @@ def tensors(case, dtype=torch.float32):
 
 def op_arguments(case, world):
     x, ids, weights, w13, w2 = tensors(case)
-    return (x, ids, weights, [w13], [w2], world.handle, 0, 1, "silu", "gate_up", "after_down", "comet", 1)
+    return (x, ids, weights, [w13], [w2], world.handle, 0, 1, "silu", "gate_up", "after_down", "comet", 0)
 
 
 def test_tensors_give_tensors():

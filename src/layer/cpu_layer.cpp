@@ -156,6 +156,7 @@ void CpuMoeLayer::run(const ForwardOptions& options, const RunConfig& config, st
     read_headers(*workspace_, dims_, epoch, published_);
   }
   stats.metadata_bytes_in = published_.metadata_bytes_in;
+  stats.choices = {.schedule = options.schedule};
   const WorldView& world = world_.view();
   if (options.schedule == Schedule::reference) {
     world.progress->set(world.rank, {epoch, Stage::reference, -1});
@@ -180,6 +181,12 @@ void CpuMoeLayer::run(const ForwardOptions& options, const RunConfig& config, st
   stats.t_plan_us = microseconds_since(start);
   world.progress->set(world.rank, {epoch, Stage::dispatch_gemm, -1});
   const EngineCall call = make_engine_call(options, config, epoch, y);
+  stats.choices = {.schedule = options.schedule,
+                   .groups = config.groups,
+                   .panel = config.panel,
+                   .chunk = config.chunk,
+                   .n_c_dispatch = call.n_c_dispatch,
+                   .n_c_combine = call.n_c_combine};
   engine_.run(call);
   last_call_ = call;
   last_call_->probe = nullptr;

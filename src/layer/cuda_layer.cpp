@@ -23,6 +23,22 @@ namespace {
 // short, enough to fill it.
 constexpr std::int64_t kBytesOfPull = 65536;
 
+CallChoices choices_of(const cuda::QueuedCall& call) {
+  CallChoices choices{.schedule = call.schedule,
+                      .groups = call.config.groups,
+                      .panel = call.config.panel,
+                      .chunk = call.config.chunk};
+  if (call.schedule == Schedule::pipelined) {
+    choices.n_c_dispatch = choices.n_c_combine = call.reserved;
+  }
+  if (call.schedule == Schedule::comet) {
+    choices.n_c_dispatch = call.n_c_dispatch;
+    choices.n_c_combine = call.n_c_combine;
+    choices.placement = call.placement;
+  }
+  return choices;
+}
+
 class CudaMoeLayer final : public MoeLayer {
  public:
   explicit CudaMoeLayer(const LayerParts& parts)
@@ -65,6 +81,7 @@ class CudaMoeLayer final : public MoeLayer {
   const std::int64_t layer_id_;
   AutoOptions auto_;
   std::unique_ptr<cuda::LayerEngine> engine_;
+  CallChoices last_choices_;
   bool has_run_ = false;
 };
 
@@ -164,6 +181,7 @@ CallStats CudaMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rou
   if (fault) call.fault = cuda::HostFault{fault->code, fault->sentence};
   if (!is_writable(y)) call.y.data = nullptr;
   engine_->queue(call);
+  last_choices_ = choices_of(call);
   has_run_ = true;
   engine_->rethrow_earlier();
   return {};
@@ -171,7 +189,9 @@ CallStats CudaMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rou
 
 CallStats CudaMoeLayer::check() {
   comet::check(has_run_, ErrorCode::invalid_argument, "[check] needs a forward before it");
-  return engine_->finish();
+  CallStats stats = engine_->finish();
+  stats.choices = last_choices_;
+  return stats;
 }
 
 double CudaMoeLayer::replay_compute() {

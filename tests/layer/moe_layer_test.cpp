@@ -67,7 +67,13 @@ TEST(MoeLayer, ChoosesWhatACallLeavesOpenWithoutChangingItsBits) {
       return y;
     };
     const std::vector<float> expected = result_of({.groups = 1});
+    EXPECT_EQ(layer->check().choices.groups, 1);
     EXPECT_EQ(result_of({}), expected);
+    const CallChoices chosen = layer->check().choices;
+    EXPECT_GT(chosen.groups, 1);
+    EXPECT_GT(chosen.panel, 0);
+    EXPECT_GT(chosen.chunk, 0);
+    EXPECT_GE(chosen.n_c_dispatch, 0);
     EXPECT_EQ(result_of({.expected_tokens = 100}), expected);
     EXPECT_EQ(result_of({.schedule = Schedule::pipelined}), expected);
   });
