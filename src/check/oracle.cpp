@@ -25,7 +25,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <thread>
+#include <utility>
 
 #include "base/check.hpp"
 #include "base/element.hpp"
@@ -41,6 +43,12 @@ constexpr double absolute_rounding(DType dtype) { return dtype == DType::f16 ? 0
 constexpr std::int64_t kLanes =
     8;  // all sizes are multiples of 8; lanes let the compiler vectorise
 
+inline double as_double(double value) { return value; }
+template <typename T>
+double as_double(T value) {
+  return static_cast<double>(to_float(value));
+}
+
 struct Dot {
   double sum = 0;      // of a * b
   double squares = 0;  // of (a * b)^2
@@ -52,7 +60,7 @@ Dot dot(const double* a, const T* b, std::int64_t count) {
   double squares[kLanes] = {};
   for (std::int64_t i = 0; i < count; i += kLanes) {
     for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      const double term = a[i + lane] * static_cast<double>(to_float(b[i + lane]));
+      const double term = a[i + lane] * as_double(b[i + lane]);
       sum[lane] += term;
       if constexpr (with_squares) squares[lane] += term * term;
     }
@@ -66,20 +74,7 @@ Dot dot(const double* a, const T* b, std::int64_t count) {
 }
 
 double norm(const double* values, std::int64_t count) {
-  double squares = 0;
-  for (std::int64_t i = 0; i < count; ++i) squares += values[i] * values[i];
-  return std::sqrt(squares);
-}
-
-// 2-norms of the rows of `matrix` [rows, cols].
-template <typename T>
-std::vector<double> row_norms(const T* matrix, std::int64_t rows, std::int64_t cols) {
-  const std::vector<double> ones(cols, 1.0);
-  std::vector<double> norms(rows);
-  for (std::int64_t row = 0; row < rows; ++row) {
-    norms[row] = std::sqrt(dot<true>(ones.data(), matrix + row * cols, cols).squares);
-  }
-  return norms;
+  return std::sqrt(dot<false>(values, values, count).sum);
 }
 
 double activate(Activation activation, double value) {
@@ -95,158 +90,239 @@ double activate(Activation activation, double value) {
        static_cast<int>(activation));
 }
 
-template <typename T>
-class Oracle {
- public:
-  Oracle(const MoeDesc& desc, const OracleOptions& options, const OracleWeights& weights)
-      : desc_(desc),
-        tp_(options.tp),
-        rounds_rows_(options.rounds_rows),
-        gate_(static_cast<const T*>(weights.gate)),
-        up_(static_cast<const T*>(weights.up)),
-        down_(static_cast<const T*>(weights.down)),
-        up_norms_(row_norms(up_, desc.num_experts * desc.intermediate, desc.hidden)),
-        down_norms_(row_norms(down_, desc.num_experts * desc.hidden, desc.intermediate)) {
-    if (desc.gated) {
-      gate_norms_ = row_norms(gate_, desc.num_experts * desc.intermediate, desc.hidden);
-    }
-  }
-
-  // One token: y and bound [H].
-  void run_token(const T* x, const RoutingView& routing, std::int64_t token, double* y,
-                 double* bound) const {
-    Work work{std::vector<double>(desc_.hidden), std::vector<double>(desc_.intermediate),
-              std::vector<double>(desc_.intermediate), std::vector<double>(desc_.hidden)};
-    for (std::int64_t h = 0; h < desc_.hidden; ++h) work.x[h] = to_float(x[h]);
-    for (std::int64_t k = 0; k < desc_.topk; ++k) {
-      const std::int64_t expert = routing.id(token * desc_.topk + k);
-      if (expert == -1) continue;
-      run_up(expert, work);
-      // In exact arithmetic the position of the weight makes no difference.
-      run_down(expert, routing.weights[token * desc_.topk + k], work, y, bound);
-    }
-    const auto additions = static_cast<double>(desc_.topk * (tp_ + 1));
-    for (std::int64_t h = 0; h < desc_.hidden; ++h) {
-      bound[h] += unit_ * std::abs(y[h]) + absolute_ + additions * kEps * work.partials[h];
-      bound[h] = 1.05 * bound[h] + 1e-30;
-    }
-  }
-
- private:
-  struct Work {
-    std::vector<double> x;          // [H]
-    std::vector<double> act;        // [I]
-    std::vector<double> act_error;  // [I] before its rounding
-    std::vector<double> partials;   // [H] sum of absolute values of weighted partial sums
-  };
-
-  void run_up(std::int64_t expert, Work& work) const {
-    const std::int64_t inter = desc_.intermediate, hidden = desc_.hidden;
-    const double sum_error =
-        2 * std::sqrt(static_cast<double>(hidden)) * kEps * norm(work.x.data(), hidden);
-    for (std::int64_t i = 0; i < inter; ++i) {
-      const std::int64_t row = expert * inter + i;
-      const double up = dot<false>(work.x.data(), up_ + row * hidden, hidden).sum;
-      const double up_error = sum_error * up_norms_[row];
-      if (desc_.gated) {
-        const double gate = dot<false>(work.x.data(), gate_ + row * hidden, hidden).sum;
-        const double gate_error = sum_error * gate_norms_[row];
-        const double f = activate(desc_.activation, gate);
-        work.act[i] = f * up;
-        work.act_error[i] = 1.13 * gate_error * (std::abs(up) + up_error) + std::abs(f) * up_error +
-                            8 * kEps * std::abs(gate * up);
-      } else {
-        work.act[i] = activate(desc_.activation, up);
-        work.act_error[i] = 1.13 * up_error + 8 * kEps * std::abs(up);
-      }
-    }
-  }
-
-  void run_down(std::int64_t expert, double weight, Work& work, double* y, double* bound) const {
-    const std::int64_t inter = desc_.intermediate, hidden = desc_.hidden, slice = inter / tp_;
-    const auto inter_size = static_cast<double>(inter);
-    const double act_norm = norm(work.act.data(), inter);
-    const double error_norm = norm(work.act_error.data(), inter);
-    const double sum_error = (2 * std::sqrt(inter_size) + 4) * kEps;
-    const double size = std::abs(weight);
-    const bool is_before = desc_.weight_position == WeightPosition::before_down;
-    const double absolute_acts =
-        (is_before ? 1 : size) * absolute_ * std::min(std::sqrt(inter_size), 6.0);
-    const double roundings = rounds_rows_ ? 2 : 1;  // of a partial sum
-    const double absolute_partials =
-        static_cast<double>(tp_) * absolute_ * (1 + (rounds_rows_ ? std::max(size, 1.0) : 0));
-    for (std::int64_t h = 0; h < hidden; ++h) {
-      const T* row = down_ + (expert * hidden + h) * inter;
-      double output = 0, squares = 0, partials = 0;
-      for (std::int64_t begin = 0; begin < inter; begin += slice) {
-        const Dot part = dot<true>(work.act.data() + begin, row + begin, slice);
-        output += part.sum;
-        squares += part.squares;
-        partials += std::abs(part.sum);
-      }
-      const double down_norm = down_norms_[expert * hidden + h];
-      const double largest = act_norm * down_norm;
-      y[h] += weight * output;
-      work.partials[h] += size * partials;
-      bound[h] +=
-          size * (error_norm * down_norm + sum_error * largest +
-                  unit_ * std::min(largest, 6 * std::sqrt(squares)) + roundings * unit_ * partials);
-      bound[h] += absolute_acts * down_norm + absolute_partials;
-    }
-  }
-
-  const MoeDesc& desc_;
-  std::int64_t tp_;
-  bool rounds_rows_;
-  double unit_ = epsilon_of(desc_.dtype) / 2;
-  double absolute_ = absolute_rounding(desc_.dtype);
-  const T* gate_;
-  const T* up_;
-  const T* down_;
-  std::vector<double> up_norms_, down_norms_, gate_norms_;
-};
-
-template <typename T>
-OracleResult run_typed(const MoeDesc& desc, const OracleWeights& weights, const ConstMatrixView& x,
-                       const RoutingView& routing, const OracleOptions& options) {
-  const std::int64_t tokens = routing.tokens;
-  OracleResult result{std::vector<double>(tokens * desc.hidden),
-                      std::vector<double>(tokens * desc.hidden)};
-  const Oracle<T> oracle(desc, options, weights);
-  const auto run_range = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      oracle.run_token(static_cast<const T*>(x.data) + t * x.row_stride, routing, t,
-                       result.y.data() + t * desc.hidden, result.bound.data() + t * desc.hidden);
-    }
-  };
-  // Checked here, since an Error must not leave a thread.
-  for (std::int64_t i = 0; i < tokens * desc.topk; ++i) {
-    check(routing.id(i) >= -1 && routing.id(i) < desc.num_experts, ErrorCode::out_of_range,
-          "[oracle] expert id of token {}, choice {}: {}, allowed -1 to {}", i / desc.topk,
-          i % desc.topk, routing.id(i), desc.num_experts - 1);
-  }
-  const int threads = options.threads;
-  std::vector<std::thread> helpers;
+// Calls work(begin, end) on as many threads for the parts of [0, count).
+void in_parts(std::int64_t count, int threads,
+              const std::function<void(std::int64_t, std::int64_t)>& work) {
+  std::vector<std::jthread> helpers;
   for (int i = 1; i < threads; ++i) {
-    helpers.emplace_back(run_range, tokens * i / threads, tokens * (i + 1) / threads);
+    helpers.emplace_back(work, count * i / threads, count * (i + 1) / threads);
   }
-  run_range(0, tokens / std::max(threads, 1));
-  for (std::thread& helper : helpers) helper.join();
-  return result;
+  work(0, count / std::max(threads, 1));
 }
+
+// A token's choice of the expert in hand, and what it makes of it.
+struct TokenChoice {
+  std::int64_t token = 0;
+  double weight = 0;
+  std::vector<double> act = {};        // [I]
+  std::vector<double> act_error = {};  // [I] before its rounding
+  double act_norm = 0;
+  double error_norm = 0;
+};
 
 }  // namespace
 
-OracleResult run_oracle(const MoeDesc& desc, const OracleWeights& weights, const ConstMatrixView& x,
-                        const RoutingView& routing, const OracleOptions& options) {
+// Rows of weights are what threads share: each is read once for all of the expert's tokens.
+class OracleSum::Sums {
+ public:
+  Sums(const MoeDesc& desc, const ConstMatrixView& x, const RoutingView& routing,
+       const OracleOptions& options)
+      : desc_(desc),
+        options_(options),
+        choices_(static_cast<std::size_t>(desc.num_experts)),
+        result_{std::vector<double>(x.rows * desc.hidden),
+                std::vector<double>(x.rows * desc.hidden)},
+        partials_(x.rows * desc.hidden),
+        x_(x.rows * desc.hidden),
+        x_norms_(x.rows) {
+    for (std::int64_t i = 0; i < x.rows * desc.topk; ++i) {
+      const std::int64_t id = routing.id(i);
+      check(id >= -1 && id < desc.num_experts, ErrorCode::out_of_range,
+            "[oracle] expert id of token {}, choice {}: {}, allowed -1 to {}", i / desc.topk,
+            i % desc.topk, id, desc.num_experts - 1);
+      if (id == -1) continue;
+      choices_[id].push_back({.token = i / desc.topk, .weight = routing.weights[i]});
+    }
+    dispatch(desc.dtype, [&]<typename T>() {
+      for (std::int64_t t = 0; t < x.rows; ++t) {
+        double* const row = x_.data() + t * desc.hidden;
+        const T* const from = static_cast<const T*>(x.data) + t * x.row_stride;
+        for (std::int64_t h = 0; h < desc.hidden; ++h) row[h] = as_double(from[h]);
+        x_norms_[t] = norm(row, desc.hidden);
+      }
+    });
+  }
+
+  bool needs(std::int64_t expert) const { return !choices_[expert].empty(); }
+
+  void add(std::int64_t expert, const OracleWeights& weights) {
+    std::vector<TokenChoice> choices = std::move(choices_[expert]);
+    choices_[expert].clear();
+    if (choices.empty()) return;
+    for (TokenChoice& choice : choices) {
+      choice.act.resize(desc_.intermediate);
+      choice.act_error.resize(desc_.intermediate);
+    }
+    dispatch(desc_.dtype, [&]<typename T>() {
+      const T* const gates = desc_.gated ? static_cast<const T*>(weights.gate) : nullptr;
+      in_parts(desc_.intermediate, options_.threads, [&](std::int64_t begin, std::int64_t end) {
+        in_blocks<T>(begin, end, 2 * desc_.hidden, [&](std::int64_t first, std::int64_t last) {
+          run_up(gates, static_cast<const T*>(weights.up), choices, first, last);
+        });
+      });
+      for (TokenChoice& choice : choices) {
+        choice.act_norm = norm(choice.act.data(), desc_.intermediate);
+        choice.error_norm = norm(choice.act_error.data(), desc_.intermediate);
+      }
+      in_parts(desc_.hidden, options_.threads, [&](std::int64_t begin, std::int64_t end) {
+        in_blocks<T>(begin, end, desc_.intermediate, [&](std::int64_t first, std::int64_t last) {
+          run_down(static_cast<const T*>(weights.down), choices, first, last);
+        });
+      });
+    });
+  }
+
+  OracleResult take() {
+    const auto additions = static_cast<double>(desc_.topk * (options_.tp + 1));
+    for (std::size_t i = 0; i < result_.y.size(); ++i) {
+      double& bound = result_.bound[i];
+      bound += unit_ * std::abs(result_.y[i]) + absolute_ + additions * kEps * partials_[i];
+      bound = 1.05 * bound + 1e-30;
+    }
+    return std::move(result_);
+  }
+
+ private:
+  // Calls work(first, last) for blocks of the rows [begin, end) that a core's cache holds, so that
+  // all tokens find a block there.
+  template <typename T>
+  static void in_blocks(std::int64_t begin, std::int64_t end, std::int64_t cols,
+                        const std::function<void(std::int64_t, std::int64_t)>& work) {
+    constexpr std::int64_t kBytes = std::int64_t{1} << 18;
+    const auto row_bytes = cols * static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t rows = std::max<std::int64_t>(1, kBytes / row_bytes);
+    for (std::int64_t first = begin; first < end; first += rows) {
+      work(first, std::min(first + rows, end));
+    }
+  }
+
+  // Norms of rows [begin, end) of a matrix; none of no matrix.
+  template <typename T>
+  static std::vector<double> norms_of(const T* matrix, std::int64_t begin, std::int64_t end,
+                                      std::int64_t cols) {
+    const std::vector<double> ones(cols, 1.0);
+    std::vector<double> norms;
+    for (std::int64_t row = begin; matrix != nullptr && row < end; ++row) {
+      norms.push_back(std::sqrt(dot<true>(ones.data(), matrix + row * cols, cols).squares));
+    }
+    return norms;
+  }
+
+  // Rows [begin, end) of the first product.
+  template <typename T>
+  void run_up(const T* gates, const T* ups, std::vector<TokenChoice>& choices, std::int64_t begin,
+              std::int64_t end) const {
+    const std::int64_t hidden = desc_.hidden;
+    const std::vector<double> up_norms = norms_of(ups, begin, end, hidden);
+    const std::vector<double> gate_norms = norms_of(gates, begin, end, hidden);
+    for (TokenChoice& choice : choices) {
+      const double* const x = x_.data() + choice.token * hidden;
+      const double x_error =
+          2 * std::sqrt(static_cast<double>(hidden)) * kEps * x_norms_[choice.token];
+      for (std::int64_t i = begin; i < end; ++i) {
+        const double up = dot<false>(x, ups + i * hidden, hidden).sum;
+        const double up_error = x_error * up_norms[i - begin];
+        if (gates == nullptr) {
+          choice.act[i] = activate(desc_.activation, up);
+          choice.act_error[i] = 1.13 * up_error + 8 * kEps * std::abs(up);
+          continue;
+        }
+        const double gate = dot<false>(x, gates + i * hidden, hidden).sum;
+        const double gate_error = x_error * gate_norms[i - begin];
+        const double f = activate(desc_.activation, gate);
+        choice.act[i] = f * up;
+        choice.act_error[i] = 1.13 * gate_error * (std::abs(up) + up_error) +
+                              std::abs(f) * up_error + 8 * kEps * std::abs(gate * up);
+      }
+    }
+  }
+
+  // Rows [begin, end) of the second product, which are columns of y. In exact arithmetic the
+  // position of the weight makes no difference.
+  template <typename T>
+  void run_down(const T* downs, const std::vector<TokenChoice>& choices, std::int64_t begin,
+                std::int64_t end) {
+    const std::int64_t inter = desc_.intermediate, slice = inter / options_.tp;
+    const auto inter_size = static_cast<double>(inter);
+    const double sum_error = (2 * std::sqrt(inter_size) + 4) * kEps;
+    const bool is_before = desc_.weight_position == WeightPosition::before_down;
+    const double roundings = options_.rounds_rows ? 2 : 1;  // of a partial sum
+    const std::vector<double> norms = norms_of(downs, begin, end, inter);
+    for (const TokenChoice& choice : choices) {
+      const double size = std::abs(choice.weight);
+      const double absolute_acts =
+          (is_before ? 1 : size) * absolute_ * std::min(std::sqrt(inter_size), 6.0);
+      const double absolute_partials = static_cast<double>(options_.tp) * absolute_ *
+                                       (1 + (options_.rounds_rows ? std::max(size, 1.0) : 0));
+      for (std::int64_t h = begin; h < end; ++h) {
+        double output = 0, squares = 0, partials = 0;
+        for (std::int64_t first = 0; first < inter; first += slice) {
+          const Dot part = dot<true>(choice.act.data() + first, downs + h * inter + first, slice);
+          output += part.sum;
+          squares += part.squares;
+          partials += std::abs(part.sum);
+        }
+        const std::int64_t at = choice.token * desc_.hidden + h;
+        const double down_norm = norms[h - begin];
+        const double largest = choice.act_norm * down_norm;
+        result_.y[at] += choice.weight * output;
+        partials_[at] += size * partials;
+        result_.bound[at] += size * (choice.error_norm * down_norm + sum_error * largest +
+                                     unit_ * std::min(largest, 6 * std::sqrt(squares)) +
+                                     roundings * unit_ * partials);
+        result_.bound[at] += absolute_acts * down_norm + absolute_partials;
+      }
+    }
+  }
+
+  const MoeDesc desc_;
+  const OracleOptions options_;
+  const double unit_ = epsilon_of(desc_.dtype) / 2;
+  const double absolute_ = absolute_rounding(desc_.dtype);
+  std::vector<std::vector<TokenChoice>> choices_;  // [E]
+  OracleResult result_;
+  std::vector<double> partials_;  // [tokens, H] sum of absolute values of weighted partial sums
+  std::vector<double> x_;         // [tokens, H]
+  std::vector<double> x_norms_;   // [tokens]
+};
+
+OracleSum::OracleSum(const MoeDesc& desc, const ConstMatrixView& x, const RoutingView& routing,
+                     const OracleOptions& options) {
   MoeDesc unplaced = desc;  // it makes no difference who owns an expert
   unplaced.expert_owner.clear();
   validate(unplaced, {.ep = 1, .tp = options.tp});
   check(x.rows == routing.tokens && x.cols == desc.hidden && x.dtype == desc.dtype,
         ErrorCode::invalid_argument, "[oracle] x: [{}, {}] {}, needs [{}, {}] {}", x.rows, x.cols,
         to_string(x.dtype), routing.tokens, desc.hidden, to_string(desc.dtype));
-  return dispatch(desc.dtype,
-                  [&]<typename T>() { return run_typed<T>(desc, weights, x, routing, options); });
+  sums_ = std::make_unique<Sums>(unplaced, x, routing, options);
+}
+
+OracleSum::~OracleSum() = default;
+
+bool OracleSum::needs(std::int64_t expert) const { return sums_->needs(expert); }
+
+void OracleSum::add(std::int64_t expert, const OracleWeights& weights) {
+  sums_->add(expert, weights);
+}
+
+OracleResult OracleSum::take() { return sums_->take(); }
+
+OracleWeights expert_of(const MoeDesc& desc, const OracleWeights& weights, std::int64_t expert) {
+  const std::int64_t bytes =
+      expert * desc.hidden * desc.intermediate * static_cast<std::int64_t>(size_of(desc.dtype));
+  const auto at = [bytes](const void* matrices) -> const void* {
+    return matrices == nullptr ? nullptr : static_cast<const std::byte*>(matrices) + bytes;
+  };
+  return {at(weights.gate), at(weights.up), at(weights.down)};
+}
+
+OracleResult run_oracle(const MoeDesc& desc, const OracleWeights& weights, const ConstMatrixView& x,
+                        const RoutingView& routing, const OracleOptions& options) {
+  OracleSum sum(desc, x, routing, options);
+  for (std::int64_t expert = 0; expert < desc.num_experts; ++expert) {
+    if (sum.needs(expert)) sum.add(expert, expert_of(desc, weights, expert));
+  }
+  return sum.take();
 }
 
 }  // namespace comet

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "comet/desc.hpp"
@@ -28,8 +29,33 @@ struct OracleResult {
 struct OracleOptions {
   std::int64_t tp = 1;       ///< Slices of an expert, each with partial sums of its own.
   bool rounds_rows = false;  ///< Rounds each choice's product, per slice, to the dtype before sums.
-  int threads = 1;           ///< That share the tokens.
+  int threads = 1;           ///< That share the rows of the weights.
 };
+
+/// The oracle's sums, an expert at a time: for who does not have all of them in memory at once.
+class OracleSum {
+ public:
+  /// `x` and `routing` are read here alone. Throws as run_oracle does.
+  OracleSum(const MoeDesc& desc, const ConstMatrixView& x, const RoutingView& routing,
+            const OracleOptions& options = {});
+  ~OracleSum();
+  OracleSum(const OracleSum&) = delete;
+  OracleSum& operator=(const OracleSum&) = delete;
+
+  /// Whether a token chose the expert, which was not added yet.
+  bool needs(std::int64_t expert) const;
+  /// Adds the expert's part to its tokens. `weights` are its matrices: [I, H] twice, and [H, I].
+  void add(std::int64_t expert, const OracleWeights& weights);
+  /// Once all that are needed were added.
+  OracleResult take();
+
+ private:
+  class Sums;
+  std::unique_ptr<Sums> sums_;
+};
+
+/// The matrices of one of whole experts.
+OracleWeights expert_of(const MoeDesc& desc, const OracleWeights& weights, std::int64_t expert);
 
 /// y[t] = sum over k of weight[t,k] * expert[id[t,k]](x[t]); id -1 is dropped, an id twice counts
 /// twice. Throws Error(out_of_range) for an id that is no expert. The bound supposes that no number

@@ -25,6 +25,10 @@ class Rng {
     mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebULL;
     return mixed ^ (mixed >> 31);
   }
+  /// As if next() had been called so often.
+  void skip(std::int64_t count) noexcept {
+    state_ += static_cast<std::uint64_t>(count) * 0x9e3779b97f4a7c15ULL;
+  }
 
   /// In [low, high], both included.
   std::int64_t between(std::int64_t low, std::int64_t high) noexcept {

@@ -130,8 +130,9 @@ using ProgressSink = std::function<void(const BenchProgress&)>;
 /// per entry of `schedules`, in its order; of comet with `comet_options` one for each finalist,
 /// fastest first. `progress` may be null; it is called by one thread.
 /// Throws Error on a case that a layer refuses, and Error(internal) if a schedule's result is
-/// wrong. Where ranks are processes all make the call, each with all of the case's weights and
-/// tokens in its memory, and rank 0 alone gets the rows and calls `progress`.
+/// wrong. Where ranks are processes all make the call, each with its own rank's weights and tokens
+/// in its memory, one expert more while it checks, and rank 0 alone gets the rows and calls
+/// `progress`.
 std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress = {},
                                 const WorldRunner& world = run_local_world);
 

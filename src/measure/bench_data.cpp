@@ -2,6 +2,7 @@
 #include "measure/bench_data.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.hpp"
 #include "base/int_math.hpp"
@@ -14,35 +15,54 @@ constexpr std::uint64_t kTokenStream = 2;
 
 }  // namespace
 
-BenchData::BenchData(const BenchCase& bench) : desc_(bench.desc), parallel_(bench.parallel) {
+MoeDesc BenchData::describe(const BenchCase& bench) {
+  MoeDesc desc = bench.desc;
   const std::int64_t world = bench.parallel.world_size();
   check(bench.tokens >= 0 && world >= 1, ErrorCode::invalid_argument,
         "[bench] tokens {} and ranks {}: at least 0 and 1", bench.tokens, world);
-  check(desc_.expert_owner.empty(), ErrorCode::invalid_argument,
+  check(desc.expert_owner.empty(), ErrorCode::invalid_argument,
         "[bench] expert_owner: {} entries, only the default placement is measured",
-        desc_.expert_owner.size());
-  desc_.max_tokens = ceil_div(bench.tokens, world);
-  validate(desc_, parallel_);
-  weights_ = bench.weights;
-  if (weights_ == nullptr) weights_ = std::make_shared<const BenchWeights>(desc_, bench.seed);
-  check_internal(weights_->are_of(desc_, bench.seed), "[bench] weights of another layer");
+        desc.expert_owner.size());
+  desc.max_tokens = ceil_div(bench.tokens, world);
+  validate(desc, bench.parallel);
+  return desc;
+}
+
+BenchData::BenchData(const BenchCase& bench, std::optional<int> own_rank)
+    : desc_(describe(bench)),
+      parallel_(bench.parallel),
+      seed_(bench.seed),
+      is_part_(own_rank.has_value()),
+      weights_(bench.weights) {
+  if (is_part_) {
+    check_internal(weights_ == nullptr, "[bench] whole weights for one rank");
+    weights_ = std::make_shared<const BenchWeights>(desc_, seed_, part_of_rank(*own_rank));
+  } else {
+    if (weights_ == nullptr) weights_ = std::make_shared<const BenchWeights>(desc_, seed_);
+    check_internal(weights_->are_of(desc_, seed_), "[bench] weights of another layer");
+  }
+  const std::int64_t world = parallel_.world_size();
   for (std::int64_t rank = 0; rank < world; ++rank) {
     const std::int64_t tokens = bench.tokens * (rank + 1) / world - bench.tokens * rank / world;
     const auto of_rank = static_cast<std::uint64_t>(rank);
-    ranks_.push_back({draw_values(tokens * desc_.hidden, desc_.dtype, 1.7F, bench.seed,
-                                  kTokenStream + 16 * of_rank),
+    const bool is_here = !is_part_ || rank == *own_rank;
+    ranks_.push_back({is_here ? draw_values(tokens * desc_.hidden, desc_.dtype, 1.7F, bench.seed,
+                                            kTokenStream + 16 * of_rank)
+                              : nullptr,
                       make_routing(bench.routing, desc_.num_experts, desc_.topk, tokens,
                                    bench.seed * 1'000'003 + of_rank)});
   }
 }
 
 MoeWeights BenchData::weights_of(int rank) const {
-  const auto experts = local_experts(desc_, parallel_, rank / parallel_.tp);
-  if (experts.empty()) return {};
-  const std::int64_t hidden = desc_.hidden, inter = desc_.intermediate;
+  const ExpertPart part = part_of_rank(rank);
+  if (part.count == 0) return {};
+  const std::int64_t hidden = desc_.hidden;
+  const std::int64_t width = desc_.intermediate / parallel_.tp;
+  const std::int64_t inter = is_part_ ? width : desc_.intermediate;  // of an expert here
   const std::int64_t size = hidden * inter;
-  const std::int64_t slice_begin = rank % parallel_.tp * (inter / parallel_.tp);
-  const std::int64_t first = experts.front() * size;
+  const std::int64_t slice_begin = is_part_ ? 0 : part.slice * width;
+  const std::int64_t first = is_part_ ? 0 : part.first * size;
   const ExpertMatrices rows{
       .expert_stride = size, .row_stride = hidden, .offset = first + slice_begin * hidden};
   MoeWeights weights{
@@ -53,6 +73,25 @@ MoeWeights BenchData::weights_of(int rank) const {
   weights.up.base = weights_->up();
   weights.down.base = weights_->down();
   return weights;
+}
+
+ExpertPart BenchData::part_of_rank(int rank) const {
+  const auto experts = local_experts(desc_, parallel_, rank / parallel_.tp);
+  return {.first = experts.empty() ? 0 : experts.front(),
+          .count = static_cast<std::int64_t>(experts.size()),
+          .slice = rank % parallel_.tp,
+          .num_slices = parallel_.tp};
+}
+
+BenchData::Expert BenchData::expert(std::int64_t index) const {
+  const auto matrices_of = [](const BenchWeights& weights) {
+    return OracleWeights{weights.gate(), weights.up(), weights.down()};
+  };
+  if (!is_part_) return {expert_of(desc_, matrices_of(*weights_), index), nullptr};
+  auto drawn =
+      std::make_unique<const BenchWeights>(desc_, seed_, ExpertPart{.first = index, .count = 1});
+  const OracleWeights matrices = matrices_of(*drawn);
+  return {matrices, std::move(drawn)};
 }
 
 ConstMatrixView BenchData::x_of(int rank) const noexcept {

@@ -25,11 +25,9 @@ BenchInputs::BenchInputs(const BenchData& data, World& world, std::int64_t l2_by
     : memory_(world) {
   const MoeDesc& desc = data.desc();
   const int rank = world.rank();
-  const OracleWeights whole = data.whole_weights();
-  const std::int64_t bytes = desc.num_experts * desc.intermediate * desc.hidden *
-                             static_cast<std::int64_t>(size_of(desc.dtype));
-  for (const void* matrices : {whole.gate, whole.up, whole.down}) {
-    memory_.place_shared(matrices, bytes);
+  const BenchWeights& weights = data.weights();
+  for (const void* matrices : {weights.gate(), weights.up(), weights.down()}) {
+    memory_.place_shared(matrices, weights.matrices_bytes());
   }
   const MoeWeights on_host = data.weights_of(rank);
   weights_ = memory_.locate(on_host, 0);  // strided views have no lists

@@ -52,8 +52,9 @@ BenchRank::BenchRank(BenchShared& shared, World& world)
       rank_(world.rank()),
       device_(describe_device(world)),
       workers_(device_.device < 0 ? shared.workers : device_.multiprocessors),
-      inputs_(shared.data, world, device_.l2_bytes),
-      layer_(MoeLayer::create(shared.data.desc(), shared.bench.parallel, inputs_.weights(), world,
+      data_(*shared.data),
+      inputs_(data_, world, device_.l2_bytes),
+      layer_(MoeLayer::create(data_.desc(), shared.bench.parallel, inputs_.weights(), world,
                               {.block_m = shared.block_m,
                                .block_n = shared.block_n,
                                .num_workers = shared.workers,
@@ -119,14 +120,14 @@ void BenchRank::establish_truth() {
 
 void BenchRank::check_truth() {
   step_done("checking against the oracle");
-  const TokenSample sample = choose_sample(shared_.data, world_.size(), bench_.check_seconds);
+  const TokenSample sample = choose_sample(data_, world_.size(), bench_.check_seconds);
   checked_tokens_ = static_cast<std::int64_t>(sample.entries.size());
   // Rank 0 sees what all threads have; a process sees its own.
   const bool is_alone = !is_one_process(world_);
   if (rank_ == 0 || is_alone) {
     std::vector<const std::byte*> y;
     for (const auto& of_rank : shared_.expected) y.push_back(of_rank.data());
-    check_with_oracle(shared_.data,
+    check_with_oracle(data_,
                       {.tp = bench_.parallel.tp, .rounds_rows = bench_.backend == Backend::cuda},
                       is_alone ? part_of(sample, rank_) : sample, y);
   }
@@ -145,11 +146,11 @@ std::vector<std::int64_t> BenchRank::groups_to_try() const {
   if (bench_.groups > 0) return {bench_.groups};
   // There groups are of tiles and cost no padding; all are tried.
   if (bench_.backend == Backend::cuda) return {1, 2, 4, 8};
-  const MoeDesc& desc = shared_.data.desc();
-  const auto slots = static_cast<double>(shared_.data.padded_rows(shared_.block_m, 1));
+  const MoeDesc& desc = data_.desc();
+  const auto slots = static_cast<double>(data_.padded_rows(shared_.block_m, 1));
   std::vector<GroupCandidate> candidates;
   for (const std::int64_t groups : kGroupCounts) {
-    const auto padded = static_cast<double>(shared_.data.padded_rows(shared_.block_m, groups));
+    const auto padded = static_cast<double>(data_.padded_rows(shared_.block_m, groups));
     candidates.push_back(
         {.groups = groups,
          .tiles_per_expert = padded / static_cast<double>(shared_.block_m * groups *
@@ -174,7 +175,7 @@ TuneSpace BenchRank::tune_space(Schedule schedule, std::int64_t sequential_panel
   TuneSpace space{.num_workers = workers_, .panels = {shared_.panel}, .groups = {1}};
   if (schedule == Schedule::comet) space.groups = groups_to_try();
   if (schedule == Schedule::pipelined) space.panels = {sequential_panel};
-  const std::int64_t hidden = shared_.data.desc().hidden;
+  const std::int64_t hidden = data_.desc().hidden;
   if (schedule == Schedule::sequential && bench_.panel == 0 && shared_.panel < hidden) {
     space.panels.push_back(hidden);
   }
@@ -366,8 +367,7 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   if (link_.gigabytes_per_second > 0) {
     const StagePair link = paced_link_time(bytes_, link_.gigabytes_per_second);
     row.t_link_us = link.sum();
-    row.t_stage_bound_us =
-        stage_bound(split_compute(row.t_compute_us, shared_.data.desc().gated), link);
+    row.t_stage_bound_us = stage_bound(split_compute(row.t_compute_us, data_.desc().gated), link);
     row.efficiency = efficiency(row.t_layer_us, row.t_compute_us, link.sum());
     if (link.sum() > 0) {
       row.hidden_share = hidden_share(row.t_layer_us, row.t_compute_us, link.sum());

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "comet/layer.hpp"
@@ -27,7 +28,7 @@ inline constexpr std::size_t kFinalists = 2;
 /// ranks are processes, each has its own.
 struct BenchShared {
   const BenchCase& bench;
-  const BenchData& data;
+  std::optional<BenchData> data;  ///< Before the first BenchRank.
   const ProgressSink& progress;
   std::int64_t block_m = 0;
   std::int64_t block_n = 0;
@@ -93,6 +94,7 @@ class BenchRank {
   const int rank_;
   const RankDeviceInfo device_;
   const int workers_;  // or multiprocessors
+  const BenchData& data_;
   BenchInputs inputs_;
   std::unique_ptr<MoeLayer> layer_;
   BenchCalls calls_;  // before the layer goes, its graphs go

@@ -69,9 +69,12 @@ void check_with_oracle(const BenchData& data, OracleOptions engine, const TokenS
     }
   }
   engine.threads = num_threads();
-  const OracleResult truth =
-      run_oracle(desc, data.whole_weights(), {x.data(), count, hidden, hidden, desc.dtype},
-                 {ids.data(), weights.data(), count}, engine);
+  OracleSum sum(desc, {x.data(), count, hidden, hidden, desc.dtype},
+                {ids.data(), weights.data(), count}, engine);
+  for (std::int64_t expert = 0; expert < desc.num_experts; ++expert) {
+    if (sum.needs(expert)) sum.add(expert, data.expert(expert).matrices);
+  }
+  const OracleResult truth = sum.take();
   for (std::int64_t i = 0; i < count; ++i) {
     const auto [rank, token] = sample.entries[i];
     for (std::int64_t column = 0; column < hidden; ++column) {

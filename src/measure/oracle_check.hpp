@@ -27,7 +27,7 @@ TokenSample choose_sample(const BenchData& data, int world, double seconds);
 TokenSample part_of(const TokenSample& sample, int rank);
 
 /// `y[rank]` [tokens of the rank, H] of the case's dtype, dense; `engine` says how it was computed,
-/// its threads are not read. y of ranks that the sample leaves out may be null. Throws
+/// its threads are not read. Tokens and y of ranks that the sample leaves out may be null. Throws
 /// Error(internal) naming the first element that is further from the oracle than rounding explains.
 void check_with_oracle(const BenchData& data, OracleOptions engine, const TokenSample& sample,
                        std::span<const std::byte* const> y);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/check.hpp"
@@ -65,10 +67,9 @@ int default_workers(std::int64_t world) {
 std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& progress,
                                 const WorldRunner& run_world) {
   check_case(bench);
-  if (progress) progress({"making weights and tokens", 0});
-  const BenchData data(bench);
+  const MoeDesc desc = BenchData::describe(bench);
   const auto world = static_cast<int>(bench.parallel.world_size());
-  LayerDims dims = make_layer_dims(data.desc(), bench.parallel, 0);
+  LayerDims dims = make_layer_dims(desc, bench.parallel, 0);
   dims.block_m = bench.block_m;
   dims.block_n = bench.block_n;
   choose_layer_tile(bench.backend, dims);
@@ -76,7 +77,7 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
       bench.panel > 0 ? std::min(bench.panel, dims.hidden) : ceil_div(dims.hidden, 8);
   BenchShared shared{
       .bench = bench,
-      .data = data,
+      .data = {},
       .progress = progress,
       .block_m = dims.block_m,
       .block_n = dims.block_n,
@@ -89,8 +90,16 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
       .rows = {}};
   const bool is_auto =
       bench.link.kind == LinkSpec::Kind::paced && bench.link.gigabytes_per_second == 0;
+  if (progress) progress({"making weights and tokens", 0});
+  std::once_flag drawn;  // by one thread for all ranks of the process
   run_world(world, {.link = is_auto ? LinkSpec{} : bench.link, .backend = bench.backend},
-            [&](World& ranks) { BenchRank(shared, ranks).run(); });
+            [&](World& ranks) {
+              std::call_once(drawn, [&] {
+                shared.data.emplace(bench, is_one_process(ranks) ? std::optional<int>()
+                                                                 : std::optional(ranks.rank()));
+              });
+              BenchRank(shared, ranks).run();
+            });
   return shared.rows;
 }
 
