@@ -61,7 +61,9 @@ struct BenchCase {
   bool record = false;  ///< Keep the events of each schedule's median round; cpu only.
 };
 
-/// A timed call as the workers of all ranks recorded it.
+/// A timed call as the workers of all ranks recorded it. Events of all are by rank 0's clock: of
+/// ranks on other hosts exact to the time that a message between hosts takes, of those on GPUs to
+/// some microseconds.
 struct RecordedCall {
   std::int64_t begin_ns = 0;  ///< When the first rank entered it, by the clock of traces.
   std::int64_t end_ns = 0;    ///< When the last rank left it.

@@ -11,6 +11,7 @@
 #include "base/int_math.hpp"
 #include "base/trace_span.hpp"
 #include "measure/calibrate.hpp"
+#include "measure/clock_offsets.hpp"
 #include "measure/halving.hpp"
 #include "tune/group_model.hpp"
 
@@ -40,6 +41,15 @@ void limit_to_events(RecordedCall& call) {
   for (const TraceEvent& event : call.events) {
     call.begin_ns = std::min(call.begin_ns, event.begin_ns);
     call.end_ns = std::max(call.end_ns, event.end_ns);
+  }
+}
+
+void shift(RecordedCall& call, std::int64_t ns) {
+  call.begin_ns += ns;
+  call.end_ns += ns;
+  for (TraceEvent& event : call.events) {
+    event.begin_ns += ns;
+    event.end_ns += ns;
   }
 }
 
@@ -255,6 +265,9 @@ void BenchRank::run_rounds(std::vector<Contender>& contenders) {
 // Of the recorded rounds the one whose time is nearest to the median of all, which all ranks agree
 // on.
 void BenchRank::hand_over(std::vector<Contender>& contenders) {
+  // A host has one clock, whatever its processes and GPUs.
+  std::vector<std::int64_t> clocks(static_cast<std::size_t>(world_.size()));
+  if (world_.num_hosts() > 1) clocks = measure_clock_offsets(world_, trace_now_ns);
   for (std::size_t i = 0; i < contenders.size(); ++i) {
     Contender& contender = contenders[i];
     const double middle = median(contender.layer_us);
@@ -264,13 +277,14 @@ void BenchRank::hand_over(std::vector<Contender>& contenders) {
     });
     shared_.recorded[i][static_cast<std::size_t>(rank_)] =
         std::move(contender.calls[static_cast<std::size_t>(nearest - times.begin())]);
-    if (!is_one_process(world_)) share_recorded(shared_.recorded[i]);
+    if (!is_one_process(world_)) share_recorded(shared_.recorded[i], clocks);
   }
   world_.barrier();
 }
 
-// Processes of one host have one clock.
-void BenchRank::share_recorded(std::vector<RecordedCall>& parts) {
+// Every rank gets all parts, by rank 0's clock; `clocks` says how far the others are ahead of it.
+void BenchRank::share_recorded(std::vector<RecordedCall>& parts,
+                               const std::vector<std::int64_t>& clocks) {
   const RecordedCall& own = parts[static_cast<std::size_t>(rank_)];
   const std::int64_t times[] = {own.begin_ns, own.end_ns};
   const auto all_times = gather_bytes(world_, std::as_bytes(std::span(times)));
@@ -280,8 +294,10 @@ void BenchRank::share_recorded(std::vector<RecordedCall>& parts) {
     std::memcpy(&part.begin_ns, all_times[rank].data(), sizeof(std::int64_t));
     std::memcpy(&part.end_ns, all_times[rank].data() + sizeof(std::int64_t), sizeof(std::int64_t));
     part.events.resize(all_events[rank].size() / sizeof(TraceEvent));
-    if (part.events.empty()) continue;
-    std::memcpy(part.events.data(), all_events[rank].data(), all_events[rank].size());
+    if (!part.events.empty()) {
+      std::memcpy(part.events.data(), all_events[rank].data(), all_events[rank].size());
+    }
+    shift(part, -clocks[rank]);
   }
 }
 

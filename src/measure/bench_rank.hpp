@@ -78,7 +78,7 @@ class BenchRank {
   void measure_round(Contender& contender, bool record);
   void run_rounds(std::vector<Contender>& contenders);
   void hand_over(std::vector<Contender>& contenders);
-  void share_recorded(std::vector<RecordedCall>& parts);
+  void share_recorded(std::vector<RecordedCall>& parts, const std::vector<std::int64_t>& clocks);
   RecordedCall recorded_call(std::size_t contender) const;
   std::vector<std::size_t> places_of(Schedule schedule,
                                      const std::vector<Contender>& contenders) const;

@@ -6,7 +6,8 @@
 
 A host is a set of namespaces: network, name, IPC, and for the second one process numbers and
 mounts with a /dev/shm of its own, so that its ranks share nothing with those of the first but
-files. Everything goes when this program ends, however it does. --rate shapes both directions of the link (tc tbf).
+files, and a clock that is ahead of the first one's, as clocks of hosts differ. Everything goes when this
+program ends, however it does. --rate shapes both directions of the link (tc tbf).
 --cut takes the link away so many seconds after every rank has printed something; every rank's output and exit code are then read
 from files, since mpirun has lost half of them.
 
@@ -29,6 +30,7 @@ SKIPPED = 77
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 LINKS = ("comet-a", "comet-b")
 NAMES = ("comet-host-a", "comet-host-b")
+CLOCK_AHEAD = 1000  # seconds
 OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -51,6 +53,7 @@ class Host:
         if index > 0:
             # The first keeps its numbers and mounts: there mpirun must find the second.
             kinds += ["--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
+            kinds += ["--time", f"--monotonic={CLOCK_AHEAD}"]
         # In a session of its own a Ctrl-C does not reach it before us.
         self.keeper = subprocess.Popen(
             ["unshare", *kinds, "setpriv", "--pdeathsig", "KILL", "sleep", "infinity"],
@@ -80,7 +83,7 @@ class Host:
 
     def enter(self, *kinds: str) -> list[str]:
         if not kinds:
-            kinds = ("--net", "--uts", "--ipc") + (("--pid", "--mount") if self.index > 0 else ())
+            kinds = ("--net", "--uts", "--ipc") + (("--pid", "--mount", "--time") if self.index > 0 else ())
         return ["nsenter", "-t", str(self.pid), *kinds, "--"]
 
     def close(self) -> None:
