@@ -15,8 +15,8 @@ BenchCalls::Key BenchCalls::key_of(const ForwardOptions& options) const {
           options.n_c_dispatch, options.n_c_combine, options.placement, copy_};
 }
 
-void BenchCalls::prepare(const ForwardOptions& options) {
-  copy_ = (copy_ + 1) % inputs_.num_copies();
+void BenchCalls::prepare(const ForwardOptions& options, std::size_t copy) {
+  copy_ = copy;
   if (!graphs_ || options.trace != nullptr || captured_.contains(key_of(options))) return;
   captured_.try_emplace(key_of(options), world_, [&] { forward(options); });
 }

@@ -20,9 +20,11 @@ class BenchCalls {
   /// Borrows all of them. `graphs` has no meaning on cpu.
   BenchCalls(World& world, MoeLayer& layer, BenchInputs& inputs, bool graphs);
 
-  /// Chooses the next copy of the inputs, and captures the call unless it has been. To be called
-  /// when no rank's call runs; the ranks meet before make().
-  void prepare(const ForwardOptions& options);
+  /// Chooses a copy of the inputs, and captures the call unless it has been. To be called when no
+  /// rank's call runs; the ranks meet before make().
+  void prepare(const ForwardOptions& options, std::size_t copy);
+  /// The copy after the one of the last call.
+  std::size_t next_copy() const noexcept { return (copy_ + 1) % inputs_.num_copies(); }
   /// The call that was prepared, waited for. Collective.
   CallStats make(const ForwardOptions& options);
   /// A call without graph, start line or rotation. On GPUs MoeLayer::replay_compute repeats the

@@ -13,6 +13,7 @@
 #include "measure/calibrate.hpp"
 #include "measure/clock_offsets.hpp"
 #include "measure/halving.hpp"
+#include "measure/round_plan.hpp"
 #include "tune/group_model.hpp"
 
 namespace comet {
@@ -20,7 +21,7 @@ namespace {
 
 constexpr int kReplays = 5;  // for the rough t_compute
 constexpr std::size_t kGroupsToTry = 3;
-constexpr int kFewestRounds = 3;
+constexpr std::size_t kFewestRounds = 3;
 constexpr std::size_t kMostRecorded = 9;  // rounds whose events are kept until the median is known
 constexpr std::int64_t kGroupCounts[] = {1, 2, 3, 4, 6, 8};
 constexpr int kFewestWarmupsOnCuda = 3;
@@ -232,9 +233,9 @@ std::vector<ForwardOptions> BenchRank::tune(const std::vector<ForwardOptions>& c
 }
 
 // One call, and sequential's computation alone beside its own.
-void BenchRank::measure_round(Contender& contender, bool record) {
+void BenchRank::measure_call(Contender& contender, std::size_t copy, bool record) {
   const CallTimes times =
-      timed_call(contender.options, record ? &contender.calls.emplace_back() : nullptr);
+      timed_call(contender.options, copy, record ? &contender.calls.emplace_back() : nullptr);
   contender.layer_us.push_back(times.layer_us);
   contender.plan_us.push_back(times.plan_us);
   contender.publish_us.push_back(times.publish_us);
@@ -248,17 +249,20 @@ void BenchRank::measure_round(Contender& contender, bool record) {
 }
 
 void BenchRank::run_rounds(std::vector<Contender>& contenders) {
-  // A graph's first replay may be slower than those after it.
-  for (const Contender& contender : contenders) {
-    for (std::size_t i = 1; i < inputs_.num_copies(); ++i) timed_call(contender.options);
-  }
-  for (int round = 0; round < bench_.rounds; ++round) {
-    if (round >= kFewestRounds && is_over(started_ns_, bench_.soft_limit_seconds)) return;
-    // Every schedule takes every place in a round, so that none profits from what ran before it.
-    for (std::size_t i = 0; i < contenders.size(); ++i) {
-      Contender& contender = contenders[(i + static_cast<std::size_t>(round)) % contenders.size()];
-      measure_round(contender, bench_.record && contender.calls.size() < kMostRecorded);
+  const std::vector<RoundCall> planned =
+      plan_rounds(contenders.size(), static_cast<std::size_t>(bench_.rounds), inputs_.num_copies());
+  // A graph's first replay may be slower than those after it; each copy has its own.
+  if (device_.device >= 0) {
+    for (const RoundCall& call : first_calls(planned)) {
+      timed_call(contenders[call.contender].options, call.copy, nullptr);
     }
+  }
+  for (std::size_t i = 0; i < planned.size(); ++i) {
+    const bool may_end = i % contenders.size() == 0 && i >= kFewestRounds * contenders.size();
+    if (may_end && is_over(started_ns_, bench_.soft_limit_seconds)) return;
+    Contender& contender = contenders[planned[i].contender];
+    measure_call(contender, planned[i].copy,
+                 bench_.record && contender.calls.size() < kMostRecorded);
   }
 }
 
@@ -312,9 +316,14 @@ RecordedCall BenchRank::recorded_call(std::size_t contender) const {
   return whole;
 }
 
-BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, RecordedCall* recorded) {
+BenchRank::CallTimes BenchRank::timed_call(const ForwardOptions& options) {
+  return timed_call(options, calls_.next_copy(), nullptr);
+}
+
+BenchRank::CallTimes BenchRank::timed_call(ForwardOptions options, std::size_t copy,
+                                           RecordedCall* recorded) {
   if (recorded != nullptr) options.trace = &recorded->events;
-  calls_.prepare(options);
+  calls_.prepare(options, copy);
   world_.barrier();
   const std::int64_t begin_ns = trace_now_ns();
   const CallStats stats = calls_.make(options);

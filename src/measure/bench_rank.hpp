@@ -75,7 +75,7 @@ class BenchRank {
   std::vector<ForwardOptions> tune(const std::vector<ForwardOptions>& candidates,
                                    std::size_t places);
   std::vector<ForwardOptions> candidates_of(Schedule schedule, std::int64_t sequential_panel) const;
-  void measure_round(Contender& contender, bool record);
+  void measure_call(Contender& contender, std::size_t copy, bool record);
   void run_rounds(std::vector<Contender>& contenders);
   void hand_over(std::vector<Contender>& contenders);
   void share_recorded(std::vector<RecordedCall>& parts, const std::vector<std::int64_t>& clocks);
@@ -83,7 +83,8 @@ class BenchRank {
   std::vector<std::size_t> places_of(Schedule schedule,
                                      const std::vector<Contender>& contenders) const;
   BenchRow make_row(const Contender& contender, const Contender& sequential) const;
-  CallTimes timed_call(ForwardOptions options, RecordedCall* recorded = nullptr);
+  CallTimes timed_call(const ForwardOptions& options);
+  CallTimes timed_call(ForwardOptions options, std::size_t copy, RecordedCall* recorded);
   int num_devices();
   void step_done(const char* phase);
   bool is_over(std::int64_t begun_ns, double seconds) const;
