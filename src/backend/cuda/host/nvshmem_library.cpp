@@ -47,8 +47,8 @@ void prepare_environment(bool is_one_host) {
 }
 
 // The plugin finds NVSHMEM loaded already, from NVSHMEM_HOME, which may be the folder of its Python
-// package; where it was built, as long as it is not installed; then beside itself, or in that package
-// if it lies in one beside it; or where the loader looks.
+// package; where it was built, as long as it is not installed; then beside itself, or in that
+// package if it lies in one beside it; or where the loader looks.
 const NvshmemFunctions* find_functions(std::string& reason) {
   if (const char* home = std::getenv("NVSHMEM_HOME"); home != nullptr && *home != '\0') {
     ::dlopen((std::string(home) + "/lib/" + kLibrary).c_str(), RTLD_NOW | RTLD_GLOBAL);

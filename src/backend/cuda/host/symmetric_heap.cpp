@@ -85,9 +85,9 @@ SymmetricHeap::SymmetricHeap(NvshmemJob& job, const ProcessDeviceOptions& option
   pool_.add(first, kFirst);
   struct Rest {
     DeviceMemory memory;  // if the rest is not there, after all
-    std::uint64_t bytes;
+    std::uint64_t bytes = 0;
   };
-  Rest own{};
+  Rest own;
   do_together(options, [&] {
     if (!is_heap_fixed()) own = {memory_of(heap_granule(), sharers), mapped_after(first + kFirst)};
   });
