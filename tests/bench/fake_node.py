@@ -127,7 +127,7 @@ def make_suite(folder):
                        ("tests/cuda_layer_test", GTEST), ("programs/nvidia-smi", NVIDIA_SMI)):
         write_program(folder / name, text)
     for source in ("bench/cuda/overlap_grid.py", "bench/cuda/process_worlds.py", "bench/experiments/bench_cases.py",
-                   "bench/node/node_bench.py", "bench/node/node_tables.py"):
+                   "bench/python/mps.py", "bench/node/node_bench.py", "bench/node/node_tables.py"):
         to = folder / source.removeprefix("bench/").replace("cuda/", "bench/")
         to.parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / source, to)
