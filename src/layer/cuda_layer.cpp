@@ -107,8 +107,9 @@ std::unique_ptr<cuda::LayerEngine> CudaMoeLayer::make_engine(const LayerParts& p
   return engine;
 }
 
-// Other ranks' kernels may still read this rank's memory, and use what the engine holds; and freeing
-// that may wait for all kernels, of which those of a rank that went on would wait for this one.
+// Other ranks' kernels may still read this rank's memory, and use what the engine holds; and
+// freeing that may wait for all kernels, of which those of a rank that went on would wait for this
+// one.
 CudaMoeLayer::~CudaMoeLayer() {
   WorldView& view = world_.view();
   try {
