@@ -106,10 +106,10 @@ struct ForwardOptions {
 
 /// What a call ran with: what ForwardOptions gave, and what was chosen where they left it open.
 struct CallChoices {
-  Schedule schedule = Schedule::comet;
-  std::int64_t groups = 1;  ///< Of comet; chunks of pipelined.
-  std::int64_t panel = 0;   ///< Columns, whole tiles.
-  std::int64_t chunk = 0;   ///< Most tokens of one transfer.
+  Schedule schedule = Schedule::comet;  ///< As asked for.
+  std::int64_t groups = 1;              ///< Of comet; chunks of pipelined.
+  std::int64_t panel = 0;               ///< Columns, whole tiles.
+  std::int64_t chunk = 0;               ///< Most tokens of one transfer.
   /// Workers, or multiprocessors that communicate; cuda, comet: -1 if the device decides.
   int n_c_dispatch = 0;
   int n_c_combine = 0;                     ///< See n_c_dispatch.

@@ -55,6 +55,19 @@ def test_schedules_agree_bit_for_bit(ranks, schedule):
         assert torch.equal(comet_moe.moe(*tensors, world=world, schedule=schedule), one)
 
 
+def test_calls_say_what_they_ran_with():
+    world = comet_moe.World.local(2, backend="cuda", link="paced:20")
+    _, (x, ids, weights, w13, w2) = make_case()
+    layer = comet_moe.MoeLayer(w13, w2, topk=2, max_tokens=256, world=world)
+    given = {"groups": 2, "n_c_dispatch": 1, "n_c_combine": 3, "placement": "blocks"}
+    y = layer(x, ids, weights, **given)
+    assert all({key: rank[key] for key in given} == given for rank in layer.stats)
+    assert torch.equal(layer(x, ids, weights), y)
+    chosen = layer.stats[0]
+    assert chosen["schedule"] == "comet" and chosen["groups"] >= 1 and chosen["panel"] > 0
+    assert f"groups {chosen['groups']}, " in layer.explain_choice(x.shape[0])
+
+
 def test_views_lists_and_padded_rows_are_read_where_they_lie():
     case, (x, ids, weights, w13, w2) = make_case()
     wide = torch.zeros(x.shape[0], x.shape[1] + 64, dtype=x.dtype, device="cuda")
