@@ -2,7 +2,7 @@
 """Runs cases by `comet bench` in one process, and keeps rows in a file.
 
 A case is a line of flags. The rows that come back say which case they are of, and whether their link is
-EMULATED.
+EMULATED. A case that fails is named and left out; the others go on in a new process.
 """
 
 import json
@@ -12,15 +12,30 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 SUITE = "adaptive"
 INTERRUPTED = 130  # exit code of a command that finished the case in hand
 GRACE_S = 120  # that a case in hand may take before its process is killed
+MOST_IN_VAIN = 2  # processes in a row that may end without a case done
 
 
 class Failure(Exception):
     """What went wrong, in one sentence."""
+
+
+class Deadline:
+    """The time until a program should have stopped; none if `seconds` is None."""
+
+    def __init__(self, seconds):
+        self.end = None if seconds is None else time.monotonic() + seconds
+
+    def left(self):
+        return None if self.end is None else self.end - time.monotonic()
+
+    def is_over(self):
+        return self.end is not None and self.left() <= 0
 
 
 def say(text):
@@ -52,30 +67,38 @@ def write_rows(path, rows):
     os.replace(temporary, path)
 
 
-def run_command(command, seconds=None, on_line=None):
-    """Runs a command, asks it to stop after so many seconds, and returns its exit code.
+def show(line):
+    """Prints a line of a command's output, indented."""
+    say("    " + line)
 
-    `on_line` gets each line of its output; without it they are printed, indented.
+
+def run_command(command, seconds=None, on_line=show):
+    """Runs a command, asks it to stop after so many seconds; its exit code, and what it says went wrong, or "".
+
+    `on_line` gets each line of its output.
     """
-    show = on_line or (lambda line: say("    " + line))
     try:
-        process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True)
     except OSError as error:
         raise Failure(f"{command[0]}: {error.strerror}") from error
     timers = []
     if seconds is not None:
         timers = [threading.Timer(max(0.0, seconds), process.send_signal, [signal.SIGINT]),
                   threading.Timer(max(0.0, seconds) + GRACE_S, process.kill)]
+    said = ""
     with process:
         try:
             for timer in timers:
                 timer.start()
             for line in process.stdout:
-                show(line.rstrip("\n"))
-            return process.wait()
+                if line.startswith("comet: "):
+                    said = line.removeprefix("comet: ").rstrip("\n")
+                on_line(line.rstrip("\n"))
+            return process.wait(), said
         except KeyboardInterrupt:  # the command has been told too, and finishes the case in hand
             process.wait(GRACE_S)
-            return INTERRUPTED
+            return INTERRUPTED, said
         finally:
             for timer in timers:
                 timer.cancel()
@@ -83,29 +106,71 @@ def run_command(command, seconds=None, on_line=None):
                 process.kill()
 
 
-def run_cases(comet, shared, lines, seconds=None, on_line=None):
-    """Rows of each line, as {line: rows}, and whether all lines were run.
+class Output:
+    """The rows that a process of `comet bench` has written, by their case, handed on as they come."""
 
-    `shared` are flags of all lines, `on_line` as of run_command. A case that fails ends with Failure, which has the rows of the
-    cases before it as `rows`.
-    """
+    def __init__(self, path, shared, lines, keep):
+        self.path, self.shared, self.lines, self.keep = path, shared, lines, keep
+        self.num_read, self.size = 0, 0
+        self.done = []  # cases
+
+    def look(self):
+        """Takes what is new. The rows of a case come together."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size == self.size:
+            return
+        rows = read_rows(self.path)
+        fresh = {}
+        for row in rows[self.num_read:]:
+            typed = row["command"]
+            line = max((line for line in self.lines if typed.endswith(" " + line)), key=len)
+            row["command"] = " ".join(["comet", "bench", *self.shared, line])
+            row["link_emulated"] = is_emulated(row["link"])
+            fresh.setdefault(line, []).append(row)
+        self.num_read, self.size = len(rows), size
+        for line, of_line in fresh.items():
+            self.done.append(line)
+            self.keep(line, of_line)
+
+
+def run_process(comet, shared, lines, seconds, keep, on_line):
+    """One process for the lines; its exit code, what went wrong, and the lines that it did."""
     with tempfile.TemporaryDirectory() as folder:
         cases, path = Path(folder) / "cases", Path(folder) / "rows.jsonl"
         cases.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        code = run_command([comet, "bench", *shared, "--cases", cases, "--json", path], seconds,
-                           on_line)
-        found = {}
-        for row in read_rows(path):
-            typed = row["command"]
-            line = max((line for line in lines if typed.endswith(" " + line)), key=len)
-            row["command"] = " ".join(["comet", "bench", *shared, line])
-            row["link_emulated"] = is_emulated(row["link"])
-            found.setdefault(line, []).append(row)
-    if code not in (0, INTERRUPTED):
-        failure = Failure(f"comet bench {' '.join(shared)}: exit {code}")
-        failure.rows = found
-        raise failure
-    return found, code == 0
+        output = Output(path, shared, lines, keep)
+
+        def take(line):
+            output.look()
+            on_line(line)
+
+        code, said = run_command([comet, "bench", *shared, "--cases", cases, "--json", path], seconds, take)
+        output.look()
+    return code, said or f"exit {code}", output.done
+
+
+def run_cases(comet, shared, lines, keep, seconds=None, on_line=show):
+    """Runs the lines, and has keep(line, rows) called for each as soon as it is done. Returns {line: what went wrong}
+    of the cases that failed, and whether all were run.
+
+    `shared` are flags of all lines, `on_line` as of run_command.
+    """
+    deadline, failed, rest, num_in_vain = Deadline(seconds), {}, list(lines), 0
+    while rest:
+        if deadline.is_over():
+            return failed, False
+        code, said, done = run_process(comet, shared, rest, deadline.left(), keep, on_line)
+        rest = [line for line in rest if line not in done]
+        if code == 0:
+            break
+        if code == INTERRUPTED or deadline.is_over():
+            return failed, False
+        num_in_vain = 0 if done else num_in_vain + 1
+        failed[rest.pop(0)] = said
+        if num_in_vain > MOST_IN_VAIN:
+            failed.update(dict.fromkeys(rest, f"not tried: {said}"))
+            break
+    return failed, True
 
 
 def main_of(function):

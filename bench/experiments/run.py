@@ -3,9 +3,9 @@
 """Runs experiments that stand beside the figures of the COMET paper.
 
 Each is a JSON file of this folder: which cases `comet bench` is to run, what is drawn against what, and
-what the paper has. Rows (suite "adaptive") go to OUT/rows.jsonl, pictures to OUT/<experiment>.png and
-.svg; `comet report OUT/rows.jsonl` makes one page of them. Ranks share one device, and links named paced
-are EMULATED.
+what the paper has. Rows (suite "adaptive") go to OUT/rows.jsonl as soon as their case is done, pictures to
+OUT/<experiment>.png and .svg; `comet report OUT/rows.jsonl` makes one page of them. Ranks share one device, and
+links named paced are EMULATED. A case that fails is named and left out, and makes the exit code 1.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import bench_cases
 import charts
-from bench_cases import Failure, say
+from bench_cases import Deadline, Failure, say
 
 FOLDER = Path(__file__).resolve().parent
 DEMO_TOKENS_DIVISOR = 64  # as few as a CPU multiplies in a moment
@@ -137,25 +137,20 @@ def info_rows(experiment, arguments):
     return rows
 
 
-def run_points(experiment, arguments, known, seconds):
-    """Rows of the points that are not known yet, and whether all points have rows now."""
+def run_points(experiment, arguments, known, keep, seconds):
+    """Has keep(rows) called for each point that is not known yet; which failed, and whether all others are done."""
     if experiment.get("by") == "info":
-        return [row for row in info_rows(experiment, arguments) if row["point"] not in known], True
+        keep([row for row in info_rows(experiment, arguments) if row["point"] not in known])
+        return {}, True
     lines = [line for line in lines_of(experiment, arguments.scale) if line not in known]
-    if not lines:
-        return [], True
     rounds = experiment["rounds"] if arguments.scale == "none" else 1
     flags = [*shared_flags(arguments), "--rounds", str(rounds)]
-    is_whole, failure = False, None
-    try:
-        found, is_whole = bench_cases.run_cases(arguments.comet, flags, lines, seconds)
-    except Failure as raised:
-        failure, found = raised, getattr(raised, "rows", {})
-    rows = []
-    for line, of_line in found.items():
-        add_ratios(experiment, of_line)
-        rows += [{**row, "point": line} for row in of_line]
-    return rows, failure or is_whole
+
+    def take(line, rows):
+        add_ratios(experiment, rows)
+        keep([{**row, "point": line} for row in rows])
+
+    return bench_cases.run_cases(arguments.comet, flags, lines, take, seconds)
 
 
 def print_summary(name, rows):
@@ -171,31 +166,55 @@ def print_summary(name, rows):
                 f" ({min(best.values()):.2f} to {max(best.values()):.2f})")
 
 
-def run_experiment(name, arguments, deadline):
-    """Runs, writes and draws one; whether it is whole."""
-    experiment = read_experiment(name)
-    path = arguments.out / "rows.jsonl"
-    rows = bench_cases.read_rows(path)
-    if not arguments.resume:
-        rows = [row for row in rows if row.get("experiment") != name]
-    rows = [row for row in rows if (row.get("experiment"), row.get("kind")) != (name, "experiment")]
-    known = {row["point"] for row in rows if row.get("experiment") == name}
-    seconds = None if deadline is None else deadline - time.monotonic()
-    begun = time.monotonic()
-    say(f"{name}: {experiment['title']}; about {experiment['seconds']} s on one H100")
-    fresh, outcome = run_points(experiment, arguments, known, seconds)
-    rows += [{"experiment": name, **row} for row in fresh]
-    bench_cases.write_rows(path, [*rows, header(name, experiment)])
-    own = [row for row in rows if row.get("experiment") == name]
-    emulated = any(row.get("link_emulated") for row in own)
-    experiment["picture_note"] = ", link EMULATED" if emulated else ""
-    if own and not charts.draw(experiment, own, arguments.out, name):
+class Table:
+    """The rows of all experiments in OUT/rows.jsonl, or in the file that --draw names."""
+
+    def __init__(self, arguments):
+        self.path = arguments.draw or arguments.out / "rows.jsonl"
+        self.rows = bench_cases.read_rows(self.path)
+
+    def of(self, name):
+        return [row for row in self.rows if row.get("experiment") == name and row.get("kind") != "experiment"]
+
+    def begin(self, name, experiment, keeps_rows):
+        """Makes place for an experiment's rows, and says what it is."""
+        self.rows = [row for row in self.rows if row.get("experiment") != name
+                     or (keeps_rows and row.get("kind") != "experiment")]
+        self.add(name, [header(name, experiment)])
+
+    def add(self, name, rows):
+        self.rows += [{"experiment": name, **row} for row in rows]
+        bench_cases.write_rows(self.path, self.rows)
+
+
+def show_experiment(name, experiment, rows, out):
+    """Its picture and its means."""
+    emulated = any(row.get("link_emulated") for row in rows)
+    picture = {**experiment, "picture_note": ", link EMULATED" if emulated else ""}
+    if rows and not charts.draw(picture, rows, out, name):
         say(f"run.py: {charts.MISSING}")
-    print_summary(name, own)
-    say(f"{name}: {len(fresh)} new rows in {time.monotonic() - begun:.0f} s")
-    if isinstance(outcome, Failure):
-        raise outcome
-    return outcome
+    print_summary(name, rows)
+
+
+def run_experiment(name, arguments, table, seconds):
+    """Runs, writes and draws one; which points failed, and whether all others are done."""
+    experiment = read_experiment(name)
+    begun, num_points = time.monotonic(), 0
+
+    def keep(rows):
+        nonlocal num_points
+        num_points += len({row["point"] for row in rows})
+        table.add(name, rows)
+
+    say(f"{name}: {experiment['title']}; about {experiment['seconds']} s on one H200")
+    table.begin(name, experiment, arguments.resume)
+    known = {row["point"] for row in table.of(name)}
+    failed, is_whole = run_points(experiment, arguments, known, keep, seconds)
+    show_experiment(name, experiment, table.of(name), arguments.out)
+    for line, why in failed.items():
+        say(f"{name}: FAILED {line}: {why}")
+    say(f"{name}: {num_points} new cases in {time.monotonic() - begun:.0f} s")
+    return failed, is_whole
 
 
 def parse_arguments():
@@ -211,6 +230,8 @@ def parse_arguments():
     parser.add_argument("--resume", action="store_true", help="keep the rows that OUT has, run the rest")
     parser.add_argument("--seconds", type=float,
                         help="stop after about so long, the case in hand finished; go on with --resume")
+    parser.add_argument("--draw", type=Path, metavar="ROWS",
+                        help="run nothing: draw the pictures of these rows, which a machine without matplotlib made")
     parser.add_argument("--list", action="store_true", help="say what there is and end")
     return parser.parse_args()
 
@@ -228,12 +249,20 @@ def main():
     for name in chosen:
         read_experiment(name)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    deadline = None if arguments.seconds is None else time.monotonic() + arguments.seconds
+    table, deadline, num_failed = Table(arguments), Deadline(arguments.seconds), 0
     for name in chosen:
-        is_out_of_time = deadline is not None and time.monotonic() >= deadline
-        if is_out_of_time or not run_experiment(name, arguments, deadline):
+        if arguments.draw:
+            show_experiment(name, read_experiment(name), table.of(name), arguments.out)
+            continue
+        failed, is_whole = {}, False
+        if not deadline.is_over():
+            failed, is_whole = run_experiment(name, arguments, table, deadline.left())
+        num_failed += len(failed)
+        if not is_whole:
             say(f"stopped in {name} for want of time: the same command with --resume goes on")
-            return 0
+            break
+    if num_failed:
+        raise Failure(f"{num_failed} cases failed; the same command with --resume tries them again")
     return 0
 
 

@@ -5,7 +5,8 @@
 In each case of a grid: `comet tune` chooses; all numbers of communication multiprocessors of each stage
 are swept, with several groups and panels, and timed side by side; and the best of the sweep, the tuner's
 choice and the model's own are timed again in the same rounds. Prints how much slower the choices are
-than the best. It stops after --seconds, the case in hand finished, and goes on at the next call.
+than the best. It stops after --seconds, the case in hand finished, and goes on at the next call. A case that
+fails is named and left out, makes the exit code 1, and is tried again by the next call.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import bench_cases
 import charts
-from bench_cases import Failure, say
+from bench_cases import Deadline, Failure, say
 from run import n_c_choices
 
 NAME, TITLE = "tuner", "How good the tuner's choices are"
@@ -29,7 +30,7 @@ LINKS = ("paced:20", "paced:45", "native")
 N_C = (1, 2, 3, 4, 6, 8)
 OTHER = 2  # multiprocessors of the stage that is not swept
 GROUPS = (1, 2, 4)
-SWEEP_ROUNDS, FINAL_ROUNDS = 3, 9
+SWEEP_ROUNDS, FINAL_ROUNDS = 2, 9
 TUNED_WITHIN, MODEL_WITHIN = 0.02, 0.08
 KEYS = ("model", "tokens", "ep", "tp", "link")
 TIMES = ("sequential_us", "best_us", "tuned_us", "model_us")
@@ -41,17 +42,6 @@ COLUMNS = [
     {"key": "tuned_loss", "title": "tuner over best - 1", "digits": 4},
     {"key": "model_loss", "title": "model over best - 1", "digits": 4},
 ]
-
-
-class Deadline:
-    def __init__(self, seconds):
-        self.end = None if seconds is None else time.monotonic() + seconds
-
-    def left(self):
-        return None if self.end is None else self.end - time.monotonic()
-
-    def is_over(self):
-        return self.end is not None and self.left() <= 0
 
 
 def key_of(row):
@@ -85,11 +75,12 @@ class Grid:
 
     def __init__(self, arguments):
         self.arguments = arguments
-        self.path = arguments.out / "tuner.jsonl"
+        self.path = arguments.rows or arguments.out / "tuner.jsonl"
         # CPUs know no placements, and call theirs warps.
         self.swept = "blocks" if arguments.backend == "cuda" else "warps"
         self.known = {key_of(row): row for row in bench_cases.read_rows(self.path)
                       if row.get("kind") == "case"}
+        self.failed = {}  # {case: what went wrong}
 
     def flags(self):
         """Of all commands alike."""
@@ -111,30 +102,50 @@ class Grid:
         bench_cases.write_rows(self.path, list(self.known.values()))
 
     def lacking(self, batch, what):
-        return [key for key in batch if what not in self.known.get(key, {})]
+        return [key for key in batch if what not in self.known.get(key, {}) and key not in self.failed]
 
-    def tune(self, batch, seconds):
-        """The tuner's and the model's choice of each case of a batch."""
-        a, (model, _, ep, tp, _) = self.arguments, batch[0]
+    def fail(self, key, why):
+        self.failed[key] = why
+        say(f"FAILED {', '.join(key)}: {why}")
+
+    def tune(self, keys, seconds):
+        """The tuner's and the model's choice of each case; cases of one model and split."""
+        grid = [key for key in keys if key not in self.failed]
+        code, why = self.tune_grid(grid, seconds)
+        if code in (0, bench_cases.INTERRUPTED):
+            return
+        deadline = Deadline(seconds)
+        # Which case it was is found by running each alone.
+        for key in self.lacking(grid, "tuned"):
+            if deadline.is_over():
+                return
+            code, why = self.tune_grid([key], deadline.left())
+            if code not in (0, bench_cases.INTERRUPTED):
+                self.fail(key, why)
+
+    def tune_grid(self, keys, seconds):
+        """`comet tune` for all combinations of the cases' tokens and links; its exit code and what went wrong."""
+        a, (model, _, ep, tp, _) = self.arguments, keys[0]
+        profile = a.out / "tuner_profile.json"
 
         def take(line):
+            if not line.startswith("{"):
+                return
             row = json.loads(line)
             if row["measured_now"]:
                 self.keep(key_of(row), {
                     "tuned": choice_text(row["best"]), "by_model": choice_text(row["model_choice"]),
                     "predicted_us": row["model_choice"]["predicted_us"], "workers": row["workers"],
+                    "calibrated": is_calibrated(profile),
                     "hidden": row["hidden"], "tile": f"{row['best']['block_m']}x{row['best']['block_n']}"})
 
         command = [a.comet, "tune", *self.flags(), "--models", model, "--splits", f"{ep}x{tp}",
-                   "--token-counts", ",".join(dict.fromkeys(key[1] for key in batch)),
-                   "--links", ",".join(dict.fromkeys(key[4] for key in batch)),
-                   "--profile", a.out / "tuner_profile.json", "--json"]
+                   "--token-counts", ",".join(dict.fromkeys(key[1] for key in keys)),
+                   "--links", ",".join(dict.fromkeys(key[4] for key in keys)), "--profile", profile, "--json"]
         # What was tuned but not kept, since its process was killed in between, is tuned anew.
-        if any("tuned" not in self.known.get(key, {}) for key in batch) and self.is_cut(batch):
+        if self.is_cut(keys):
             command.append("--again")
-        code = bench_cases.run_command(command, seconds, take)
-        if code not in (0, bench_cases.INTERRUPTED):
-            raise Failure(f"comet tune: exit {code}")
+        return bench_cases.run_command(command, seconds, take)
 
     def is_cut(self, batch):
         """Whether the profile has a case that the rows lack."""
@@ -163,27 +174,26 @@ class Grid:
         return list(dict.fromkeys([*swept[:2], row["tuned"], row["by_model"]]))
 
     def bench(self, keys, choices_of, rounds, what, seconds):
-        """Times choices of each case, and keeps their times as `what`."""
+        """Times choices of each case, and keeps their times as `what` as soon as they are there."""
         lines = {f"{flags_of(key)} --choices {','.join(choices_of(key))}": key for key in keys}
         shared = ["--world", "local", *self.flags(), "--suite", bench_cases.SUITE, "--rounds",
                   str(rounds), "--schedules", "sequential,comet"]
-        try:
-            found, _ = bench_cases.run_cases(self.arguments.comet, shared, list(lines), seconds,
-                                             on_line=lambda line: None)  # tables of 70 rows a case
-        except Failure as failure:
-            self.keep_times(lines, getattr(failure, "rows", {}), what)
-            raise
-        self.keep_times(lines, found, what)
+        failed, _ = bench_cases.run_cases(
+            self.arguments.comet, shared, list(lines), lambda line, rows: self.keep_times(lines[line], rows, what),
+            seconds, on_line=lambda line: None)  # tables of 70 rows a case
+        for line, why in failed.items():
+            self.fail(lines[line], why)
 
-    def keep_times(self, lines, found, what):
-        for line, rows in found.items():
-            comets = [row for row in rows if row["schedule"] == "comet"]
-            times = {choice_of_row(row): round(row["t_layer_us"], 2) for row in comets}
-            first = rows[0]
-            self.keep(lines[line], {
-                what: times, "swept": self.swept, "sequential_us": first["t_layer_us"] * first["speedup_vs_sequential"],
-                "device": first["device"], "commit": first["commit"], "evidence": first["evidence"],
-                "link_emulated": first["link_emulated"]})
+    def keep_times(self, key, rows, what):
+        comets = [row for row in rows if row["schedule"] == "comet"]
+        times = {choice_of_row(row): round(row["t_layer_us"], 2) for row in comets}
+        first = rows[0]
+        self.keep(key, {
+            what: times, "swept": self.swept, "sequential_us": first["t_layer_us"] * first["speedup_vs_sequential"],
+            "device": first["device"], "commit": first["commit"], "evidence": first["evidence"],
+            "link_emulated": first["link_emulated"], "command": comet_command(first, what)})
+        best = min(times, key=times.get)
+        say(f"{what} {', '.join(key)}: {len(times)} choices, best {best} {times[best] / 1000:.3f} ms")
 
     def run(self, deadline):
         """Whether all cases are known now."""
@@ -202,8 +212,21 @@ class Grid:
                 step(batch if what == "tuned" else lacking, deadline.left())
                 if self.lacking(batch, what):
                     return False
-                say(f"{what}: {len(lacking)} cases of {batch[0][0]}, EP{batch[0][2]} x TP{batch[0][3]}")
+                left = sum(len(self.lacking(each, "finals")) for each in self.batches())
+                say(f"{what}: {len(lacking)} cases of {batch[0][0]}, EP{batch[0][2]} x TP{batch[0][3]}; "
+                    f"{left} cases are to be finished")
         return True
+
+
+def is_calibrated(profile):
+    """Whether the constants for predictions were measured on this device."""
+    return profile.exists() and json.loads(profile.read_text(encoding="utf-8"))["machine"] is not None
+
+
+def comet_command(row, what):
+    """What timed a case: without the choices, which are the keys of its times."""
+    command, _, _ = row["command"].partition(" --choices ")
+    return f"{command} --choices {{{what}}}"
 
 
 def judge(row):
@@ -291,7 +314,10 @@ def words(text):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--comet", type=Path, required=True, help="the command")
+    parser.add_argument("--comet", type=Path, default=Path("build/cuda/comet"),
+                        help="the command; default build/cuda/comet")
+    parser.add_argument("--rows", type=Path, metavar="ROWS",
+                        help="run nothing: judge these cases, a tuner.jsonl, and draw the picture")
     parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--out", type=Path, default=Path("build/experiments"),
                         help="folder of what is found; default build/experiments")
@@ -310,11 +336,13 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     grid, deadline = Grid(arguments), Deadline(arguments.seconds)
     try:
-        is_whole = grid.run(deadline)
+        is_whole = bool(arguments.rows) or grid.run(deadline)
     finally:
         write_report_rows(arguments, grid)
     if not is_whole:
         say("stopped for want of time: the same command goes on")
+    if grid.failed:
+        raise Failure(f"{len(grid.failed)} cases failed; the same command tries them again")
     return 0
 
 

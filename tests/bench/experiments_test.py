@@ -4,6 +4,8 @@
 and what is counted from times. argv[1] is the command."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,8 +76,8 @@ class Running(unittest.TestCase):
     def test_rows_come_back_by_their_case(self):
         lines = [f"{TINY} --tokens 32 --ep 2", f"{TINY} --tokens 32 --ep 2 --link paced:0.5"]
         shared = ["--world", "local:2", "--rounds", "1", "--schedules", "sequential,comet"]
-        found, is_whole = bench_cases.run_cases(COMET, shared, lines)
-        self.assertTrue(is_whole)
+        found = {}
+        self.assertEqual(bench_cases.run_cases(COMET, shared, lines, found.__setitem__), ({}, True))
         self.assertEqual([[row["link"] for row in found[line]] for line in lines],
                          [["native"] * 2, ["paced:0.5"] * 2])
         self.assertTrue(found[lines[1]][0]["link_emulated"])
@@ -83,11 +85,38 @@ class Running(unittest.TestCase):
         self.assertEqual(found[lines[0]][0]["command"],
                          "comet bench --world local:2 --rounds 1 --schedules sequential,comet " + lines[0])
 
-    def test_a_case_that_fails_leaves_the_rows_before_it(self):
-        lines = [f"{TINY} --tokens 32 --schedules sequential", f"{TINY} --tokens 32 --link paced:auto"]
-        with self.assertRaises(bench_cases.Failure) as raised:
-            bench_cases.run_cases(COMET, ["--rounds", "1"], lines)
-        self.assertEqual(list(raised.exception.rows), lines[:1])
+    def test_a_case_that_fails_is_named_and_the_others_go_on(self):
+        good = [f"{TINY} --tokens {tokens} --schedules sequential" for tokens in (32, 48)]
+        bad = f"{TINY} --tokens 32 --link paced:auto"  # of one rank: no bytes, no rate
+        found = {}
+        failed, is_whole = bench_cases.run_cases(COMET, ["--rounds", "1"], [good[0], bad, good[1]], found.__setitem__)
+        self.assertEqual(list(found), good)
+        self.assertEqual(list(failed), [bad])
+        self.assertIn("no bytes cross a link", failed[bad])
+        self.assertTrue(is_whole)
+
+    def test_where_nothing_runs_it_gives_up(self):
+        lines = [f"--model {name}" for name in "abcdefgh"]  # no such models
+        started = []
+        failed, _ = bench_cases.run_cases(COMET, [], lines, self.fail, on_line=started.append)
+        self.assertEqual(list(failed), lines)
+        self.assertIn("not tried", failed[lines[-1]])
+        self.assertLess(len(started), 8)
+
+    def test_rows_are_kept_as_soon_as_they_are_there(self):
+        """Of a process that is killed in its second case."""
+        slow = "--experts 8 --topk 2 --hidden 512 --intermediate 2048 --tokens 4096 --rounds 1000"
+        script = (f"import bench_cases, sys; bench_cases.run_cases({str(Path(COMET).resolve())!r}, ['--schedules', 'sequential'], "
+                  f"['{TINY} --tokens 32', '{slow}'], lambda line, rows: print(len(rows), flush=True), "
+                  "on_line=lambda line: None)")
+        process = subprocess.Popen([sys.executable, "-c", script], cwd=FOLDER, stdout=subprocess.PIPE, text=True,
+                                   start_new_session=True)
+        try:
+            self.assertEqual(process.stdout.readline(), "1\n")
+            self.assertIsNone(process.poll())
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
     def test_an_experiment_is_kept_resumed_and_reported(self):
         arguments = ("memory", "--comet", COMET, "--backend", "cpu", "--out", self.out)
@@ -96,7 +125,7 @@ class Running(unittest.TestCase):
         first = rows_at(self.out / "rows.jsonl")
         points = len(run.lines_of(run.read_experiment("memory"), "none"))
         self.assertEqual(len(first), points + 1)
-        self.assertAlmostEqual(first[0]["over_paper"], first[0]["workspace_mb"] / first[0]["paper_mb"])
+        self.assertAlmostEqual(first[1]["over_paper"], first[1]["workspace_mb"] / first[1]["paper_mb"])
         for more in ((), ("--resume",)):
             self.assertEqual(start("run.py", *arguments, *more)[0], 0)
             self.assertEqual(len(rows_at(self.out / "rows.jsonl")), points + 1, "no row is there twice")
@@ -110,9 +139,18 @@ class Running(unittest.TestCase):
             comet, backend, scale = "/nowhere", "cpu", "none"
         experiment = {"vary": [["--tokens 8"], ["--ep 1", "--ep 2"]], "rounds": 1}
         self.assertEqual(run.run_points(experiment, Arguments, {"--tokens 8 --ep 1", "--tokens 8 --ep 2"},
-                                        None), ([], True))
+                                        self.fail, None), ({}, True))
         with self.assertRaisesRegex(bench_cases.Failure, "/nowhere"):
-            raise run.run_points(experiment, Arguments, {"--tokens 8 --ep 1"}, None)[1]
+            run.run_points(experiment, Arguments, {"--tokens 8 --ep 1"}, self.fail, None)
+
+    def test_pictures_are_drawn_of_rows_alone(self):
+        self.assertEqual(start("run.py", "memory", "--comet", COMET, "--backend", "cpu", "--out", self.out)[0], 0)
+        rows = (self.out / "rows.jsonl").rename(self.out / "kept.jsonl")
+        before = rows.read_bytes()
+        code, text, errors = start("run.py", "memory", "--comet", "/nowhere", "--draw", rows, "--out", self.out)
+        self.assertEqual((code, errors), (0, ""))
+        self.assertTrue((self.out / "memory.svg").exists() or "matplotlib is not installed" in text, text)
+        self.assertEqual(rows.read_bytes(), before)
 
     def test_bad_input_is_one_sentence(self):
         for arguments, why in ((["nothing"], "no experiment 'nothing'"), ([], "no experiment named"),
@@ -144,6 +182,20 @@ class Running(unittest.TestCase):
         begun = (self.out / "tuner.jsonl").read_bytes()
         self.assertEqual(start("tuner_grid.py", *arguments)[0], 0)
         self.assertEqual((self.out / "tuner.jsonl").read_bytes(), begun, "nothing was left to do")
+        code, text, errors = start("tuner_grid.py", "--comet", "/nowhere", "--rows", self.out / "tuner.jsonl",
+                                   "--out", self.out / "again")
+        self.assertEqual((code, errors), (0, ""))
+        self.assertIn("1 cases; all choices", text)
+        self.assertEqual(rows_at(self.out / "again" / "tuner_rows.jsonl"), rows_at(self.out / "tuner_rows.jsonl"))
+
+    def test_a_case_that_the_tuner_cannot_run_is_left_out(self):
+        code, text, errors = start("tuner_grid.py", "--comet", COMET, "--backend", "cpu", "--out", self.out, "--models",
+                                   "phi-3.5-moe", "--tokens", "32", "--splits", "2x1", "--links", "native,host",
+                                   "--n-c", "1", "--flags", f"{TINY} --workers 2")
+        self.assertEqual(code, 1)
+        self.assertIn("1 cases failed", errors)
+        self.assertIn("FAILED phi-3.5-moe, 32, 2, 1, host: [link] host", text)
+        self.assertIn("1 cases; all choices", text)
 
 
 class Counting(unittest.TestCase):
@@ -164,6 +216,46 @@ class Counting(unittest.TestCase):
         self.assertIn("tuner's choice is within 2% of the best in 100% of the cases", text)
         self.assertIn("model's own choice is within 8% of the best in 0% of the cases", text)
         self.assertIn("The best fixed n_c, 2/4", text)
+
+    def test_claims_are_judged_by_their_rows(self):
+        def case(tokens, tuned_us, model_us, link="paced:20"):
+            return {"suite": "adaptive", "experiment": "tuner", "kind": "case", "model": "m", "tokens": tokens, "ep": 8,
+                    "tp": 1, "link": link, "device": "G", "commit": "c", "calibrated": True, "predicted_us": 108.0,
+                    "tuned": "1:8:1/2:blocks", "by_model": "1:8:2/2:blocks", "swept": "blocks",
+                    "finals": {"1:8:1/2:blocks": tuned_us, "1:8:2/2:blocks": model_us, "1:8:2/1:blocks": 100.0},
+                    "sweep": {"1:8:1/2:blocks": 100.0 + tokens % 2, "1:8:2/1:blocks": 101.0 - tokens % 2}}
+
+        def call(schedule, us, link_us, link="paced:auto:1"):
+            return {"suite": "adaptive", "experiment": "efficiency", "schedule": schedule, "t_layer_us": us, "model": "m",
+                    "t_link_us": link_us, "efficiency": 90 / us, "tokens": 8, "ep": 8, "tp": 1, "link": link,
+                    "device": "G", "commit": "c", "date": "2026-01-01T00:00:00Z"}
+
+        def verdicts(rows):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "rows.jsonl"
+                bench_cases.write_rows(path, rows)
+                code, text, errors = start("claims.py", "--check", path)
+            return code, errors, [line.split("  ")[0] for line in text.splitlines()[1:]
+                                  if line.startswith(("holds", "DOES", "NO"))], text
+
+        good = [case(tokens, 101.0, 105.0) for tokens in range(60)]
+        overlap = [call("sequential", 180.0, 90.0), call("pipelined", 130.0, 90.0), call("comet", 100.0, 90.0)]
+        code, errors, words, text = verdicts(good + overlap)
+        self.assertEqual((code, errors, words), (0, "", ["holds"] * 9), text)
+        self.assertIn("1/2                         30               0.5%       1.0%", text)
+        cases = {0: good[1:], 1: [*good[4:], *(case(t, 103.0, 105.0) for t in range(4))],
+                 2: [*good[1:], case(0, 101.0, 121.0)], 3: [{**row, "predicted_us": 118.0} for row in good],
+                 4: [case(2 * tokens, 101.0, 105.0) for tokens in range(60)]}
+        for place, rows in cases.items():
+            expected = ["holds"] * 9
+            expected[place] = "DOES NOT HOLD"
+            self.assertEqual(verdicts(rows + overlap)[::2], (1, expected), place)
+        slow = [{**row, "efficiency": 0.8, "t_layer_us": 134.5} if row["schedule"] == "comet" else row for row in overlap]
+        self.assertEqual(verdicts(good + slow)[2][5:], ["DOES NOT HOLD"] * 4)
+        rare = [{**row, "t_link_us": 60.0} for row in overlap]
+        self.assertEqual(verdicts(rare)[2], ["NO ROWS"] * 9)
+        self.assertEqual(verdicts([])[:2], (1, "claims.py: no rows of tuner_grid.py, of the experiment efficiency or of "
+                                            "suite overlap\n"))
 
     def test_series_of_a_chart(self):
         chart = {"x": "n", "y": "t", "series": ["schedule"], "where": {"ep": [1, 2]}, "relative": True}

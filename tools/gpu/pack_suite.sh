@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Packs what run_suite.sh and node.sh need on a GPU machine without a build: GPU tests, GPU benchmarks, the
+# Packs what run_suite.sh, node.sh and run.sh need on a GPU machine without a build: GPU tests, GPU benchmarks, the
 # command, the shared libraries that such a machine lacks, and the hashes of the sources that all were
 # built from.
 #
@@ -70,6 +70,7 @@ commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
   sed -nE 's/^ *"([a-z]+)": "([0-9a-f]{16})",?$/evidence_\1=\2/p' <<<"$hashes"
 } >"$folder/evidence.env"
 cp tools/gpu/run_suite.sh tools/gpu/unpack.sh bench/node.sh "$folder/"
+cp tools/gpu/run_packed.sh "$folder/run.sh"
 
 bytes="$(du -sb "$folder" | cut -f 1)"
 echo "pack_suite: $folder, $((bytes / 1000000)) MB"
