@@ -171,6 +171,8 @@ class Table:
 
     def __init__(self, arguments):
         self.path = arguments.draw or arguments.out / "rows.jsonl"
+        if arguments.draw and not arguments.draw.exists():
+            raise Failure(f"{arguments.draw}: no such file")
         self.rows = bench_cases.read_rows(self.path)
 
     def of(self, name):

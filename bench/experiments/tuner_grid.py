@@ -76,6 +76,8 @@ class Grid:
     def __init__(self, arguments):
         self.arguments = arguments
         self.path = arguments.rows or arguments.out / "tuner.jsonl"
+        if arguments.rows and not arguments.rows.exists():
+            raise Failure(f"{arguments.rows}: no such file")
         # CPUs know no placements, and call theirs warps.
         self.swept = "blocks" if arguments.backend == "cuda" else "warps"
         self.known = {key_of(row): row for row in bench_cases.read_rows(self.path)

@@ -151,6 +151,8 @@ class Running(unittest.TestCase):
         self.assertEqual((code, errors), (0, ""))
         self.assertTrue((self.out / "memory.svg").exists() or "matplotlib is not installed" in text, text)
         self.assertEqual(rows.read_bytes(), before)
+        code, _, errors = start("run.py", "memory", "--draw", self.out / "none.jsonl", "--out", self.out)
+        self.assertEqual((code, errors.count("\n")), (1, 1))
 
     def test_bad_input_is_one_sentence(self):
         for arguments, why in ((["nothing"], "no experiment 'nothing'"), ([], "no experiment named"),

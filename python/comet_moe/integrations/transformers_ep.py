@@ -71,9 +71,11 @@ class ExpertParallelLayer:
         tokens = hidden_states.shape[0]
         most = -(-tokens // self._parts)  # of a part; the last ones may have fewer, or none
         rows = slice(min(self._part * most, tokens), min((self._part + 1) * most, tokens))
-        layer = self._layer_for(self._agree(most, hidden_states.device), top_k_index.shape[1])
+        agreed = self._agree(most, hidden_states.device)
+        layer = self._layer_for(agreed, top_k_index.shape[1])
         own = hidden_states.new_empty(most, hidden_states.shape[1])
-        layer(hidden_states[rows], top_k_index[rows], top_k_weights[rows].float(), out=own[:rows.stop - rows.start])
+        layer(hidden_states[rows], top_k_index[rows], top_k_weights[rows].float(), out=own[:rows.stop - rows.start],
+              expected_tokens=agreed * self._world.size)
         if self._parts == 1:
             return own
         gathered = own.new_empty(most * self._parts, own.shape[1])
