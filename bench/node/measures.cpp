@@ -3,12 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 
-#include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/host/timer_origin.hpp"
 #include "base/check.hpp"
 #include "base/int_math.hpp"
-#include "base/trace_span.hpp"
 #include "link_kernels.hpp"
 
 namespace comet::node {
@@ -154,23 +152,6 @@ double run_ping_pong(const Gpus& gpus, std::uint32_t base) {
   return ns;
 }
 
-// Of the readings the one that came back soonest counts.
-std::int64_t find_timer_origin(const Gpu& gpu) {
-  constexpr int kReadings = 100;
-  gpu.make_current();
-  const cuda::DeviceBuffer<unsigned long long> stamp(1);
-  std::int64_t origin = std::numeric_limits<std::int64_t>::max();
-  for (int i = 0; i < kReadings; ++i) {
-    cuda::launch_stamp(stamp.data(), gpu.stream());
-    check_cuda(cudaStreamSynchronize(gpu.stream()), "reading the global timer");
-    const std::int64_t host_ns = trace_now_ns();
-    unsigned long long gpu_ns = 0;
-    stamp.copy_to(&gpu_ns);
-    origin = std::min(origin, host_ns - static_cast<std::int64_t>(gpu_ns));
-  }
-  return origin;
-}
-
 }  // namespace
 
 LinkRate measure_link(Gpus& gpus, const LinkPoint& point) {
@@ -201,7 +182,10 @@ SignalLatency measure_signal(const Gpus& gpus) {
 
 std::vector<std::int64_t> find_timer_origins(const Gpus& gpus) {
   std::vector<std::int64_t> origins;
-  for (int g = 0; g < gpus.size(); ++g) origins.push_back(find_timer_origin(gpus[g]));
+  for (int g = 0; g < gpus.size(); ++g) {
+    gpus[g].make_current();
+    origins.push_back(cuda::find_timer_origin(gpus[g].stream()));
+  }
   return origins;
 }
 

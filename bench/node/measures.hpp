@@ -39,8 +39,7 @@ struct SignalLatency {
 /// signal does not come.
 SignalLatency measure_signal(const Gpus& gpus);
 
-/// The host's steady clock when each GPU's global timer is 0, nanoseconds, later by a launch's
-/// latency (microseconds), which is alike on all: differences tell how far timers are apart.
+/// Of each GPU, see find_timer_origin: differences tell how far their timers are apart.
 std::vector<std::int64_t> find_timer_origins(const Gpus& gpus);
 
 }  // namespace comet::node

@@ -49,8 +49,11 @@ struct DeviceWorld {
   unsigned long long* next_look = nullptr;
   /// [1] of the world, device memory: nanoseconds that a byte takes on the link; 0: not paced.
   const float* ns_per_byte = nullptr;
+  /// What to add to the global timer of this rank's GPU for the host's steady clock, nanoseconds:
+  /// clocks of links are all ranks', whose GPUs have a timer each. See find_timer_origin.
+  std::int64_t timer_origin_ns = 0;
   /// [2 * size] of the world, device memory: egress and ingress of each rank are busy until then,
-  /// nanoseconds of the global timer.
+  /// nanoseconds of the host's steady clock.
   unsigned long long* clocks = nullptr;
   /// [1] of the process, pinned host memory: 0, 1 + the rank whose wait expired, or kHostFailed.
   std::uint32_t* failed = nullptr;

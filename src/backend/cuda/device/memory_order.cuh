@@ -63,8 +63,8 @@ __device__ __forceinline__ std::uint32_t fetch_add_acq_rel_gpu(std::uint32_t* wo
   return before;
 }
 
-/// Nanoseconds; ticks every 32 ns on an H100. Each GPU has a timer of its own; how far those of a
-/// host are apart bench/node/link_rates tells.
+/// Nanoseconds; ticks every 32 ns on an H100. Each GPU has a timer of its own, see
+/// DeviceWorld::timer_origin_ns.
 __device__ __forceinline__ unsigned long long global_timer() {
   unsigned long long now;
   asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now)::"memory");

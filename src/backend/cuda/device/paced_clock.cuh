@@ -18,7 +18,8 @@ __device__ __forceinline__ unsigned long long advance_clock(unsigned long long* 
 }
 
 /// Books `bytes` from rank `source` to rank `destination` from now on and returns when they have
-/// arrived; 0, which is past, if the link is not paced or the ranks are the same. One thread.
+/// arrived, by the global timer; 0, which is past, if the link is not paced or the ranks are the
+/// same. One thread.
 __device__ __forceinline__ unsigned long long book_transfer(const DeviceWorld& world,
                                                             std::int32_t source,
                                                             std::int32_t destination,
@@ -27,11 +28,12 @@ __device__ __forceinline__ unsigned long long book_transfer(const DeviceWorld& w
   if (ns_per_byte <= 0 || source == destination) return 0;
   const auto duration =
       static_cast<unsigned long long>(__double2ll_rn(static_cast<double>(bytes) * ns_per_byte));
-  const unsigned long long now = global_timer();
+  const auto origin = static_cast<unsigned long long>(world.timer_origin_ns);
+  const unsigned long long now = global_timer() + origin;
   const unsigned long long sent = advance_clock(world.clocks + source, now, duration);
   const unsigned long long received =
       advance_clock(world.clocks + world.size + destination, now, duration);
-  return sent > received ? sent : received;
+  return (sent > received ? sent : received) - origin;
 }
 
 }  // namespace comet::cuda

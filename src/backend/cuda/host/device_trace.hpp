@@ -20,10 +20,9 @@ class DeviceTrace {
   const TraceRing& ring() const noexcept { return ring_; }
   /// Queues that nothing is recorded yet.
   void queue_clear(cudaStream_t stream) const;
-  /// Appends the events of `rank` in a call that is done and took `times`, by the host's clock.
-  /// `device` is the rank's GPU, which is current, and `stream`, of it, is idle.
-  void append_to(Trace& trace, std::int32_t rank, const CallTimes& times, int device,
-                 cudaStream_t stream) const;
+  /// Appends the events of the rank of `world` in a call that is done and took `times`, by the
+  /// host's steady clock.
+  void append_to(Trace& trace, const DeviceWorld& world, const CallTimes& times) const;
 
  private:
   static constexpr std::uint32_t kCapacity = 1U << 18;  // 8 MB

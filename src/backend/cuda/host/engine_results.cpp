@@ -36,8 +36,7 @@ CallStats CudaEngine::finish() {
   rethrow_failure();
   rethrow_fault();
   if (trace_ != nullptr) {
-    device_trace_->append_to(*trace_, dims_.rank, report_->times, device_.device(),
-                             device_.partition().stream());
+    device_trace_->append_to(*trace_, device_.world(), report_->times);
     trace_ = nullptr;
   }
   const CallReport& report = *report_;

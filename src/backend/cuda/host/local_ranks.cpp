@@ -8,6 +8,7 @@
 #include "backend/cuda/host/cuda_error.hpp"
 #include "backend/cuda/host/devices.hpp"
 #include "backend/cuda/host/rank_device.hpp"
+#include "backend/cuda/host/timer_origin.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
 #include "base/check.hpp"
 #include "comm/device_ranks.hpp"
@@ -65,12 +66,13 @@ class LocalRanks final : public DeviceRanks {
       const int first = (size * d + num_devices - 1) / num_devices;
       const int end = (size * (d + 1) + num_devices - 1) / num_devices;
       check_cuda(cudaSetDevice(devices[static_cast<std::size_t>(d)]), "choosing a device");
+      DeviceWorld world = shared_;
       for (int rank = first; rank < end; ++rank) {
-        DeviceWorld world = shared_;
+        std::unique_ptr<Partition> partition = make_partition(rank - first, end - first);
+        if (rank == first) world.timer_origin_ns = find_timer_origin(partition->stream());
         world.rank = rank;
-        ranks_.push_back(
-            std::make_unique<RankDevice>(devices[static_cast<std::size_t>(d)], end - first > 1,
-                                         make_partition(rank - first, end - first), world));
+        ranks_.push_back(std::make_unique<RankDevice>(
+            devices[static_cast<std::size_t>(d)], end - first > 1, std::move(partition), world));
       }
     }
     check_residency();

@@ -15,6 +15,7 @@
 #include "backend/cuda/host/devices.hpp"
 #include "backend/cuda/host/nvshmem_library.hpp"
 #include "backend/cuda/host/rank_device.hpp"
+#include "backend/cuda/host/timer_origin.hpp"
 #include "base/check.hpp"
 
 namespace comet {
@@ -90,6 +91,7 @@ class NvshmemDevice final : public ProcessDevice {
     find_remote(options);
     make_shared_words(options);
     do_together(options, [&] {
+      world_.timer_origin_ns = find_timer_origin(partition->stream());
       rank_ = std::make_unique<RankDevice>(device, share.count > 1, std::move(partition), world_,
                                            has_mirrors() ? &heap_->job() : nullptr);
     });
