@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bench_cases import Failure, run_cases
+from bench_cases import run_cases
 from overlap_grid import MODELS, add_origin
 
 # In all. The first ones are what the paper's figures have most of.
@@ -118,26 +118,23 @@ class Runner:
             yield from self.run_model(kind, shared, {case.line: case for case in of_model})
 
     def run_model(self, kind, shared, cases):
-        """`cases` by their lines. After one that fails the rest get a process of their own."""
-        while cases:
-            left = self.end - time.monotonic() - CASE_IN_HAND_S
-            if left <= 0:
-                self.left_out += [case.name for case in cases.values()]
-                return
-            failure = None
-            try:
-                found, is_whole = run_cases(self.comet, shared, list(cases), left, lambda _: None)
-            except Failure as failed:
-                found, is_whole, failure = getattr(failed, "rows", {}), True, failed
-            for line, rows in found.items():
-                self.keep(rows, kind)
-                yield cases[line], rows
-            cases = {line: case for line, case in cases.items() if line not in found}
-            if failure is not None:
-                failed_line = next(iter(cases), None)
-                self.fail(cases.pop(failed_line).name if failed_line else "the end", failure)
-            elif is_whole:
-                return
+        """`cases` by their lines."""
+        left = self.end - time.monotonic() - CASE_IN_HAND_S
+        if left <= 0:
+            self.left_out += [case.name for case in cases.values()]
+            return
+        found = {}
+
+        def keep(line, rows):
+            self.keep(rows, kind)
+            found.setdefault(line, []).extend(rows)
+
+        failed, _ = run_cases(self.comet, shared, list(cases), keep, left, lambda _: None)
+        for line, why in failed.items():
+            self.fail(cases[line].name, why)
+        self.left_out += [case.name for line, case in cases.items() if line not in found and line not in failed]
+        for line, rows in found.items():
+            yield cases[line], rows
 
     def keep(self, rows, kind):
         for row in rows:
