@@ -15,6 +15,7 @@
 #include <system_error>
 
 #include "base/check.hpp"
+#include "base/process_stat.hpp"
 #include "cli/mps_control.hpp"
 
 namespace comet::cli {
@@ -42,14 +43,8 @@ std::string read_text(const std::string& path) {
 // When a process was started, in the kernel's ticks, so that a number that another process has got
 // since is no mistake; empty if there is none.
 std::string start_of(std::string_view pid) {
-  const std::string stat = read_text("/proc/" + std::string(pid) + "/stat");
-  const std::size_t name_end = stat.rfind(") ");  // the name may have any letters
-  if (name_end == std::string::npos) return {};
-  std::istringstream fields(stat.substr(name_end + 2));
-  constexpr int kStart = 22 - 3;  // the state, after the name, is the third field
-  std::string field;
-  for (int index = 0; index <= kStart; ++index) fields >> field;
-  return field;
+  constexpr int kStart = 22;
+  return process_stat(pid, kStart);
 }
 
 // The namespace in which process numbers hold.

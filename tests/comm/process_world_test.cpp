@@ -266,6 +266,30 @@ TEST_P(ProcessWorlds, AStoppedRankIsNamedWithinTheTimeout) {
   }
 }
 
+TEST_P(ProcessWorlds, AStoppedRankOfThisHostIsTheCauseWhateverItSaidLast) {
+  const auto ends = run_worlds(
+      3,
+      [](World& world) -> std::string {
+        ProgressBoard& progress = *world.view().progress;
+        world.barrier();  // all have made their boards, which begin as new
+        // Ranks 0 and 1 wait for each other, as far as they say.
+        progress.set(world.rank(), {7, Stage::publish, world.rank() == 0 ? 1 : 0});
+        world.barrier();
+        if (world.rank() == 1) ::raise(SIGSTOP);
+        std::this_thread::sleep_for(milliseconds(300));
+        return progress.describe_cause(0);
+      },
+      milliseconds(700),
+      [](const std::vector<pid_t>& pids, const ForkedArena& /*arena*/) {
+        std::this_thread::sleep_for(milliseconds(900));
+        ::kill(pids[1], SIGKILL);
+      });
+  if (!has_one_host()) return;
+  for (const int rank : {0, 2}) {
+    EXPECT_EQ(ends[rank].text, "cause: rank 1, in publish of call 7, its process is stopped");
+  }
+}
+
 TEST_P(ProcessWorlds, RecoveryNamesWhoDoesNotCome) {
   const auto ends = run_worlds(
       3,

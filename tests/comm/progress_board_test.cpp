@@ -73,6 +73,18 @@ TEST(ProgressBoard, ARankThatSaysItWaitsForItselfIsTheCause) {
   EXPECT_EQ(board.find_cause(0), 1);
 }
 
+// A stopped rank may have waited for one that has gone on since, or that waits for it.
+TEST(ProgressBoard, ARankThatIsStoppedIsTheCauseWhateverItSaidLast) {
+  ProgressBoard board(4, nullptr, [](int rank) { return rank == 1; });
+  board.set(1, {4, Stage::gemm_combine, 0});
+  board.set(0, {4, Stage::gemm_combine, 1});
+  board.set(2, {5, Stage::publish, 0});
+  for (const int direct : {0, 1, 2}) EXPECT_EQ(board.find_cause(direct), 1);
+  board.set(0, {5, Stage::idle, kNobody});
+  EXPECT_EQ(board.describe_cause(1),
+            "cause: rank 1, in gemm_combine of call 4, its process is stopped");
+}
+
 // Stale words may make a cycle: the search must end, at the rank that the reporter knows of.
 TEST(ProgressBoard, CyclesEndAtTheRankAskedFor) {
   ProgressBoard board(4);

@@ -11,6 +11,7 @@
 
 #include "base/check.hpp"
 #include "base/env.hpp"
+#include "base/process_stat.hpp"
 #include "comm/link_spec.hpp"
 #include "comm/net/connect_ranks.hpp"
 #include "comm/process/introduction.hpp"
@@ -32,7 +33,11 @@ ProcessWorld::ProcessWorld(std::unique_ptr<ProcessGroup> group, std::chrono::mil
       hosts_(*group_),
       control_(*group_, hosts_),
       link_(group_->size()),
-      progress_(group_->size(), control_.progress_words()),
+      progress_(group_->size(), control_.progress_words(),
+                [this](int other) {
+                  return control_.is_here(other) &&
+                         is_process_stopped(pids_[static_cast<std::size_t>(other)]);
+                }),
       network_(hosts_.num() == 1
                    ? nullptr
                    : std::make_unique<Network>(group_->rank(),
