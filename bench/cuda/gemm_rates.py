@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 import triton
 import triton.language as tl
+from overlap_grid import CLAIMS_BROKEN
 
 # model: experts, top-k, H, I
 MODELS = {
@@ -35,7 +36,6 @@ ROUNDS = 7
 BLOCK_M = 128  # rows of a tile
 PARTITIONS, MULTIPROCESSORS = 8, 16  # of each partition
 PARTITION_TOKENS = 8192  # of all 8 ranks together
-CLAIMS_BROKEN = 3  # exit code; 1 is for what is wrong
 
 
 @triton.jit

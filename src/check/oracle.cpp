@@ -26,11 +26,11 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <thread>
 #include <utility>
 
 #include "base/check.hpp"
 #include "base/element.hpp"
+#include "base/in_parts.hpp"
 
 namespace comet {
 namespace {
@@ -88,16 +88,6 @@ double activate(Activation activation, double value) {
   }
   fail(ErrorCode::invalid_argument, "[oracle] unknown activation: {}",
        static_cast<int>(activation));
-}
-
-// Calls work(begin, end) on as many threads for the parts of [0, count).
-void in_parts(std::int64_t count, int threads,
-              const std::function<void(std::int64_t, std::int64_t)>& work) {
-  std::vector<std::jthread> helpers;
-  for (int i = 1; i < threads; ++i) {
-    helpers.emplace_back(work, count * i / threads, count * (i + 1) / threads);
-  }
-  work(0, count / std::max(threads, 1));
 }
 
 // A token's choice of the expert in hand, and what it makes of it.

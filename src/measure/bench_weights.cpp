@@ -3,11 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <thread>
-#include <vector>
 
 #include "base/element.hpp"
+#include "base/in_parts.hpp"
 #include "base/int_math.hpp"
 #include "check/rng.hpp"
 #include "measure/bench_case.hpp"
@@ -43,17 +42,10 @@ struct NumberSource {
   }
 };
 
-// Calls work(begin, end) on all processors for the parts of [0, count).
-void in_parts(std::int64_t count, std::int64_t elements,
-              const std::function<void(std::int64_t, std::int64_t)>& work) {
-  const std::int64_t threads =
-      std::clamp<std::int64_t>(std::min(count, ceil_div(elements, kPiece)), 1,
-                               std::max(1U, std::thread::hardware_concurrency()));
-  std::vector<std::jthread> helpers;
-  for (std::int64_t i = 1; i < threads; ++i) {
-    helpers.emplace_back(work, count * i / threads, count * (i + 1) / threads);
-  }
-  work(0, count / threads);
+// Threads that share so many parts, which have so many elements: of few elements, few.
+std::int64_t threads_for(std::int64_t count, std::int64_t elements) {
+  return std::clamp<std::int64_t>(std::min(count, ceil_div(elements, kPiece)), 1,
+                                  std::max(1U, std::thread::hardware_concurrency()));
 }
 
 // Matrices of `rows` x `cols` in a tensor of them: of each a block of rows and columns.
@@ -70,7 +62,7 @@ std::unique_ptr<std::byte[]> draw_blocks(const NumberSource& source, const Matri
   const std::int64_t all_rows = blocks.count * blocks.num_rows;
   const std::int64_t elements = all_rows * blocks.num_cols;
   auto bytes = std::make_unique_for_overwrite<std::byte[]>(elements * element);
-  in_parts(all_rows, elements, [&](std::int64_t begin, std::int64_t end) {
+  in_parts(all_rows, threads_for(all_rows, elements), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end;) {
       const std::int64_t matrix = row / blocks.num_rows, of_matrix = row % blocks.num_rows;
       // Whole rows lie one after the other.
@@ -93,7 +85,7 @@ std::unique_ptr<std::byte[]> draw_values(std::int64_t count, DType dtype, float 
   const NumberSource source{dtype, scale, seed, stream};
   const auto element = static_cast<std::int64_t>(size_of(dtype));
   auto bytes = std::make_unique_for_overwrite<std::byte[]>(count * element);
-  in_parts(count, count, [&](std::int64_t begin, std::int64_t end) {
+  in_parts(count, threads_for(count, count), [&](std::int64_t begin, std::int64_t end) {
     source.fill(begin, end - begin, bytes.get() + begin * element);
   });
   return bytes;

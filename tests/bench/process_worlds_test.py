@@ -42,6 +42,15 @@ class Failures(unittest.TestCase):
             self.assertEqual(faults, [])
             self.assertLess(took, worlds.SECONDS_LEFT)
 
+    def test_a_stopped_rank_is_named_as_the_cause(self):
+        waits = "[publish] rank 2 waited 2000 ms for rank 1 to enter call 7, seen call 6"
+        for output, victim, is_named in ((f"{waits}; cause: rank 1, in plan of call 6", 1, True),
+                                         (f"{waits}; cause: rank 0, in plan of call 6", 1, False),
+                                         (f"{waits}; cause: rank 10, in plan of call 6", 1, False),
+                                         ("[world] rank 2 waited 2000 ms in barrier for ranks 0, 1", 1, True),
+                                         ("[world] rank 2 waited 2000 ms in barrier for rank 1", 2, False)):
+            self.assertEqual(worlds.is_named(output, victim, signal.SIGSTOP), is_named, output)
+
     def test_another_name_is_a_fault(self):
         ranks_of = worlds.ranks_of
         with mock.patch.object(worlds, "ranks_of", lambda starter: ranks_of(starter)[::-1]):
