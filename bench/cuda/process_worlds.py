@@ -206,7 +206,7 @@ def wait_until(condition, seconds):
 
 def is_named(output, victim, how):
     """Whether a rank is said to be why the others ended; others may wait for one that waits for it."""
-    if how == signal.SIGKILL:
+    if how == signal.SIGKILL or " is gone" in output:  # as a stopped one is to other hosts
         return f"rank {victim} is gone" in output
     missing = rf"cause: rank {victim}\b" if "cause: " in output else rf"for ranks? [0-9, ]*\b{victim}\b"
     return re.search(missing, output) is not None
