@@ -31,7 +31,6 @@ from torch import distributed
 
 import comet_moe
 from bench_rows import RowFile
-from comet_moe import command
 from devices import find_device
 from mps import private_mps
 
@@ -173,7 +172,8 @@ def run_command(flags, gpus, path):
              "tokens": flags.tokens, "ep": flags.ranks // flags.tp, "tp": flags.tp, "groups": flags.groups or "auto",
              "backend": flags.device, "dtype": "bf16" if on_gpu else "f32", "rounds": flags.rounds, "schedules": "comet"}
     on_gpus = ["--gpus", str(min(gpus, flags.ranks))] if on_gpu else []
-    arguments = [flags.comet, "launch", "--ranks", str(flags.ranks), *on_gpus, "--", "bench",
+    comet = [flags.comet] if flags.comet else [sys.executable, "-m", "comet_moe.command"]
+    arguments = [*comet, "launch", "--ranks", str(flags.ranks), *on_gpus, "--", "bench",
                  *(f"--{name}={value}" for name, value in shape.items()), *(["--no-graphs"] if on_gpu else []),
                  "--json", path]
     run_limited(arguments, "comet launch", {})
@@ -237,7 +237,7 @@ def read_flags():
     parser.add_argument("--rounds", type=int, default=9, help="default: %(default)s")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--json", metavar="FILE", help="append the row; default: the file that COMET_ROWS names")
-    parser.add_argument("--comet", default=command.PATH, help="the command to compare with; default: the package's")
+    parser.add_argument("--comet", metavar="PATH", help="the command to compare with; default: the package's")
     parser.add_argument("--no-command", action="store_true", help="do not run the command")
     flags = parser.parse_args()
     if flags.rounds < 1 or flags.ranks < 1:

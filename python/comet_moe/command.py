@@ -59,5 +59,9 @@ def _run_long(arguments: list) -> tuple[int, str]:
 
 
 def main() -> None:
-    """`comet`, for the script of that name."""
+    """`comet`, for the script of that name and `python -m comet_moe.command`."""
     os.execve(PATH, [str(PATH), *sys.argv[1:]], _nvshmem.environment())
+
+
+if __name__ == "__main__":
+    main()

@@ -391,6 +391,27 @@ TEST(GroupedGemm, SmallTilesOfBothHeightsGiveTheSameBits) {
   }
 }
 
+// Few tiles are cut into pieces for the other multiprocessors; a column tile may end in any piece.
+TEST(GroupedGemm, SmallTilesInPiecesGiveTheSameBits) {
+  COMET_NEEDS_GPU();
+  for (const bool gated : {false, true}) {
+    for (const std::int64_t n : {264, 512, 600}) {
+      Case c{.rows = {1, 0, 40, 64}, .k = 328, .n = n, .gated = gated, .activated = true};
+      c.block_m = 64;
+      std::vector<std::uint16_t> whole;
+      for (const int blocks : {1, 20, 60}) {
+        c.blocks = blocks;
+        SCOPED_TRACE(describe(c));
+        Fixture fixture(c, 19);
+        fixture.run();
+        ASSERT_NO_FATAL_FAILURE(fixture.expect_right(1));
+        if (whole.empty()) whole = fixture.result();
+        EXPECT_EQ(whole, fixture.result());
+      }
+    }
+  }
+}
+
 TEST(GroupedGemm, SmallFloat16CasesOverflowToInfinity) {
   COMET_NEEDS_GPU();
   for (const bool gated : {false, true}) {

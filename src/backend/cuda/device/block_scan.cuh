@@ -29,11 +29,13 @@ __device__ inline Sums<kCount> operator-(Sums<kCount> a, const Sums<kCount>& b) 
   return a;
 }
 
-template <int kCount>
+// Over the lanes before this one and itself; right in the first kLanes of them. Rolled up, since the
+// plan of a few tokens takes as long as its instructions take to come from memory.
+template <int kLanes, int kCount>
 __device__ inline Sums<kCount> warp_inclusive(Sums<kCount> sum) {
   const int lane = threadIdx.x % kWarp;
-#pragma unroll
-  for (int distance = 1; distance < kWarp; distance *= 2) {
+#pragma unroll 1
+  for (int distance = 1; distance < kLanes; distance *= 2) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const std::int32_t below = __shfl_up_sync(kFullWarp, sum.v[i], distance);
@@ -51,12 +53,12 @@ __device__ inline Sums<kCount> block_exclusive_of_warps(const Sums<kCount>& mine
   __shared__ Sums<kCount> warp_sums[kWarps];
   const int lane = threadIdx.x % kWarp;
   const int warp = threadIdx.x / kWarp;
-  const Sums<kCount> in_warp = warp_inclusive(mine);
+  const Sums<kCount> in_warp = warp_inclusive<kWarp>(mine);
   if (lane == kWarp - 1) warp_sums[warp] = in_warp;
   __syncthreads();
   Sums<kCount> of_warp{};
   if (lane < kWarps) of_warp = warp_sums[lane];
-  const Sums<kCount> up_to_warp = warp_inclusive(of_warp);
+  const Sums<kCount> up_to_warp = warp_inclusive<kWarps>(of_warp);
   const Sums<kCount> below_warp = up_to_warp - of_warp;
   Sums<kCount> before;
 #pragma unroll

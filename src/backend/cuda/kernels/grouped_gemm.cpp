@@ -64,17 +64,12 @@ GroupedGemm::GroupedGemm(const GroupedGemmDesc& desc, const void* a, const Exper
   params_.n = static_cast<std::int32_t>(desc.n);
   params_.activated = desc.activated;
   params_.activation = desc.activation;
-  // A gated tile of weights is loaded in boxes of gate and of up, half as high where two warpgroups
-  // split the columns.
-  const int box_rows = !desc.gated          ? kGemmBlockN
-                       : desc.block_m == 64 ? kGemmBlockN / 4
-                                            : kGemmBlockN / 2;
   const auto map_of = [&](const ExpertMatrices& matrices, std::int64_t expert) {
     return make_operand_map({.data = matrices.expert(expert, dtype_),
                              .rows = desc.n,
                              .cols = desc.k,
                              .row_stride = matrices.row_stride},
-                            dtype_, box_rows);
+                            dtype_, weight_box_rows(desc.gated, desc.block_m));
   };
   std::vector<CUtensorMap> maps;
   for (std::int64_t e = 0; e < desc.num_experts; ++e) {

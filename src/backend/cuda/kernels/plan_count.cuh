@@ -23,6 +23,7 @@ __device__ void count_source_block(const PlanProblem& problem, const DevicePlanV
   std::int32_t* expert_rows = shared;
   auto* local = reinterpret_cast<std::int16_t*>(expert_rows + problem.num_local);
   const TokenRange range = block_tokens(tokens, block);
+#pragma unroll 1
   for (std::int32_t e = threadIdx.x; e < problem.num_local; e += kThreads) expert_rows[e] = 0;
   load_choices<kThreads>(problem, source, range, local);
   const std::int32_t group = group_of_block(problem, num_blocks, block);
@@ -30,11 +31,13 @@ __device__ void count_source_block(const PlanProblem& problem, const DevicePlanV
   __syncthreads();
 
   const std::int32_t num_tokens = range.end - range.begin;
+#pragma unroll 1
   for (std::int32_t i = threadIdx.x; i < num_tokens * problem.topk; i += kThreads) {
     if (local[i] >= 0) atomicAdd(expert_rows + local[i], 1);
   }
   Sums<2> total;
   block_exclusive<kThreads>(count_token(problem, num_tokens, local), total);  // syncs
+#pragma unroll 1
   for (std::int32_t e = threadIdx.x; e < problem.num_local; e += kThreads) {
     view.block_rows[e * view.block_stride + index] = expert_rows[e];
   }
@@ -55,6 +58,7 @@ __device__ void count_home_block(const PlanProblem& problem, const DevicePlanVie
   const std::int32_t count =
       find_home_sources(problem, block_tokens(tokens, block), ep_ranks, members);
   std::int32_t own = 0;
+#pragma unroll 1
   for (std::int32_t i = 0; i < count; ++i) own += ep_ranks[i] == problem.rank / problem.tp;
   Sums<3> total;
   block_exclusive<kThreads>(

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the plan's kernels share: transfer order, a block's choices, an own token's sources.
+// What the plan's kernels share: transfer order, a block's choices, an own token's sources. Their
+// loops stay rolled up: most turn once or twice in a small plan, which takes as long as its
+// instructions take to come from memory.
 #pragma once
 
 #include "backend/cuda/device/block_scan.cuh"
@@ -31,6 +33,7 @@ __device__ inline std::int32_t group_of_block(const PlanProblem& problem, std::i
 // Blocks of all sources before group `group` in transfer order. A whole warp calls it together.
 __device__ inline std::int32_t blocks_before_group(const PlanProblem& problem, std::int32_t group) {
   std::int32_t sum = 0;
+#pragma unroll 1
   for (std::int32_t s = threadIdx.x % kWarp; s < problem.world; s += kWarp) {
     sum += group_begin(problem, num_blocks_of(problem, s), group);
   }
@@ -43,6 +46,7 @@ __device__ inline std::int32_t blocks_before_group(const PlanProblem& problem, s
 __device__ inline std::int32_t transfer_index(const PlanProblem& problem, std::int32_t group,
                                               std::int32_t step, std::int32_t block) {
   std::int32_t sum = 0;
+#pragma unroll 1
   for (std::int32_t s = threadIdx.x % kWarp; s < problem.world; s += kWarp) {
     sum += s == step ? block
                      : group_begin(problem, num_blocks_of(problem, source_at_step(problem, s)),
@@ -59,6 +63,7 @@ __device__ inline void load_choices(const PlanProblem& problem, std::int32_t sou
   constexpr int kBatch = 4;
   const std::uint16_t* ids = problem.ids[source] + std::int64_t{range.begin} * problem.topk;
   const std::int32_t num_choices = (range.end - range.begin) * problem.topk;
+#pragma unroll 1
   for (std::int32_t first = threadIdx.x; first < num_choices; first += kBatch * kThreads) {
     std::int32_t experts[kBatch];
 #pragma unroll
@@ -80,6 +85,7 @@ __device__ inline Sums<2> count_token(const PlanProblem& problem, std::int32_t n
   const auto token = static_cast<std::int32_t>(threadIdx.x);
   std::int32_t rows = 0;
   if (token < num_tokens) {
+#pragma unroll 1
     for (std::int32_t k = 0; k < problem.topk; ++k) rows += local[token * problem.topk + k] >= 0;
   }
   return {{rows > 0 ? 1 : 0, rows}};
@@ -97,6 +103,7 @@ __device__ inline std::int32_t find_home_sources(const PlanProblem& problem, Tok
     count = token_ep_ranks(problem, problem.ids[problem.rank] + std::int64_t{token} * problem.topk,
                            ep_ranks);
   }
+#pragma unroll 1
   for (std::int32_t i = 0; i < count; ++i) {
     atomicOr(members + ep_ranks[i] / 32, 1U << (ep_ranks[i] % 32));
   }

@@ -11,6 +11,7 @@ template <int kThreads>
 __device__ void lay_out_blocks(const PlanProblem& problem, const DevicePlanView& view) {
   const std::int32_t num_blocks = blocks_before_group(problem, problem.groups);
   Sums<6> sum{};  // entries, needed, rows, tiles, completed tiles, needed from other ranks
+#pragma unroll 1
   for (std::int32_t piece = 0; piece < num_blocks; piece += kThreads) {
     const std::int32_t i = piece + static_cast<std::int32_t>(threadIdx.x);
     Sums<6> mine{};
@@ -27,6 +28,7 @@ __device__ void lay_out_blocks(const PlanProblem& problem, const DevicePlanView&
   }
   __syncthreads();  // offsets are read by other threads below
   const std::int32_t warp = static_cast<std::int32_t>(threadIdx.x) / kWarp;
+#pragma unroll 1
   for (std::int32_t group = warp; group <= problem.groups; group += kThreads / kWarp) {
     const std::int32_t first = blocks_before_group(problem, group);
     if (threadIdx.x % kWarp == 0) {
@@ -47,6 +49,7 @@ template <int kThreads>
 __device__ void lay_out_segments(const PlanProblem& problem, const DevicePlanView& view) {
   const std::int32_t num_segments = problem.groups * problem.num_local;
   Sums<2> sum{};  // tiles, rows
+#pragma unroll 1
   for (std::int32_t piece = 0; piece < num_segments; piece += kThreads) {
     const std::int32_t i = piece + static_cast<std::int32_t>(threadIdx.x);
     const std::int32_t rows = i < num_segments ? view.expert_rows[i] : 0;
@@ -60,6 +63,7 @@ __device__ void lay_out_segments(const PlanProblem& problem, const DevicePlanVie
     sum = sum + total;
   }
   // The end of the last group, and of all groups where the rank has no expert.
+#pragma unroll 1
   for (std::int32_t group = threadIdx.x; group <= problem.groups; group += kThreads) {
     if (group == problem.groups || problem.num_local == 0) view.group_tiles[group] = sum.v[0];
   }
@@ -73,6 +77,7 @@ template <int kThreads>
 __device__ void lay_out_home(const PlanProblem& problem, const DevicePlanView& view) {
   const std::int32_t num_blocks = num_blocks_of(problem, problem.rank);
   Sums<3> sum{};
+#pragma unroll 1
   for (std::int32_t piece = 0; piece < num_blocks; piece += kThreads) {
     const std::int32_t i = piece + static_cast<std::int32_t>(threadIdx.x);
     Sums<3> mine{};

@@ -22,6 +22,7 @@ __device__ void place_tiles(const PlanProblem& problem, const DevicePlanView& vi
   const CountedBlock block = view.counted[index];
   const BlockOffsets offsets = view.offsets[index];
   Sums<2> at{{offsets.tile, offsets.walk}};
+#pragma unroll 1
   for (std::int32_t piece = 0; piece < problem.num_local; piece += kThreads) {
     const std::int32_t expert = piece + static_cast<std::int32_t>(threadIdx.x);
     std::int32_t begin = 0;  // rows of the block in the segment: [begin, end)
@@ -47,6 +48,7 @@ __device__ void place_tiles(const PlanProblem& problem, const DevicePlanView& vi
     Sums<2> total;
     Sums<2> to = at + block_exclusive<kThreads>(mine, total);
     const std::int32_t first_tile = begin / problem.block_m;
+#pragma unroll 1
     for (std::int32_t t = first_tile; t < first_tile + mine.v[0]; ++t) {
       const auto tile_end =
           static_cast<std::int32_t>(min_of((std::int64_t{t} + 1) * problem.block_m, segment_rows));
@@ -65,6 +67,7 @@ __device__ void place_tiles(const PlanProblem& problem, const DevicePlanView& vi
 __device__ inline void assign_slots(std::int32_t num_choices, const std::int16_t* local,
                                     std::int32_t* next_row, std::int32_t* slots) {
   const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x) % kWarp;
+#pragma unroll 1
   for (std::int32_t first = 0; first < num_choices; first += kWarp) {
     const std::int32_t i = first + lane;
     const std::int32_t expert = i < num_choices ? local[i] : -1;
@@ -118,6 +121,7 @@ __device__ void place_source_block(const PlanProblem& problem, const DevicePlanV
   if (threadIdx.x < kWarp) assign_slots(num_choices, local, next_row, slots);
   __syncthreads();
 
+#pragma unroll 1
   for (std::int32_t i = threadIdx.x; i < num_choices; i += kThreads) {
     const std::int32_t expert = local[i];
     if (expert < 0) continue;
@@ -125,6 +129,7 @@ __device__ void place_source_block(const PlanProblem& problem, const DevicePlanV
     const std::int32_t choice = i - of_token * problem.topk;
     const std::int16_t* others = local + of_token * problem.topk;
     std::int32_t at = offsets.row + token_rows[of_token];  // by expert, equal ones by choice
+#pragma unroll 1
     for (std::int32_t k = 0; k < problem.topk; ++k) {
       const std::int32_t other = others[k];
       at += other >= 0 && (other < expert || (other == expert && k < choice)) ? 1 : 0;
@@ -149,15 +154,19 @@ __device__ void place_home_block(const PlanProblem& problem, const DevicePlanVie
   const std::int32_t token = range.begin + static_cast<std::int32_t>(threadIdx.x);
   std::int32_t at = offsets.token_sources + before.v[0];
   if (token < range.end) view.token_sources_begin[token] = at;
+#pragma unroll 1
   for (std::int32_t i = 0; i < count; ++i) {
+#pragma unroll 1
     for (std::int32_t j = 0; j < problem.tp; ++j) {
       view.token_sources[at++] = ep_ranks[i] * problem.tp + j;
     }
   }
   at = offsets.block_sources + before.v[1];
   std::uint32_t left = threadIdx.x < kMaxRankWords ? members[threadIdx.x] : 0;
+#pragma unroll 1
   for (; left != 0; left &= left - 1) {
     const std::int32_t ep_rank = static_cast<std::int32_t>(threadIdx.x) * 32 + __ffs(left) - 1;
+#pragma unroll 1
     for (std::int32_t j = 0; j < problem.tp; ++j) {
       view.block_sources[at++] = ep_rank * problem.tp + j;
     }

@@ -18,6 +18,7 @@ __device__ void sum_segment(const PlanProblem& problem, const DevicePlanView& vi
   std::int32_t* block_first = view.block_first + expert * view.block_stride;
   std::int32_t segment_rows = 0;
   std::int32_t last = -1;  // block with rows
+#pragma unroll 1
   for (std::int32_t piece = begin; piece < end; piece += kThreads) {
     const std::int32_t i = piece + lane;
     const std::int32_t rows = i < end ? block_rows[i] : 0;

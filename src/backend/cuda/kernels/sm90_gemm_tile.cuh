@@ -44,6 +44,18 @@ struct Variant : Shape<BLOCK_M> {
   static constexpr int kWidth = kSplitColumns ? kBlockN / 2 : kBlockN;
   static constexpr int kColumnsOfWarpgroup = GATED ? kWidth / 2 : kWidth;
   static constexpr int kColumnsOut = GATED ? kBlockN / 2 : kBlockN;
+  // What one TMA box of a weight matrix holds, and how many of each matrix a tile has.
+  static constexpr int kBoxRows = weight_box_rows(GATED, BLOCK_M);
+  static constexpr int kBoxes = kColumnsOut / kBoxRows;
+  static constexpr int kBytesOfBox = kBoxRows * kBlockK * 2;
+  // Bytes of the weight tile from one box's columns to the next one's.
+  static constexpr int kBoxStride = GATED ? 2 * kBytesOfBox : kBytesOfBox;
+};
+
+// The columns that are computed of a tile: all, or 1 of `count` equal parts, a box or more.
+struct Piece {
+  int index = 0;
+  int count = 1;
 };
 
 // The stages between loader and math warps. Each role has its own and walks the same steps.
@@ -99,32 +111,30 @@ __device__ __forceinline__ ColumnTiles column_tiles(const GroupedGemmParams& par
   return {columns, narrow_last ? columns - 1 : columns};
 }
 
-// One step of a weight tile. A gated one holds rows of gate and of up, so that what a warpgroup
-// multiplies is one operand to wgmma: gate's, then up's, half as many for each if they are two.
+// One step of a piece of a weight tile. A gated one holds rows of gate and of up, so that what a
+// warpgroup multiplies is one operand to wgmma: gate's, then up's, half as many for each if they are
+// two.
 template <typename V>
 __device__ __forceinline__ void load_weights(const Ring<V::kBlockM>& ring, const CUtensorMap* maps, int k,
-                                             int column) {
-  if constexpr (!V::kGated) {
-    tma_load_2d(ring.b(), maps, k, column, ring.full_barrier());
-  } else {
-    constexpr int kBoxes = V::kColumnsOut / V::kColumnsOfWarpgroup;
-    constexpr int kBytesOfBox = kBytesB / 2 / kBoxes;
+                                             int column, const Piece& piece) {
+  const int boxes = V::kBoxes / piece.count;
 #pragma unroll
-    for (int box = 0; box < kBoxes; ++box) {
-      const std::uint32_t to = ring.b() + box * 2 * kBytesOfBox;
-      const int row = column + box * V::kColumnsOfWarpgroup;
-      tma_load_2d(to, maps, k, row, ring.full_barrier());
-      tma_load_2d(to + kBytesOfBox, maps + 1, k, row, ring.full_barrier());
-    }
+  for (int i = 0; i < V::kBoxes; ++i) {
+    if (i >= boxes) break;
+    const int box = piece.index * boxes + i;
+    const std::uint32_t to = ring.b() + box * V::kBoxStride;
+    const int row = column + box * V::kBoxRows;
+    tma_load_2d(to, maps, k, row, ring.full_barrier());
+    if (V::kGated) tma_load_2d(to + V::kBytesOfBox, maps + 1, k, row, ring.full_barrier());
   }
 }
 
-// Loads all steps of an item, and calls `on_step` after each. `acquired` is the expert whose tensor
-// maps the thread acquired last.
+// Loads all steps of a piece of an item, and calls `on_step` after each. `acquired` is the expert
+// whose tensor maps the thread acquired last.
 template <typename V, typename OnStep>
 __device__ __forceinline__ void load_item(const GroupedGemmParams& params, const GemmItem& item,
                                           Ring<V::kBlockM>& ring, std::int32_t& acquired,
-                                          OnStep on_step) {
+                                          OnStep on_step, const Piece& piece = {}) {
   const int steps = (params.k + kBlockK - 1) / kBlockK;
   const std::int32_t expert = params.tiles[item.tile].expert;
   const CUtensorMap* maps = params.weight_maps + expert * (V::kGated ? 2 : 1);
@@ -137,37 +147,48 @@ __device__ __forceinline__ void load_item(const GroupedGemmParams& params, const
   const int column = item.column * V::kColumnsOut;
   for (int step = 0; step < steps; ++step) {
     mbarrier_wait(ring.empty_barrier(), ring.phase ^ 1);
-    mbarrier_expect(ring.full_barrier(), V::kBytesOfStage);
+    mbarrier_expect(ring.full_barrier(), V::kBytesA + kBytesB / piece.count);
     const int k = step * kBlockK;
     tma_load_2d(ring.a(), &params.a_map, k, row, ring.full_barrier());
-    load_weights<V>(ring, maps, k, column);
+    load_weights<V>(ring, maps, k, column, piece);
     ring.advance();
     on_step();
   }
 }
 
-__device__ __forceinline__ float activate(Activation activation, float x) {
-  switch (activation) {
-    case Activation::silu:
-      return __fdividef(x, 1.0F + __expf(-x));
-    case Activation::gelu:
-      return 0.5F * x * (1.0F + erff(x * 0.70710678F));
-    default:
-      return fmaxf(x, 0.0F);
+template <Activation ACTIVATION>
+__device__ __forceinline__ float activate(float x) {
+  if constexpr (ACTIVATION == Activation::silu) return __fdividef(x, 1.0F + __expf(-x));
+  if constexpr (ACTIVATION == Activation::gelu) return 0.5F * x * (1.0F + erff(x * 0.70710678F));
+  return fmaxf(x, 0.0F);
+}
+
+template <bool GATED, int COLUMNS, Activation ACTIVATION>
+__device__ __forceinline__ void finish_with(float (&d)[128], float weight_low, float weight_high) {
+#pragma unroll
+  for (int i = 0; i < COLUMNS / 2; ++i) {
+    const float f = activate<ACTIVATION>(d[i]);
+    const float weight = (i & 2) == 0 ? weight_low : weight_high;
+    d[i] = (GATED ? f * d[GATED ? i + COLUMNS / 2 : i] : f) * weight;
   }
 }
 
 // Turns the accumulators into results in the first COLUMNS / 2 of `d`. If gated, d[j] is of gate
-// and d[j + COLUMNS / 2] of up, of the same row and column.
+// and d[j + COLUMNS / 2] of up, of the same row and column. Each activation has a loop of its own:
+// chosen in the loop, it made 74 KB of code to run through, which a multiprocessor had to fetch again
+// for each tile, 9 of 42 thousand cycles of Qwen2-MoE's; and where eight processes share a GPU,
+// whose copies of the code no cache holds, 44 of 77 thousand.
 template <bool GATED, int COLUMNS>
 __device__ __forceinline__ void finish(float (&d)[128], const GroupedGemmParams& params,
                                        float weight_low, float weight_high) {
   if (!GATED && !params.activated) return;
-#pragma unroll
-  for (int i = 0; i < COLUMNS / 2; ++i) {
-    const float f = activate(params.activation, d[i]);
-    const float weight = (i & 2) == 0 ? weight_low : weight_high;
-    d[i] = (GATED ? f * d[GATED ? i + COLUMNS / 2 : i] : f) * weight;
+  switch (params.activation) {
+    case Activation::silu:
+      return finish_with<GATED, COLUMNS, Activation::silu>(d, weight_low, weight_high);
+    case Activation::gelu:
+      return finish_with<GATED, COLUMNS, Activation::gelu>(d, weight_low, weight_high);
+    default:
+      return finish_with<GATED, COLUMNS, Activation::relu>(d, weight_low, weight_high);
   }
 }
 
@@ -241,10 +262,8 @@ __device__ __forceinline__ void pass_stages(Ring<BLOCK_M>& ring, int steps, bool
 }
 
 template <typename V, int WIDTH>
-__device__ __forceinline__ void multiply(float (&d)[128], Ring<V::kBlockM>& ring, int warpgroup, int steps,
-                                         bool elected) {
-  const std::uint32_t a_offset = V::kSplitColumns ? 0 : warpgroup * (V::kBytesA / 2);
-  const std::uint32_t b_offset = V::kSplitColumns ? warpgroup * (kBytesB / 2) : 0;
+__device__ __forceinline__ void multiply(float (&d)[128], Ring<V::kBlockM>& ring, std::uint32_t a_offset,
+                                         std::uint32_t b_offset, int steps, bool elected) {
   std::uint32_t previous = 0;
   for (int step = 0; step < steps; ++step) {
     mbarrier_wait(ring.full_barrier(), ring.phase);
@@ -271,7 +290,9 @@ struct Share {
   int first_column;
   int rows;       // in use, of the tile
   int row;        // the thread's upper one
-  int warpgroup;  // 0 or 1
+  // Bytes from the tiles of a and of weights to what the warpgroup multiplies of them.
+  std::uint32_t a_offset;
+  std::uint32_t b_offset;
   int steps;
 };
 
@@ -281,7 +302,7 @@ __device__ __forceinline__ void compute(const GroupedGemmParams& params, const S
                                         Ring<V::kBlockM>& ring, bool elected) {
   constexpr int kColumns = V::kGated ? WIDTH / 2 : WIDTH;
   float d[128];
-  multiply<V, WIDTH>(d, ring, share.warpgroup, share.steps, elected);
+  multiply<V, WIDTH>(d, ring, share.a_offset, share.b_offset, share.steps, elected);
   const std::int64_t slot = static_cast<std::int64_t>(share.tile) * V::kBlockM + share.row;
   const bool weighted = params.row_weights != nullptr;
   const float low = weighted && share.row < share.rows ? params.row_weights[slot] : 1.0F;
@@ -296,20 +317,30 @@ __device__ __forceinline__ void compute(const GroupedGemmParams& params, const S
 // do.
 template <typename V>
 __device__ __forceinline__ void compute_item(const GroupedGemmParams& params, const GemmItem& item,
-                                             Ring<V::kBlockM>& ring, int warpgroup) {
+                                             Ring<V::kBlockM>& ring, int warpgroup, const Piece& piece = {}) {
   const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const bool elected = lane == 0;
   const int steps = (params.k + kBlockK - 1) / kBlockK;
   const int row_offset = V::kSplitColumns ? 0 : warpgroup * 64;
-  const int column_offset = V::kSplitColumns ? warpgroup * V::kColumnsOfWarpgroup : 0;
-  const Share share{.tile = item.tile,
-                    .first_column = item.column * V::kColumnsOut + column_offset,
-                    .rows = params.tiles[item.tile].rows,
-                    .row = row_offset + warp * 16 + lane / 4,
-                    .warpgroup = warpgroup,
-                    .steps = steps};
-  const int columns = params.n - share.first_column;
+  // Columns of the tile that are the warpgroup's: [begin, end).
+  int begin = V::kSplitColumns ? warpgroup * V::kColumnsOfWarpgroup : 0;
+  int end = begin + V::kColumnsOfWarpgroup;
+  if (piece.count > 1) {
+    const int width = V::kColumnsOut / piece.count;
+    begin = max(begin, piece.index * width);
+    end = min(end, (piece.index + 1) * width);
+  }
+  const int first_column = item.column * V::kColumnsOut + begin;
+  const Share share{
+      .tile = item.tile,
+      .first_column = first_column,
+      .rows = params.tiles[item.tile].rows,
+      .row = row_offset + warp * 16 + lane / 4,
+      .a_offset = static_cast<std::uint32_t>(V::kSplitColumns ? 0 : warpgroup * (V::kBytesA / 2)),
+      .b_offset = static_cast<std::uint32_t>(begin / V::kBoxRows * V::kBoxStride),
+      .steps = steps};
+  const int columns = min(params.n - first_column, end - begin);
   if (share.rows <= row_offset || columns <= 0) return pass_stages(ring, steps, elected);
   if constexpr (V::kGated) {
     compute<V, V::kWidth>(params, share, ring, elected);

@@ -14,17 +14,32 @@ constexpr int kThreads = 128 + kConsumerWarps * 32;
 constexpr int kLoaderRegisters = 40;
 constexpr int kMathRegisters = 232;
 
-// All roles walk the same items: block b takes b, b + gridDim.x, ...
+// Into how many pieces each item is cut: as many as there are multiprocessors for, since one alone
+// reads some 60 GB/s of weights, and the products of a few tokens do nothing else.
+template <typename V>
+__device__ __forceinline__ int pieces_of_item(std::int32_t num_items) {
+  if constexpr (V::kSplitColumns) {
+    int pieces = V::kBoxes;
+    while (pieces > 1 && num_items * pieces > static_cast<std::int32_t>(gridDim.x)) pieces /= 2;
+    return pieces;
+  } else {
+    return 1;
+  }
+}
+
+// All roles walk the same pieces: block b takes b, b + gridDim.x, ...
 template <typename V, typename Visit>
 __device__ __forceinline__ void for_each_item(const GroupedGemmParams& params, Visit visit) {
   const std::int32_t first_tile = params.tile_range[0];
   const std::int32_t num_tiles = params.tile_range[1] - first_tile;
   const ColumnTiles columns = column_tiles<V>(params);
   const std::int32_t band_tiles = tiles_of_band(static_cast<std::int32_t>(gridDim.x));
-  for (std::int32_t i = blockIdx.x; i < num_tiles * columns.count; i += gridDim.x) {
-    GemmItem item = gemm_item(i, num_tiles, columns.wide, band_tiles);
+  const std::int32_t num_items = num_tiles * columns.count;
+  const int pieces = pieces_of_item<V>(num_items);
+  for (std::int32_t i = blockIdx.x; i < num_items * pieces; i += gridDim.x) {
+    GemmItem item = gemm_item(i / pieces, num_tiles, columns.wide, band_tiles);
     item.tile += first_tile;
-    visit(item);
+    visit(item, Piece{i % pieces, pieces});
   }
 }
 
@@ -42,15 +57,16 @@ __global__ void __launch_bounds__(kThreads, 1)
     give_registers<kLoaderRegisters>();
     if (threadIdx.x == 0) {
       std::int32_t acquired = -1;
-      for_each_item<V>(params, [&](const GemmItem& item) {
-        load_item<V>(params, item, ring, acquired, [] {});
+      for_each_item<V>(params, [&](const GemmItem& item, const Piece& piece) {
+        load_item<V>(params, item, ring, acquired, [] {}, piece);
       });
     }
   } else {
     take_registers<kMathRegisters>();
     const int warpgroup = static_cast<int>(threadIdx.x) / 128 - 1;
-    for_each_item<V>(params,
-                     [&](const GemmItem& item) { compute_item<V>(params, item, ring, warpgroup); });
+    for_each_item<V>(params, [&](const GemmItem& item, const Piece& piece) {
+      compute_item<V>(params, item, ring, warpgroup, piece);
+    });
   }
 }
 
