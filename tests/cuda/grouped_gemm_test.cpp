@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstring>
 #include <random>
-#include <set>
 #include <utility>
 
 #include "base/int_math.hpp"
@@ -257,26 +256,6 @@ class Fixture {
   std::vector<const void*> lists_;
   MoeWeights device_;
 };
-
-TEST(GroupedGemmItems, VisitEachTileAndColumnOnce) {
-  for (const int tiles : {1, 15, 16, 17, 40}) {
-    for (const int wide : {0, 1, 3, 16}) {
-      for (const int narrow : {0, 1}) {
-        for (const int band : {4, 8, 16}) {
-          std::set<std::pair<int, int>> seen;
-          for (int i = 0; i < tiles * (wide + narrow); ++i) {
-            const GemmItem item = gemm_item(i, tiles, wide, band);
-            EXPECT_LT(item.tile, tiles);
-            EXPECT_LT(item.column, wide + narrow);
-            EXPECT_EQ(item.column == wide, i >= tiles * wide) << "narrow ones come last";
-            seen.insert({item.tile, item.column});
-          }
-          EXPECT_EQ(seen.size(), static_cast<std::size_t>(tiles * (wide + narrow)));
-        }
-      }
-    }
-  }
-}
 
 TEST(GroupedGemm, RefusesSizesThatNoLoadCanServe) {
   const auto make = [](const GroupedGemmDesc& desc) {

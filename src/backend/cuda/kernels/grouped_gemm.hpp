@@ -9,10 +9,10 @@
 #include <cstdint>
 
 #include "backend/cuda/host/cuda_error.hpp"
-#include "base/platform.hpp"
 #include "comet/desc.hpp"
 #include "comet/dtype.hpp"
 #include "comet/weights.hpp"
+#include "layout/band_walk.hpp"
 #include "plan/plan.hpp"
 
 namespace comet::cuda {
@@ -64,34 +64,6 @@ struct GroupedGemmParams {
   bool activated = false;
   Activation activation = Activation::silu;
 };
-
-/// A row tile and a column tile.
-struct GemmItem {
-  std::int32_t tile;
-  std::int32_t column;
-};
-
-/// Row tiles of a band for a grid of `num_blocks`: what runs at once is about a square of items,
-/// and a rank on a part of a GPU keeps its band's rows in a part of L2.
-COMET_HOST_DEVICE constexpr std::int32_t tiles_of_band(std::int32_t num_blocks) {
-  return num_blocks <= 32 ? 4 : num_blocks <= 64 ? 8 : 16;
-}
-
-/// Item `index` of num_tiles x (wide_columns and maybe a narrow one), tiles counted from 0.
-/// `band_tiles` row tiles go through all wide columns before the next so many, so that their rows
-/// and the columns' weights stay in L2. The narrow column of all tiles comes last: its items are
-/// short and fill up what the others left.
-COMET_HOST_DEVICE constexpr GemmItem gemm_item(std::int32_t index, std::int32_t num_tiles,
-                                               std::int32_t wide_columns, std::int32_t band_tiles) {
-  const std::int32_t wide_items = num_tiles * wide_columns;
-  if (index >= wide_items) return {index - wide_items, wide_columns};
-  const std::int32_t items_of_band = band_tiles * wide_columns;
-  const std::int32_t band = index / items_of_band;
-  const std::int32_t first = band * band_tiles;
-  const std::int32_t height = num_tiles - first < band_tiles ? num_tiles - first : band_tiles;
-  const std::int32_t rest = index - band * items_of_band;
-  return {first + rest % height, rest / height};
-}
 
 /// One product of a layer, bound to its buffers. Creation allocates the tensor maps; launches
 /// allocate nothing, wait for nothing and may be captured in a graph.

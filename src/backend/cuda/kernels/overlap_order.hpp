@@ -10,7 +10,7 @@
 
 #include "backend/cuda/host/cuda_error.hpp"
 #include "backend/cuda/kernels/plan_kernels.hpp"
-#include "base/platform.hpp"
+#include "layout/band_walk.hpp"
 
 namespace comet::cuda {
 
@@ -88,18 +88,6 @@ struct OverlapOrderView {
   std::int64_t own_stride;   ///< Of `own`.
   std::int32_t home_blocks;  ///< Of max_tokens.
 };
-
-/// First place of phase `phase` of a rank with `num_tiles` tiles.
-COMET_HOST_DEVICE constexpr std::int32_t phase_begin(std::int32_t num_tiles, std::int32_t phases,
-                                                     std::int32_t phase) {
-  return static_cast<std::int32_t>(std::int64_t{num_tiles} * phase / phases);
-}
-
-/// The phase of place `place`, which is below num_tiles: the inverse of phase_begin.
-COMET_HOST_DEVICE constexpr std::int32_t phase_of_place(std::int32_t num_tiles, std::int32_t phases,
-                                                        std::int32_t place) {
-  return static_cast<std::int32_t>(((std::int64_t{place} + 1) * phases - 1) / num_tiles);
-}
 
 /// Owns the memory of an order; sized once.
 class OverlapOrder {
