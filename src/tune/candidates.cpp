@@ -2,6 +2,7 @@
 #include "tune/candidates.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/int_math.hpp"
 #include "tune/predict.hpp"
@@ -78,8 +79,13 @@ std::vector<TuneConfig> comet_configs(const TuneCase& of) {
 std::vector<RankedConfig> rank_configs(const MachineModel& machine, const TuneCase& of,
                                        const std::vector<TuneConfig>& configs) {
   std::vector<RankedConfig> ranked;
+  std::optional<CaseLoad> load;  // of configs with the tile of the last one
   for (const TuneConfig& config : configs) {
-    ranked.push_back({config, predict(machine, of, Schedule::comet, config).t_layer_us});
+    if (!load || config.block_m != ranked.back().config.block_m ||
+        config.block_n != ranked.back().config.block_n) {
+      load = expect_load(of, config);
+    }
+    ranked.push_back({config, predict(machine, of, *load, Schedule::comet, config).t_layer_us});
   }
   std::stable_sort(ranked.begin(), ranked.end(), [](const RankedConfig& a, const RankedConfig& b) {
     return a.predicted_us < b.predicted_us;

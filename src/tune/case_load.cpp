@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/int_math.hpp"
 #include "layout/layer_dims.hpp"
@@ -12,7 +13,6 @@ namespace {
 
 // Tiles of the GPU kernels: a gated product loads 128 columns of gate and 128 of up as one tile.
 constexpr std::int64_t kDeviceTileRows = 128;
-constexpr std::int64_t kDeviceTileColumns = 256;
 constexpr std::int64_t kDeviceFewRows = 64;
 constexpr std::int64_t kDeviceDepth = 64;
 
@@ -86,6 +86,32 @@ std::int64_t most_local_experts(const TuneCase& of) {
   return ceil_div(of.desc.num_experts, of.parallel.ep);
 }
 
+// Where the part `p` of about normal values lies below, in deviations.
+double quantile(double p) { return std::log(p / (1 - p)) / 1.702; }
+
+void add_tiles(const Tile& tile, std::int64_t rows, std::int32_t expert, CaseLoad& load) {
+  for (std::int64_t first = 0; first < rows; first += tile.rows) {
+    const std::int64_t used = round_up(std::min(tile.rows, rows - first), tile.row_step);
+    load.tiles.push_back({static_cast<double>(used) / static_cast<double>(tile.rows), expert});
+    load.row_tiles += load.tiles.back().part;
+  }
+}
+
+// Experts differ as random routing has it, and in no order, so that tiles of two of them share a
+// band now and then. Their rows add up to the rank's.
+void expect_tiles(const Tile& tile, std::int64_t local, CaseLoad& load) {
+  constexpr double kGolden = 0.6180339887498949;  // its multiples spread evenly over [0, 1)
+  const double mean = load.rows / static_cast<double>(local);
+  const double none = local > 1 ? std::exp(-mean) : 0;  // how likely an expert has no row
+  for (std::int64_t e = 0; e < local; ++e) {
+    const double turns = 0.5 + (static_cast<double>(2 * e - local + 1) / 2) * kGolden;
+    const double p = turns - std::floor(turns);
+    if (p <= none) continue;
+    const double rows = std::max(1.0, mean + quantile(p) * std::sqrt(mean));
+    add_tiles(tile, std::llround(rows), static_cast<std::int32_t>(e), load);
+  }
+}
+
 }  // namespace
 
 CaseLoad expect_load(const TuneCase& of, const TuneConfig& config) {
@@ -103,9 +129,13 @@ CaseLoad expect_load(const TuneCase& of, const TuneConfig& config) {
   load.tokens_in = foreign * needed + deviations * std::sqrt(foreign * needed * (1 - needed));
   load.rows_per_token = copies / needed;
   load.own_tokens = std::ceil(tokens / world);
-  // Half a step per expert is empty on average.
-  load.row_tiles =
-      (load.rows + static_cast<double>(local * tile.row_step) / 2) / static_cast<double>(tile.rows);
+  if (of.backend == Backend::cuda) {
+    expect_tiles(tile, local, load);
+  } else {
+    // Half a step per expert is empty on average.
+    load.row_tiles = (load.rows + static_cast<double>(local * tile.row_step) / 2) /
+                     static_cast<double>(tile.rows);
+  }
   add_products(of, tile, load);
   return load;
 }
@@ -117,12 +147,15 @@ CaseLoad planned_load(const TuneCase& of, const PlanSummary& plan) {
   CaseLoad load = expect_load(of, config);
   load.rows = load.row_tiles = load.own_tokens = 0;
   for (const RankPlan& rank : plan.ranks) {
-    double tiles = 0;
-    for (const std::int64_t rows : rank.rows_per_expert) {
-      tiles += static_cast<double>(round_up(rows, tile.row_step)) / static_cast<double>(tile.rows);
+    CaseLoad of_rank;
+    for (std::size_t e = 0; e < rank.rows_per_expert.size(); ++e) {
+      add_tiles(tile, rank.rows_per_expert[e], static_cast<std::int32_t>(e), of_rank);
+    }
+    if (of_rank.row_tiles > load.row_tiles) {
+      load.row_tiles = of_rank.row_tiles;
+      load.tiles = std::move(of_rank.tiles);
     }
     load.rows = std::max(load.rows, static_cast<double>(rank.rows));
-    load.row_tiles = std::max(load.row_tiles, tiles);
     load.own_tokens = std::max(load.own_tokens, static_cast<double>(rank.tokens));
   }
   const double row_bytes =

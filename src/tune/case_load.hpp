@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "comet/plan.hpp"
 #include "tune/tune_case.hpp"
@@ -15,6 +16,15 @@ struct ProductLoad {
   double item_gmac = 0;  ///< Multiply-adds of an item in 10^9, tails counted whole.
 };
 
+/// Columns of a GPU's tile as they are multiplied; panels are multiples of it.
+inline constexpr std::int64_t kDeviceTileColumns = 256;
+
+/// A row tile of a GPU's rank.
+struct RowTile {
+  double part = 1;          ///< Of block_m rows, what is multiplied: a half or all.
+  std::int32_t expert = 0;  ///< Local.
+};
+
 /// Counts are means for random routing, plus what the busiest of the ranks has above them.
 struct CaseLoad {
   double rows = 0;            ///< Token copies that the rank computes.
@@ -24,6 +34,7 @@ struct CaseLoad {
   double own_tokens = 0;      ///< That the rank is home of.
   ProductLoad first;
   ProductLoad second;
+  std::vector<RowTile> tiles;  ///< As a GPU walks them, expert by expert; not read on cpu.
 };
 
 /// What uniform routing brings. `config` says the tile; 0 chooses as a layer does.

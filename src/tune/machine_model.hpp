@@ -18,7 +18,7 @@ struct MachineRates {
   // Products. `worker_tflops` counts 2 operations per multiply-add of whole tiles.
   double worker_tflops = 1;    ///< Of one worker, in sequential's products.
   double tile_us = 1;          ///< Of an item beside its multiply-adds: epilogue, pipeline fill.
-  double weight_gbs = 1000;    ///< Of a device: reading all weights once, not hidden by products.
+  double weight_gbs = 1000;    ///< Of a device: reading weights beside products.
   double cut_slowdown = 0.01;  ///< Extra time where ranks that share a device share their tokens.
   // The same beside communication, in comet.
   double overlap_tflops = 1;           ///< See worker_tflops.

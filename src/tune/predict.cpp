@@ -7,6 +7,7 @@
 #include "base/check.hpp"
 #include "base/int_math.hpp"
 #include "tune/group_model.hpp"
+#include "tune/memory_reads.hpp"
 
 namespace comet {
 namespace {
@@ -26,22 +27,12 @@ struct CaseBytes {
   double rows = 0;
   double in = 0;
   double own = 0;
-  double weights = 0;      ///< Of all ranks of a device, once.
-  double activations = 0;  ///< See weights.
 };
 
 CaseBytes bytes_of(const TuneCase& of, const CaseLoad& load) {
   const auto element = static_cast<double>(size_of(of.desc.dtype));
   const double row = static_cast<double>(of.desc.hidden) * element;
-  const double inter =
-      static_cast<double>(of.desc.intermediate) / static_cast<double>(of.parallel.tp);
-  const auto local = static_cast<double>(ceil_div(of.desc.num_experts, of.parallel.ep));
-  const double share = of.ranks_per_device;
-  return {.rows = load.rows * row,
-          .in = load.tokens_in * row,
-          .own = load.own_tokens * row,
-          .weights = local * inter * row * (of.desc.gated ? 3 : 2) * share,
-          .activations = load.rows * inter * element * share};
+  return {.rows = load.rows * row, .in = load.tokens_in * row, .own = load.own_tokens * row};
 }
 
 // Workers that a rank really has: threads beyond the processors only take turns.
@@ -65,12 +56,6 @@ double product_us(const ProductLoad& load, const TuneCase& of, const ProductRate
 StagePair products_us(const TuneCase& of, const CaseLoad& load, const ProductRates& rates,
                       double workers) {
   return {product_us(load.first, of, rates, workers), product_us(load.second, of, rates, workers)};
-}
-
-// Weights are read for both products, as their sizes are.
-StagePair with_weights(StagePair products, const TuneCase& of, double weights_us) {
-  const double first = of.desc.gated ? 2.0 / 3 : 0.5;
-  return {products.first + weights_us * first, products.second + weights_us * (1 - first)};
 }
 
 StagePair link_us(const MachineRates& rates, const TuneCase& of, const CaseBytes& bytes) {
@@ -124,42 +109,41 @@ Overlapped with_communication(const MachineRates& rates, const CaseBytes& bytes,
   return result;
 }
 
-// The second product reads the activations of a group once for each panel; what the cache does not
-// hold comes from memory.
-double reread_us(const MachineRates& rates, const CaseBytes& bytes, std::int64_t groups,
-                 std::int64_t panels) {
-  const double of_group = bytes.activations / static_cast<double>(groups);
-  const double missed = std::min(1.0, of_group / (rates.cache_mb * 1e6));
-  return copy_us(bytes.activations * missed * static_cast<double>(panels), rates.reread_gbs);
-}
-
 std::int64_t panel_of(const TuneCase& of, const TuneConfig& config) {
   const std::int64_t wished = config.panel > 0 ? config.panel : ceil_div(of.desc.hidden, 8);
-  const std::int64_t step = of.backend == Backend::cuda ? 256 : 16;
+  const std::int64_t step = of.backend == Backend::cuda ? kDeviceTileColumns : 16;
   return std::min(round_up(wished, step), of.desc.hidden);
+}
+
+// Of comet on a GPU: products with what they read from memory, and copies beside them.
+Overlapped device_stages(const MachineRates& rates, const TuneCase& of, const CaseLoad& load,
+                         const CaseBytes& bytes, const StagePair& products, const StagePair& link,
+                         const TuneConfig& config) {
+  const StagePair compute = comet_walk_us(rates, of, load, products, config.groups,
+                                          panel_of(of, config) / kDeviceTileColumns);
+  return with_communication(rates, bytes, config, compute, link, of.workers);
+}
+
+// Of comet on a CPU, where copies are its workers' too.
+Overlapped host_stages(const MachineRates& rates, const TuneCase& of, const CaseBytes& bytes,
+                       const StagePair& products, const StagePair& link) {
+  const StagePair copies = copies_us(rates, bytes);
+  return {
+      .compute = products + one_pass_us(rates, of) +
+                 StagePair{copies.first * rates.overlap_pull, copies.second * rates.overlap_push},
+      .link = link};
 }
 
 double comet_us(const MachineModel& machine, const TuneCase& of, const CaseLoad& load,
                 const CaseBytes& bytes, const StagePair& link, const TuneConfig& config) {
   const MachineRates& rates = machine.rates;
-  const double workers = usable_workers(machine, of);
-  const std::int64_t panels = ceil_div(of.desc.hidden, panel_of(of, config));
-  StagePair compute = with_weights(
-      products_us(of, load,
-                  {rates.overlap_tflops, rates.overlap_tile_us, rates.overlap_cut_slowdown},
-                  workers),
-      of, copy_us(bytes.weights, rates.weight_gbs));
-  Overlapped overlapped;
   const bool is_device = !machine.workers_copy;
-  if (is_device) {
-    compute.second += reread_us(rates, bytes, config.groups, panels);
-    overlapped = with_communication(rates, bytes, config, compute, link, workers);
-  } else {
-    const StagePair copies = copies_us(rates, bytes);
-    overlapped.compute = {compute.first + copies.first * rates.overlap_pull,
-                          compute.second + copies.second * rates.overlap_push};
-    overlapped.link = link;
-  }
+  const StagePair products = products_us(
+      of, load, {rates.overlap_tflops, rates.overlap_tile_us, rates.overlap_cut_slowdown},
+      usable_workers(machine, of));
+  const Overlapped overlapped = is_device
+                                    ? device_stages(rates, of, load, bytes, products, link, config)
+                                    : host_stages(rates, of, bytes, products, link);
   const auto groups = static_cast<double>(config.groups);
   const auto local = static_cast<double>(ceil_div(of.desc.num_experts, of.parallel.ep));
   // Groups of tokens, on CPUs, each have half-empty last tiles of their own.
@@ -169,12 +153,22 @@ double comet_us(const MachineModel& machine, const TuneCase& of, const CaseLoad&
   return predict_us({.compute = overlapped.compute,
                      .link = overlapped.link,
                      .world = of.parallel.world_size(),
-                     .panels = panels,
+                     .panels = ceil_div(of.desc.hidden, panel_of(of, config)),
                      .rows_per_token = is_device ? load.rows_per_token : 1},
                     {.groups = config.groups,
                      .tiles_per_expert = std::max(1.0, slices),
                      .padding = padding}) +
          rates.phase_us * groups + rates.tail_us;
+}
+
+// Of sequential: products, with the weights that they read.
+StagePair sequential_us(const MachineModel& machine, const TuneCase& of, const CaseLoad& load) {
+  const MachineRates& rates = machine.rates;
+  const StagePair products =
+      products_us(of, load, {rates.worker_tflops, rates.tile_us, rates.cut_slowdown},
+                  usable_workers(machine, of));
+  if (machine.workers_copy) return products + one_pass_us(rates, of);
+  return sequential_walk_us(rates, of, load, products);
 }
 
 void check_predictable(const MachineModel& machine, const TuneCase& of, Schedule schedule,
@@ -201,10 +195,7 @@ Prediction predict(const MachineModel& machine, const TuneCase& of, const CaseLo
   check_predictable(machine, of, schedule, config);
   const MachineRates& rates = machine.rates;
   const CaseBytes bytes = bytes_of(of, load);
-  const StagePair compute =
-      with_weights(products_us(of, load, {rates.worker_tflops, rates.tile_us, rates.cut_slowdown},
-                               usable_workers(machine, of)),
-                   of, copy_us(bytes.weights, rates.weight_gbs));
+  const StagePair compute = sequential_us(machine, of, load);
   const StagePair link = link_us(rates, of, bytes);
   Prediction result{
       .t_compute_us = compute.sum(),

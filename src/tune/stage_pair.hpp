@@ -11,4 +11,9 @@ struct StagePair {
   double sum() const noexcept { return first + second; }
 };
 
+/// Stage by stage.
+inline StagePair operator+(const StagePair& a, const StagePair& b) noexcept {
+  return {a.first + b.first, a.second + b.second};
+}
+
 }  // namespace comet

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "comet/router.hpp"
@@ -64,6 +65,39 @@ TEST(CaseLoad, ItemsOfAGpuAreWholeTiles) {
   EXPECT_DOUBLE_EQ(load.first.item_gmac, 128.0 * 256 * 4096 * 1e-9);
   of.desc.gated = false;
   EXPECT_DOUBLE_EQ(expect_load(of, {.block_m = 128}).first.items, load.row_tiles * 14336 / 256);
+}
+
+// The walk's tiles: expert by expert, and about as many as a plan has.
+TEST(CaseLoad, TilesAreThoseOfThePlan) {
+  for (const std::int64_t tokens : {2048, 8192}) {
+    TuneCase of = shared_gpu_case(tokens);
+    of.desc.num_experts = 64;
+    of.desc.topk = 8;
+    of.parallel = {.ep = 8, .tp = 1};
+    const CaseLoad expected = expect_load(of, {});
+    const CaseLoad planned = planned_load(of, plan_of(of, "uniform"));
+    EXPECT_NEAR(static_cast<double>(expected.tiles.size()),
+                static_cast<double>(planned.tiles.size()), 2);
+    for (const CaseLoad* load : {&expected, &planned}) {
+      double parts = 0;
+      for (const RowTile& tile : load->tiles) parts += tile.part;
+      EXPECT_DOUBLE_EQ(parts, load->row_tiles);
+      EXPECT_TRUE(
+          std::is_sorted(load->tiles.begin(), load->tiles.end(),
+                         [](const RowTile& a, const RowTile& b) { return a.expert < b.expert; }));
+      EXPECT_EQ(load->tiles.back().expert, 7);
+    }
+  }
+}
+
+// Two tokens a rank: some of the experts have a row, the others no tile.
+TEST(CaseLoad, FewTokensLeaveExpertsWithoutTiles) {
+  TuneCase of = shared_gpu_case(16);
+  of.desc.num_experts = 64;
+  const CaseLoad load = expect_load(of, {});
+  EXPECT_GT(load.tiles.size(), 0U);
+  EXPECT_LT(load.tiles.size(), 8U);
+  EXPECT_EQ(expect_load(shared_gpu_case(1), {}).tiles.size(), 1U);
 }
 
 TEST(CaseLoad, NothingIsPulledInAWorldOfOne) {
