@@ -18,6 +18,7 @@ sys.path.insert(0, str(FOLDER))
 
 import bench_cases  # noqa: E402
 import charts  # noqa: E402
+import model_choices  # noqa: E402
 import run  # noqa: E402
 import tuner_grid  # noqa: E402
 
@@ -190,6 +191,26 @@ class Running(unittest.TestCase):
         self.assertIn("1 cases; all choices", text)
         self.assertEqual(rows_at(self.out / "again" / "tuner_rows.jsonl"), rows_at(self.out / "tuner_rows.jsonl"))
 
+    def test_the_model_is_judged_by_stored_sweeps(self):
+        case = {"kind": "case", "model": "mixtral-8x7b", "tokens": 2048, "ep": 8, "tp": 1, "link": "paced:45"}
+        choice, predicted_us = model_choices.preferred(COMET, ["--machine", "h200"], case, None)
+        self.assertRegex(choice, "^[1248]:(512|1024):16/16:warps$")
+        sweep = {choice: 2 * predicted_us, "3:512:16/16:warps": 1.6 * predicted_us}
+        bench_cases.write_rows(self.out / "tuner.jsonl", [
+            {**case, "sweep": sweep}, {**case, "sweep": {"3:512:16/16:warps": 1.0}}, case, {"kind": "experiment"}])
+        code, text, errors = start("model_choices.py", self.out / "tuner.jsonl", "--comet", COMET, "--machine", "h200")
+        self.assertEqual((code, errors), (0, ""))
+        self.assertIn(f"{choice}, 25.0% slower than 3:512:16/16:warps", text)
+        self.assertIn("1 cases: the model's choice is within 8% of the best in 0%, 25.0% slower on average", text)
+        self.assertIn("predicted 50.0% off in the median", text)
+        self.assertIn("1 cases: the model's choice was not timed.", text)
+        code, _, errors = start("model_choices.py", self.out / "tuner.jsonl", "--comet", COMET, "--machine", "abacus")
+        self.assertEqual(code, 1)
+        self.assertIn("mixtral-8x7b, 2048, 8, 1, paced:45: comet: [machine] unknown machine", errors)
+        code, _, errors = start("model_choices.py", self.out / "none.jsonl", "--machine", "h200")
+        self.assertEqual(code, 1)
+        self.assertIn("none.jsonl: no such file", errors)
+
     def test_a_case_that_the_tuner_cannot_run_is_left_out(self):
         code, text, errors = start("tuner_grid.py", "--comet", COMET, "--backend", "cpu", "--out", self.out, "--models",
                                    "phi-3.5-moe", "--tokens", "32", "--splits", "2x1", "--links", "native,host",
@@ -208,6 +229,11 @@ class Counting(unittest.TestCase):
                 "finals": {"1:8:2/2:blocks": 101.0, "1:8:4/2:blocks": 110.0, "1:8:2/4:blocks": 100.0},
                 "sweep": {"1:8:2/2:blocks": 105.0, "2:8:2/2:blocks": 102.0, "1:8:2/4:blocks": 100.0,
                           "1:8:16/16:warps": 50.0}}
+        # The last rounds count before the sweep.
+        self.assertAlmostEqual(model_choices.judge(case, "1:8:2/2:blocks", 202.0)["model_loss"], 0.01)
+        self.assertAlmostEqual(model_choices.judge(case, "2:8:2/2:blocks", 51.0)["model_loss"], 1.04)
+        self.assertAlmostEqual(model_choices.judge(case, "2:8:2/2:blocks", 51.0)["error"], 0.5)
+        self.assertIsNone(model_choices.judge(case, "9:8:2/2:blocks", 1.0))
         row = tuner_grid.judge(dict(case))
         self.assertAlmostEqual(row["tuned_loss"], 0.01)
         self.assertAlmostEqual(row["model_loss"], 0.10)
