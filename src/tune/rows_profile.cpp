@@ -8,6 +8,9 @@
 namespace comet {
 namespace {
 
+// Calibration wants at least one of so many rows.
+constexpr std::size_t kPartForCalibration = 4;
+
 bool is_predictable(const BenchRecord& row) {
   return row.measured.schedule == Schedule::sequential || row.measured.schedule == Schedule::comet;
 }
@@ -30,14 +33,17 @@ void enter(ProfileRow& place, const BenchRecord& row) {
 }  // namespace
 
 RowSplit split_rows(std::span<const BenchRecord> rows) {
-  std::int64_t fewest = INT64_MAX;
+  std::vector<std::int64_t> tokens;
   for (const BenchRecord& row : rows) {
-    if (is_predictable(row)) fewest = std::min(fewest, row.measured.of.tokens);
+    if (is_predictable(row)) tokens.push_back(row.measured.of.tokens);
   }
+  if (tokens.empty()) return {};
+  std::sort(tokens.begin(), tokens.end());
+  const std::int64_t most = tokens[(tokens.size() - 1) / kPartForCalibration];
   RowSplit split;
   for (const BenchRecord& row : rows) {
     if (!is_predictable(row)) continue;
-    (row.measured.of.tokens == fewest ? split.calibration : split.held_out).push_back(row.measured);
+    (row.measured.of.tokens <= most ? split.calibration : split.held_out).push_back(row.measured);
   }
   return split;
 }

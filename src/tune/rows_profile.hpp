@@ -12,7 +12,9 @@ namespace comet {
 
 /// Rows of one device, apart by whether calibration takes them.
 struct RowSplit {
-  std::vector<MeasuredCase> calibration;  ///< Those with the fewest tokens.
+  /// Those with the fewest tokens: all of the one or more numbers of tokens that a quarter of the
+  /// rows do not exceed.
+  std::vector<MeasuredCase> calibration;
   std::vector<MeasuredCase> held_out;     ///< The others: what a prediction can be judged by.
 };
 
