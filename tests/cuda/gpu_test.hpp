@@ -34,6 +34,17 @@ std::vector<T> to_host(const DeviceBuffer<T>& buffer) {
   return values;
 }
 
+/// `count` elements of device memory.
+template <typename T>
+std::vector<T> download(const T* from, std::size_t count) {
+  std::vector<T> to(count);
+  if (count > 0) {
+    check_cuda(cudaMemcpy(to.data(), from, count * sizeof(T), cudaMemcpyDeviceToHost),
+               "copying from the device");
+  }
+  return to;
+}
+
 inline int num_multiprocessors() {
   int device = 0;
   int count = 0;

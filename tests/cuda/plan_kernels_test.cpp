@@ -14,6 +14,7 @@
 
 #include "comet/error.hpp"
 #include "cuda/gpu_test.hpp"
+#include "cuda/routing.hpp"
 
 namespace comet::cuda {
 namespace {
@@ -23,124 +24,6 @@ using Names = std::vector<const char*>;
 class PlanKernels : public testing::Test {
  protected:
   void SetUp() override { COMET_NEEDS_GPU(); }
-};
-
-template <typename T>
-std::vector<T> download(const T* from, std::size_t count) {
-  std::vector<T> to(count);
-  if (count > 0) {
-    check_cuda(cudaMemcpy(to.data(), from, count * sizeof(T), cudaMemcpyDeviceToHost),
-               "copying a plan");
-  }
-  return to;
-}
-
-struct Shape {
-  std::int32_t ep = 1;
-  std::int32_t tp = 1;
-  std::int32_t topk = 1;
-  std::int32_t num_experts = 1;
-  std::int32_t max_tokens = 0;
-  std::int32_t block_m = 64;
-  std::int32_t groups = 1;
-  bool scattered = false;  // experts placed by a table, not in runs
-};
-
-enum class Draw { any, one_expert, few_experts };
-
-// Where experts live, and the ids of all ranks, on the host and on the device.
-class Routing {
- public:
-  Routing(const Shape& shape, std::mt19937& random) : shape_(shape), num_local_(shape.ep, 0) {
-    const std::int32_t base = shape.num_experts / shape.ep;
-    const std::int32_t longer = shape.num_experts % shape.ep;
-    for (std::int32_t e = 0; e < shape.num_experts; ++e) {
-      const std::int32_t in_longer = longer * (base + 1);
-      std::int32_t owner = e < in_longer ? e / (base + 1) : longer + (e - in_longer) / base;
-      if (shape.scattered) owner = static_cast<std::int32_t>(random() % unsigned(shape.ep));
-      ep_rank_of_.push_back(owner);
-      local_of_.push_back(num_local_[owner]++);
-    }
-    device_ep_rank_of_ = to_device(ep_rank_of_);
-    device_local_of_ = to_device(local_of_);
-  }
-
-  std::int32_t world() const { return shape_.ep * shape_.tp; }
-  const std::vector<std::int32_t>& tokens() const { return tokens_; }
-
-  // New tokens and ids. `full`: every rank has max_tokens and no choice is dropped.
-  void redraw(std::mt19937& random, Draw draw, bool full) {
-    const auto below = [&](std::int32_t end) {
-      return static_cast<std::int32_t>(random() % static_cast<unsigned>(end));
-    };
-    const std::int32_t one = below(shape_.num_experts);
-    const std::int32_t few = std::min(shape_.num_experts, 2);
-    tokens_.clear();
-    ids_.clear();
-    for (std::int32_t r = 0; r < world(); ++r) {
-      tokens_.push_back(below(4) == 0 ? 0 : below(shape_.max_tokens + 1));
-      if (full) tokens_.back() = shape_.max_tokens;
-      auto& list = ids_.emplace_back();
-      for (std::int32_t i = 0; i < tokens_.back() * shape_.topk; ++i) {
-        std::int32_t id = below(draw == Draw::few_experts ? few : shape_.num_experts);
-        if (draw == Draw::one_expert) id = one;
-        if (!full && below(9) == 0) id = kDroppedId;
-        list.push_back(static_cast<std::uint16_t>(id));
-      }
-    }
-    id_pointers_.clear();
-    device_ids_.clear();
-    std::vector<const std::uint16_t*> pointers;
-    for (const auto& list : ids_) {
-      id_pointers_.push_back(list.data());
-      device_ids_.push_back(to_device(list));
-      pointers.push_back(device_ids_.back().data());
-    }
-    device_tokens_ = to_device(tokens_);
-    device_id_pointers_ = to_device(pointers);
-  }
-
-  PlanProblem host_problem(std::int32_t rank) const {
-    return {.world = world(),
-            .rank = rank,
-            .tp = shape_.tp,
-            .topk = shape_.topk,
-            .num_local = num_local_[rank / shape_.tp],
-            .block_m = shape_.block_m,
-            .groups = shape_.groups,
-            .ep_rank_of = ep_rank_of_.data(),
-            .local_of = local_of_.data(),
-            .tokens = tokens_.data(),
-            .ids = id_pointers_.data()};
-  }
-
-  DevicePlanProblem device_problem(std::int32_t rank) const {
-    DevicePlanProblem problem{host_problem(rank), shape_.max_tokens};
-    problem.problem.ep_rank_of = device_ep_rank_of_.data();
-    problem.problem.local_of = device_local_of_.data();
-    problem.problem.tokens = device_tokens_.data();
-    problem.problem.ids = device_id_pointers_.data();
-    return problem;
-  }
-
-  PlanLimits limits(std::int32_t rank) const {
-    return {.world = world(),
-            .tp = shape_.tp,
-            .max_tokens = shape_.max_tokens,
-            .topk = shape_.topk,
-            .num_local = num_local_[rank / shape_.tp],
-            .block_m = shape_.block_m,
-            .groups = shape_.groups};
-  }
-
- private:
-  Shape shape_;
-  std::vector<std::int32_t> num_local_, ep_rank_of_, local_of_, tokens_;
-  std::vector<std::vector<std::uint16_t>> ids_;
-  std::vector<const std::uint16_t*> id_pointers_;
-  DeviceBuffer<std::int32_t> device_ep_rank_of_, device_local_of_, device_tokens_;
-  std::vector<DeviceBuffer<std::uint16_t>> device_ids_;
-  DeviceBuffer<const std::uint16_t*> device_id_pointers_;
 };
 
 // The first difference of two lists of structs of words, or "". `words` names a struct's.
@@ -210,47 +93,13 @@ std::string differences(const DevicePlanView& view, const Plan& plan) {
 std::string build_and_compare(const Routing& routing, std::int32_t rank, const DevicePlan& memory) {
   launch_build_plan(routing.device_problem(rank), memory.view(), nullptr);
   check_cuda(cudaDeviceSynchronize(), "running the plan's kernels");
-  PlanScratch scratch;
-  Plan plan;
-  build_plan(routing.host_problem(rank), scratch, plan);
-  return differences(memory.view(), plan);
-}
-
-Shape draw_shape(std::mt19937& random) {
-  const auto draw = [&](std::int32_t low, std::int32_t high) {
-    return low + static_cast<std::int32_t>(random() % static_cast<unsigned>(high - low + 1));
-  };
-  Shape shape;
-  shape.tp = draw(1, 2);
-  shape.ep = draw(1, 8 / shape.tp);
-  shape.topk = draw(1, 8);
-  shape.num_experts = draw(0, 9) == 0 ? draw(100, 300) : draw(1, 20);
-  shape.max_tokens = draw(0, 9) == 0 ? draw(0, 5) : draw(1, 400);
-  shape.block_m = 64 * draw(1, 2);
-  if (draw(0, 9) == 0) shape.block_m = draw(1, 9);  // many tiles of a block
-  shape.groups = draw(1, 4);
-  shape.scattered = draw(0, 3) == 0;
-  if (draw(0, 3) == 0) {  // a plan of one kernel
-    shape.ep = 1;
-    shape.max_tokens = draw(0, 128 / shape.tp);
-    shape.groups = 1;
-  }
-  return shape;
-}
-
-std::string describe(const Shape& shape, const Routing& routing, std::int32_t rank) {
-  std::string text = fmt::format(
-      "rank {}, ep {}, tp {}, topk {}, {} experts{}, at most {} tokens, block_m {}, {} groups, T",
-      rank, shape.ep, shape.tp, shape.topk, shape.num_experts, shape.scattered ? " by a table" : "",
-      shape.max_tokens, shape.block_m, shape.groups);
-  for (const std::int32_t tokens : routing.tokens()) text += fmt::format(" {}", tokens);
-  return text;
+  return differences(memory.view(), routing.host_plan(rank));
 }
 
 TEST_F(PlanKernels, RandomPlansEqualTheHosts) {
   std::mt19937 random(20250117);
   for (int problem = 0; problem < 300; ++problem) {
-    const Shape shape = draw_shape(random);
+    const RoutingShape shape = draw_shape(random);
     Routing routing(shape, random);
     std::vector<DevicePlan> memory;
     for (std::int32_t r = 0; r < routing.world(); ++r) memory.emplace_back(routing.limits(r));
@@ -260,7 +109,7 @@ TEST_F(PlanKernels, RandomPlansEqualTheHosts) {
       routing.redraw(random, draw, random() % 8 == 0);
       for (std::int32_t r = 0; r < routing.world(); ++r) {
         ASSERT_EQ(build_and_compare(routing, r, memory[r]), "")
-            << "problem " << problem << ", call " << call << ": " << describe(shape, routing, r);
+            << "problem " << problem << ", call " << call << ": " << routing.describe(r);
       }
     }
   }
@@ -269,22 +118,23 @@ TEST_F(PlanKernels, RandomPlansEqualTheHosts) {
 TEST_F(PlanKernels, ManyBlocksSegmentsAndChoices) {
   // Each past the threads of one piece: 560 blocks, 1600 segments, 400 experts, 9 home blocks.
   std::mt19937 random(3);
-  for (const Shape& shape : {Shape{.ep = 8, .topk = 2, .num_experts = 9, .max_tokens = 4480},
-                             Shape{.topk = 32, .num_experts = 400, .max_tokens = 550, .groups = 4},
-                             Shape{.topk = 1, .num_experts = 3, .max_tokens = 33000, .groups = 3},
-                             Shape{.ep = 40,
-                             .tp = 2,
-                             .topk = 6,
-                             .num_experts = 90,
-                             .max_tokens = 130,
-                             .block_m = 16,
-                             .groups = 2}}) {
+  for (const RoutingShape& shape :
+       {RoutingShape{.ep = 8, .topk = 2, .num_experts = 9, .max_tokens = 4480},
+        RoutingShape{.topk = 32, .num_experts = 400, .max_tokens = 550, .groups = 4},
+        RoutingShape{.topk = 1, .num_experts = 3, .max_tokens = 33000, .groups = 3},
+        RoutingShape{.ep = 40,
+        .tp = 2,
+        .topk = 6,
+        .num_experts = 90,
+        .max_tokens = 130,
+        .block_m = 16,
+        .groups = 2}}) {
     Routing routing(shape, random);
     for (const bool full : {true, false}) {
       routing.redraw(random, Draw::any, full);
       for (const std::int32_t rank : {0, routing.world() - 1}) {
         const DevicePlan memory(routing.limits(rank));
-        ASSERT_EQ(build_and_compare(routing, rank, memory), "") << describe(shape, routing, rank);
+        ASSERT_EQ(build_and_compare(routing, rank, memory), "") << routing.describe(rank);
       }
     }
   }
@@ -292,7 +142,7 @@ TEST_F(PlanKernels, ManyBlocksSegmentsAndChoices) {
 
 TEST_F(PlanKernels, MemoryOfALargerPlanServesASmallerOne) {
   std::mt19937 random(4);
-  const Shape shape{.ep = 3, .topk = 3, .num_experts = 10, .max_tokens = 200, .groups = 2};
+  const RoutingShape shape{.ep = 3, .topk = 3, .num_experts = 10, .max_tokens = 200, .groups = 2};
   Routing routing(shape, random);
   routing.redraw(random, Draw::any, false);
   PlanLimits limits = routing.limits(1);
@@ -309,7 +159,7 @@ TEST_F(PlanKernels, MemoryOfALargerPlanServesASmallerOne) {
 }
 
 // Median of 50 launches, in microseconds.
-float time_plan(const Shape& shape) {
+float time_plan(const RoutingShape& shape) {
   std::mt19937 random(5);
   Routing routing(shape, random);
   routing.redraw(random, Draw::any, true);
@@ -339,9 +189,9 @@ float time_plan(const Shape& shape) {
 }
 
 TEST_F(PlanKernels, TimeOfAPlan) {
-  for (const Shape& shape :
-       {Shape{.ep = 8, .topk = 8, .num_experts = 64, .max_tokens = 4096, .block_m = 128},
-        Shape{.topk = 8, .num_experts = 128, .max_tokens = 1, .block_m = 64}}) {
+  for (const RoutingShape& shape :
+       {RoutingShape{.ep = 8, .topk = 8, .num_experts = 64, .max_tokens = 4096, .block_m = 128},
+        RoutingShape{.topk = 8, .num_experts = 128, .max_tokens = 1, .block_m = 64}}) {
     const float time_us = time_plan(shape);
     fmt::print("plan of {} ranks x {} tokens, topk {}, {} experts: {:.1f} us\n", shape.ep,
                shape.max_tokens, shape.topk, shape.num_experts, time_us);

@@ -22,6 +22,7 @@ declare -A sanitize_filter=(
   [cuda_conformance_test/racecheck]='*SmallOneRank*'
   [cuda_layer_test/racecheck]='*SmallOneRank*'
   [grouped_gemm_test]='*Small*:*Refuses*'
+  [order_kernels_test]='*Small*'
   [plan_kernels_test]='-*TimeOf*:*RandomPlans*'
 )
 sanitizer_tools=(memcheck racecheck synccheck initcheck)
@@ -167,16 +168,18 @@ run_tests() { # run_tests <end>
 }
 
 run_sanitize() { # run_sanitize <end>
-  local left="$((${#programs[@]} * ${#sanitizer_tools[@]}))" program name tool log command
+  local left program name tool log share command
+  left="$(($(shares "${programs[@]}") * ${#sanitizer_tools[@]}))"
   for program in "${programs[@]}"; do
     name="${program##*/}"
+    share="${share_of[$name]:-1}"
     for tool in "${sanitizer_tools[@]}"; do
       log="$out/sanitizer-$name-$tool.log"
       command=(env COMET_LOCKSTEP=1 compute-sanitizer --tool "$tool" --error-exitcode 99 "$program"
         "--gtest_filter=${sanitize_filter[$name/$tool]:-${sanitize_filter[$name]:-*}}")
-      limited "$1" 1 "$left" "$log" "${command[@]}"
+      limited "$1" "$share" "$left" "$log" "${command[@]}"
       judge sanitizer "$tool" "$name" "$?" "$log" "${command[*]}"
-      left="$((left - 1))"
+      left="$((left - share))"
     done
   done
   [[ ${#programs[@]} -gt 0 ]] || record sanitizer none none failed 0 "" "no program in tests/"

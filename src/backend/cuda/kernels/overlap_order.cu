@@ -14,6 +14,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kBlocksPerSm = 4;
 constexpr int kLanes = 32;
+constexpr unsigned kAllLanes = 0xffffffffU;
 
 __device__ std::int32_t grid_thread() {
   return static_cast<std::int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
@@ -21,9 +22,11 @@ __device__ std::int32_t grid_thread() {
 
 __device__ std::int32_t grid_threads() { return static_cast<std::int32_t>(gridDim.x * blockDim.x); }
 
-// First tile of wave `wave` among the `tiles` of an expert.
+// First tile of wave `wave` among the `tiles` of an expert: there are few waves, so tiles * waves
+// is far below 2^31.
 __device__ std::int32_t wave_begin(std::int32_t tiles, std::int32_t waves, std::int32_t wave) {
-  return static_cast<std::int32_t>((std::int64_t{tiles} * wave + waves - 1) / waves);
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(tiles * wave + waves - 1) /
+                                   static_cast<std::uint32_t>(waves));
 }
 
 __device__ std::int32_t tiles_of_expert(const PlanProblem& problem, const DevicePlanView& plan,
@@ -31,17 +34,19 @@ __device__ std::int32_t tiles_of_expert(const PlanProblem& problem, const Device
   return static_cast<std::int32_t>(ceil_div(plan.expert_rows[expert], problem.block_m));
 }
 
-// Place of a tile by (wave, expert, tile).
+// Place of a tile by (wave, expert, tile). A warp finds one, since it asks for the tiles of every
+// expert.
 __device__ std::int32_t place_of(const PlanProblem& problem, const DevicePlanView& plan,
                                  std::int32_t waves, std::int32_t expert, std::int32_t tile) {
   const std::int32_t own_tiles = tiles_of_expert(problem, plan, expert);
-  const auto wave = static_cast<std::int32_t>(std::int64_t{tile} * waves / own_tiles);
-  std::int32_t place = tile - wave_begin(own_tiles, waves, wave);
-  for (std::int32_t e = 0; e < problem.num_local; ++e) {
+  const std::int32_t wave = tile * waves / own_tiles;
+  std::int32_t before = 0;
+  for (std::int32_t e = static_cast<std::int32_t>(threadIdx.x) % kLanes; e < problem.num_local;
+       e += kLanes) {
     const std::int32_t tiles = tiles_of_expert(problem, plan, e);
-    place += wave_begin(tiles, waves, e < expert ? wave + 1 : wave);
+    before += wave_begin(tiles, waves, e < expert ? wave + 1 : wave);
   }
-  return place;
+  return tile - wave_begin(own_tiles, waves, wave) + __reduce_add_sync(kAllLanes, before);
 }
 
 // Copies by dedicated blocks should take as long as the products of the others do.
@@ -75,11 +80,13 @@ __global__ void __launch_bounds__(kThreads)
                        const OverlapOrderView order, const OverlapChoice choice,
                        const OverlapCosts costs, std::int32_t num_panels, std::int32_t num_blocks) {
   const std::int32_t num_tiles = plan.counters->num_tiles;
-  for (std::int32_t tile = grid_thread(); tile < num_tiles; tile += grid_threads()) {
+  for (std::int32_t tile = grid_thread() / kLanes; tile < num_tiles;
+       tile += grid_threads() / kLanes) {
     const std::int32_t expert = plan.tiles[tile].expert;
     const std::int32_t place = choice.waves == 1 ? tile
                                                  : place_of(problem, plan, choice.waves, expert,
                                                             tile - plan.segment_tile[expert]);
+    if (threadIdx.x % kLanes != 0) continue;
     order.tile_order[place] = tile;
     order.tile_place[tile] = place;
     order.arrived[tile] = 0;
@@ -124,11 +131,11 @@ __device__ Extremes find_extremes(const PlanProblem& problem, const DevicePlanVi
   return found;
 }
 
-// Adds the lane's token to the list of its phase; lanes of a warp keep their order.
-__device__ void append(std::int32_t phase, const TokenRows& token, std::int32_t* counts,
-                       TokenRows* lists, std::int64_t stride) {
-  const unsigned active = __activemask();
-  const unsigned same = __match_any_sync(active, phase);
+// Adds the lane's token to the list of its phase; `lanes` of a warp call it together and keep their
+// order.
+__device__ void append(unsigned lanes, std::int32_t phase, const TokenRows& token,
+                       std::int32_t* counts, TokenRows* lists, std::int64_t stride) {
+  const unsigned same = __match_any_sync(lanes, phase);
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int leader = __ffs(static_cast<int>(same)) - 1;
   std::int32_t first = 0;
@@ -137,24 +144,30 @@ __device__ void append(std::int32_t phase, const TokenRows& token, std::int32_t*
   lists[phase * stride + first + __popc(same & ((1U << lane) - 1U))] = token;
 }
 
-// A warp per (source, block of 64).
+// A warp per half of a (source, block of 64).
 __global__ void __launch_bounds__(kThreads)
     order_tokens_kernel(const PlanProblem problem, const DevicePlanView plan,
                         const OverlapOrderView order, const OverlapChoice choice,
                         std::int32_t num_panels) {
   const std::int32_t num_tiles = plan.counters->num_tiles;
   const std::int32_t num_blocks = plan.counters->num_blocks;
+  constexpr std::int32_t kParts = kTokenBlock / kLanes;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  for (std::int32_t i = grid_thread() / kLanes; i < num_blocks; i += grid_threads() / kLanes) {
-    const BlockTransfer block = plan.blocks[i];
+  for (std::int32_t i = grid_thread() / kLanes; i < num_blocks * kParts;
+       i += grid_threads() / kLanes) {
+    const BlockTransfer block = plan.blocks[i / kParts];
     const bool is_own = block.source == problem.rank;
     const std::int64_t cell = std::int64_t{block.source} * order.home_blocks + block.block;
-    if (lane == 0) order.block_needed[cell] = block.needed_end - block.needed_begin;
-    for (std::int32_t panel = lane; panel < num_panels; panel += kLanes) {
-      order.pushed[cell * num_panels + panel] = 0;
-      order.delivered[cell * num_panels + panel] = 0;
+    if (i % kParts == 0) {
+      if (lane == 0) order.block_needed[cell] = block.needed_end - block.needed_begin;
+      for (std::int32_t panel = lane; panel < num_panels; panel += kLanes) {
+        order.pushed[cell * num_panels + panel] = 0;
+        order.delivered[cell * num_panels + panel] = 0;
+      }
     }
-    for (std::int32_t n = block.needed_begin + lane; n < block.needed_end; n += kLanes) {
+    const std::int32_t n = block.needed_begin + i % kParts * kLanes + lane;
+    const unsigned lanes = __ballot_sync(kAllLanes, n < block.needed_end);
+    if (n < block.needed_end) {
       const NeededToken needed = plan.needed[n];
       const std::int32_t end = plan.needed[n + 1].row_begin;
       const Extremes found = find_extremes(problem, plan, order, needed.row_begin, end);
@@ -169,9 +182,9 @@ __global__ void __launch_bounds__(kThreads)
       }
       const std::int32_t phase = phase_of_place(num_tiles, choice.phases, found.last_place);
       if (is_own) {
-        append(phase, token, order.num_own, order.own, order.own_stride);
+        append(lanes, phase, token, order.num_own, order.own, order.own_stride);
       } else {
-        append(phase, token, order.num_sent, order.sent, order.sent_stride);
+        append(lanes, phase, token, order.num_sent, order.sent, order.sent_stride);
       }
     }
   }
