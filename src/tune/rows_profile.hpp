@@ -15,7 +15,7 @@ struct RowSplit {
   /// Those with the fewest tokens: all of the one or more numbers of tokens that a quarter of the
   /// rows do not exceed.
   std::vector<MeasuredCase> calibration;
-  std::vector<MeasuredCase> held_out;     ///< The others: what a prediction can be judged by.
+  std::vector<MeasuredCase> held_out;  ///< The others: what a prediction can be judged by.
 };
 
 /// Of schedules that the model knows.
