@@ -106,6 +106,18 @@ def run_command(command, seconds=None, on_line=show):
                 process.kill()
 
 
+def json_of(name, command):
+    """What a command prints as JSON; Failure with `name` and its last words if it fails."""
+    try:
+        done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
+    except OSError as error:
+        raise Failure(f"{command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines()
+        raise Failure(f"{name}: {words[-1] if words else f'exit {done.returncode}'}")
+    return json.loads(done.stdout)
+
+
 class Output:
     """The rows that a process of `comet bench` has written, by their case, handed on as they come."""
 

@@ -11,9 +11,7 @@ counted and judged no further.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,13 +25,8 @@ def preferred(comet, machine, row, ranks_per_device):
     key = tuner_grid.key_of(row)
     command = [comet, "plan", *tuner_grid.flags_of(key).split(), "--dtype", row.get("dtype", "bf16"), "--predict",
                *machine, "--ranks-per-device", ranks_per_device or row["ep"] * row["tp"], "--json"]
-    try:
-        done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
-    except OSError as error:
-        raise Failure(f"{comet}: {error.strerror}") from error
-    if done.returncode != 0:
-        raise Failure(f"{', '.join(key)}: {done.stderr.strip().splitlines()[-1]}")
-    first = next(one for one in json.loads(done.stdout)["prediction"]["schedules"] if one["schedule"] == "comet")
+    schedules = bench_cases.json_of(", ".join(key), command)["prediction"]["schedules"]
+    first = next(one for one in schedules if one["schedule"] == "comet")
     return tuner_grid.choice_text(first), first["predicted_us"]
 
 

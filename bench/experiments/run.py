@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -119,15 +118,13 @@ def info_rows(experiment, arguments):
     """Rows of workspaces by `comet info`, a line of flags each."""
     rows = []
     for line in lines_of(experiment, "none"):
-        command = [str(arguments.comet), "info", *line.split(), "--backend", "cpu", "--json"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Failure(f"comet info {line}: {done.stderr.strip()}")
+        command = [arguments.comet, "info", *line.split(), "--backend", "cpu", "--json"]
+        info = bench_cases.json_of(f"comet info {line}", command)
         row = {"suite": bench_cases.SUITE, "kind": "workspace", "command": f"comet info {line}",
                "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                "model": re.search(r"--model (\S+)", line)[1],
                "tokens": int(re.search(r"--tokens (\d+)", line)[1]),
-               **json.loads(done.stdout)["workspace"]}
+               **info["workspace"]}
         row["workspace_mb"] = row["bytes"] / 2**20
         for entry in experiment.get("paper", []):
             if charts.matches(row, entry["where"]):

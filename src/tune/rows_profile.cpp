@@ -8,7 +8,7 @@
 namespace comet {
 namespace {
 
-// Calibration wants at least one of so many rows.
+// Of so many rows at least one is for calibration.
 constexpr std::size_t kPartForCalibration = 4;
 
 bool is_predictable(const BenchRecord& row) {

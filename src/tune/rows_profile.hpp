@@ -12,8 +12,7 @@ namespace comet {
 
 /// Rows of one device, apart by whether calibration takes them.
 struct RowSplit {
-  /// Those with the fewest tokens: all of the one or more numbers of tokens that a quarter of the
-  /// rows do not exceed.
+  /// Those with the fewest tokens: of as few numbers of tokens as have a quarter of the rows.
   std::vector<MeasuredCase> calibration;
   std::vector<MeasuredCase> held_out;  ///< The others: what a prediction can be judged by.
 };

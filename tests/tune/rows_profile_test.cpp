@@ -43,6 +43,16 @@ TEST(RowsProfile, HoldsOutAllButTheFewestTokens) {
   EXPECT_EQ(split.held_out.size(), 1U);
 }
 
+TEST(RowsProfile, CalibratesByAQuarterOfTheRowsAtLeast) {
+  std::vector<BenchRecord> rows = {record(32, Schedule::comet, 1, 1),
+                                   record(64, Schedule::comet, 1, 2),
+                                   record(64, Schedule::comet, 2, 3)};
+  for (int i = 0; i < 5; ++i) rows.push_back(record(128, Schedule::comet, 1, 4));
+  const RowSplit split = split_rows(rows);
+  EXPECT_EQ(split.calibration.size(), 3U);
+  EXPECT_EQ(split.held_out.size(), 5U);
+}
+
 TEST(RowsProfile, RefusesRowsOfSeveralDevicesAndNone) {
   std::vector<BenchRecord> rows = {record(1, Schedule::comet, 1, 1),
                                    record(2, Schedule::comet, 1, 1)};

@@ -20,9 +20,9 @@ namespace comet::cuda {
 /// Columns of a weight tile: all of one matrix, or half of gate's and half of up's.
 inline constexpr int kGemmBlockN = 256;
 
-/// Rows of a weight matrix that one TMA box loads: what may be computed by itself where there are
-/// too few tiles for all multiprocessors, which tiles of 64 rows allow; else as few boxes as there
-/// are.
+/// Rows of a weight matrix that one TMA box loads. Tiles of 64 rows have small boxes, since one may
+/// be computed by itself where there are too few tiles for all multiprocessors; those of 128 have
+/// one for each matrix.
 COMET_HOST_DEVICE constexpr int weight_box_rows(bool gated, std::int32_t block_m) {
   if (block_m == 64) return kGemmBlockN / 4;
   return gated ? kGemmBlockN / 2 : kGemmBlockN;

@@ -14,8 +14,9 @@ constexpr int kThreads = 128 + kConsumerWarps * 32;
 constexpr int kLoaderRegisters = 40;
 constexpr int kMathRegisters = 232;
 
-// Into how many pieces each item is cut: as many as there are multiprocessors for, since one alone
-// reads some 60 GB/s of weights, and the products of a few tokens do nothing else.
+// Into how many pieces each item is cut: as many as there are multiprocessors for. The products of a
+// few tokens do little but read weights, and one multiprocessor reads a small part of what memory
+// gives.
 template <typename V>
 __device__ __forceinline__ int pieces_of_item(std::int32_t num_items) {
   if constexpr (V::kSplitColumns) {
