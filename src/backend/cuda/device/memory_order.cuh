@@ -52,6 +52,17 @@ __device__ __forceinline__ void add_release_gpu(std::uint32_t* word, std::uint32
   asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
 }
 
+/// Makes what relaxed loads before it have seen acquired, and relaxed writes after it release what
+/// the thread has written or seen.
+__device__ __forceinline__ void fence_acq_rel_gpu() {
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+
+/// Orders nothing by itself; see fence_acq_rel_gpu.
+__device__ __forceinline__ void add_relaxed_gpu(std::uint32_t* word, std::uint32_t value) {
+  asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+
 /// As add_release_gpu, and acquires what earlier adders released; returns the value before.
 __device__ __forceinline__ std::uint32_t fetch_add_acq_rel_gpu(std::uint32_t* word,
                                                                std::uint32_t value) {

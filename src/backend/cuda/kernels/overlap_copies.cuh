@@ -36,9 +36,20 @@ __device__ __forceinline__ void write_row_weights(const CallParams& p, const Tok
   const auto* weights = reinterpret_cast<const float*>(p.peers[token.source] +
                                                        p.layout.weights[p.state->epoch & 1U]) +
                         std::int64_t{token.token} * p.dims.topk;
-  for (std::int32_t r = 0; r < token.num_rows; ++r) {
-    const NeededRow row = p.plan.rows[token.row_begin + r];
-    p.row_weights[row.row] = weights[row.choice];
+  constexpr int kBatch = 4;  // of loads on their way at once
+#pragma unroll 1
+  for (std::int32_t first = 0; first < token.num_rows; first += kBatch) {
+    NeededRow rows[kBatch];
+    float values[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const std::int32_t r = first + i < token.num_rows ? first + i : first;
+      rows[i] = p.plan.rows[token.row_begin + r];
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) values[i] = weights[rows[i].choice];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) p.row_weights[rows[i].row] = values[i];
   }
 }
 
@@ -47,50 +58,72 @@ __device__ __forceinline__ void write_row_weights(const CallParams& p, const Tok
 template <int BLOCK_M>
 __device__ __forceinline__ void signal_rows(const OverlapParams& p, const TokenRows& token) {
   if (token.source < 0) return;
+  fence_acq_rel_gpu();  // one for all rows
   for (std::int32_t r = 0; r < token.num_rows; ++r) {
     const std::int32_t row = p.call.plan.rows[token.row_begin + r].row;
-    add_release_gpu(p.order.arrived + row / BLOCK_M, 1U);
+    add_relaxed_gpu(p.order.arrived + row / BLOCK_M, 1U);
   }
 }
 
-/// Copies one token, the same for all lanes, to its rows by loads and stores.
-__device__ __forceinline__ void copy_token(const CallParams& p, std::int32_t source,
-                                           std::int32_t token, std::int32_t row_begin,
-                                           std::int32_t num_rows) {
-  constexpr int kUnroll = 4;
+/// The first rows of the lane's token, in registers; most tokens have no more.
+struct FirstRows {
+  static constexpr int kCount = 4;
+  std::int32_t row[kCount];
+};
+
+__device__ __forceinline__ FirstRows first_rows(const CallParams& p, const TokenRows& token) {
+  FirstRows first;
+#pragma unroll
+  for (int r = 0; r < FirstRows::kCount; ++r) {
+    const bool is_there = token.source >= 0 && r < token.num_rows;
+    first.row[r] = is_there ? p.plan.rows[token.row_begin + r].row : 0;
+  }
+  return first;
+}
+
+/// Copies the lanes' tokens one after the other by loads and stores, all 4096 bytes of a piece in
+/// flight at once: with half of that and rows read in between, a token took 6 us.
+__device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows& mine) {
+  constexpr int kUnroll = 8;
+  const FirstRows rows = first_rows(p, mine);
   const std::int64_t row_bytes = p.dims.row_bytes();
   const auto words = static_cast<std::int32_t>(row_bytes / 16);
-  const auto* from = reinterpret_cast<const uint4*>(token_at(p, source, token));
+  unsigned left = __ballot_sync(kAllLanes, mine.source >= 0);
 #pragma unroll 1
-  for (std::int32_t first = lane_id(); first < words; first += kUnroll * kLanes) {
-    uint4 values[kUnroll];
-#pragma unroll
-    for (int i = 0; i < kUnroll; ++i) {
-      const std::int32_t at = first + i * kLanes;
-      if (at >= words) continue;
-      // Host memory may be cached; a rank must not be served what another has fetched.
-      values[i] = p.world.host_link ? __ldcv(from + at) : __ldcs(from + at);
-    }
+  for (; left != 0; left &= left - 1) {
+    const int lane = __ffs(static_cast<int>(left)) - 1;
+    const std::int32_t row_begin = __shfl_sync(kAllLanes, mine.row_begin, lane);
+    const std::int32_t num_rows = __shfl_sync(kAllLanes, mine.num_rows, lane);
+    const auto* from = reinterpret_cast<const uint4*>(
+        token_at(p, __shfl_sync(kAllLanes, mine.source, lane), __shfl_sync(kAllLanes, mine.token, lane)));
 #pragma unroll 1
-    for (std::int32_t r = 0; r < num_rows; ++r) {
-      auto* to = reinterpret_cast<uint4*>(p.rows + p.plan.rows[row_begin + r].row * row_bytes);
+    for (std::int32_t first = lane_id(); first - lane_id() < words; first += kUnroll * kLanes) {
+      uint4 values[kUnroll];
 #pragma unroll
       for (int i = 0; i < kUnroll; ++i) {
         const std::int32_t at = first + i * kLanes;
-        if (at < words) to[at] = values[i];
+        if (at >= words) continue;
+        // Host memory may be cached; a rank must not be served what another has fetched.
+        values[i] = p.world.host_link ? __ldcv(from + at) : __ldcs(from + at);
+      }
+      const auto store = [&](std::int32_t row) {
+        auto* to = reinterpret_cast<uint4*>(p.rows + row * row_bytes);
+#pragma unroll
+        for (int i = 0; i < kUnroll; ++i) {
+          const std::int32_t at = first + i * kLanes;
+          if (at < words) to[at] = values[i];
+        }
+      };
+#pragma unroll
+      for (int r = 0; r < FirstRows::kCount; ++r) {
+        const std::int32_t row = __shfl_sync(kAllLanes, rows.row[r], lane);
+        if (r < num_rows) store(row);
+      }
+#pragma unroll 1
+      for (std::int32_t r = FirstRows::kCount; r < num_rows; ++r) {
+        store(p.plan.rows[row_begin + r].row);
       }
     }
-  }
-}
-
-/// Copies the lanes' tokens one after the other by loads and stores.
-__device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows& mine) {
-  unsigned left = __ballot_sync(kAllLanes, mine.source >= 0);
-  for (; left != 0; left &= left - 1) {
-    const int lane = __ffs(static_cast<int>(left)) - 1;
-    copy_token(
-        p, __shfl_sync(kAllLanes, mine.source, lane), __shfl_sync(kAllLanes, mine.token, lane),
-        __shfl_sync(kAllLanes, mine.row_begin, lane), __shfl_sync(kAllLanes, mine.num_rows, lane));
   }
 }
 
@@ -145,12 +178,7 @@ class Puller {
   __device__ __forceinline__ void copy(const TokenRows& mine) {
     const unsigned tokens = __ballot_sync(kAllLanes, mine.source >= 0);
     const int units = __popc(tokens) * parts_;
-    // Most tokens have few rows; those are kept in registers.
-    std::int32_t rows[kKept];
-#pragma unroll
-    for (int r = 0; r < kKept; ++r) {
-      rows[r] = r < mine.num_rows && mine.source >= 0 ? p_.plan.rows[mine.row_begin + r].row : 0;
-    }
+    const FirstRows rows = first_rows(p_, mine);
     Place loaded{tokens, 0};
     Place stored{tokens, 0};
     int ahead = 0;  // units loaded and not stored
@@ -168,7 +196,6 @@ class Puller {
   }
 
  private:
-  static constexpr int kKept = 4;
   // A part of a token: of the lowest lane in `left`.
   struct Place {
     unsigned left;
@@ -201,7 +228,7 @@ class Puller {
   }
 
   __device__ __forceinline__ void store(Place& place, const TokenRows& mine,
-                                        const std::int32_t (&rows)[kKept]) {
+                                        const FirstRows& rows) {
     const int lane = __ffs(static_cast<int>(place.left)) - 1;
     const std::int32_t num_rows = __shfl_sync(kAllLanes, mine.num_rows, lane);
     const std::int32_t row_begin = __shfl_sync(kAllLanes, mine.row_begin, lane);
@@ -209,12 +236,12 @@ class Puller {
     const std::uint32_t from = buffers_ + store_buffer_ * part_bytes_;
     if (lane_id() == 0) mbarrier_wait(barriers_ + store_buffer_ * 8, store_phase_);
 #pragma unroll
-    for (int r = 0; r < kKept; ++r) {
-      const std::int32_t row = __shfl_sync(kAllLanes, rows[r], lane);
+    for (int r = 0; r < FirstRows::kCount; ++r) {
+      const std::int32_t row = __shfl_sync(kAllLanes, rows.row[r], lane);
       if (lane_id() == 0 && r < num_rows) store_row(row, place.part, from, bytes);
     }
     if (lane_id() == 0) {
-      for (std::int32_t r = kKept; r < num_rows; ++r) {
+      for (std::int32_t r = FirstRows::kCount; r < num_rows; ++r) {
         store_row(p_.plan.rows[row_begin + r].row, place.part, from, bytes);
       }
       bulk_commit();

@@ -33,6 +33,7 @@ class Pushes {
       enter_phase(0, 0);
     }
     __syncwarp();
+    is_paced_ = *p.call.world.ns_per_byte > 0;
     find_unit(take_ticket(&p_.order.tickets->push));
   }
 
@@ -46,15 +47,15 @@ class Pushes {
     const std::uint32_t wanted = columns_of_panel();
     const std::int32_t total = state().total;
     // The last entry of the order is not known to be the last one done, so all are looked at.
-    const std::uint32_t* done = lane_id() < state().first_count ? done_of(row_) : nullptr;
-    if (!all_done(done, wanted, false)) return false;
+    if (!all_done(lane_id() < state().first_count ? done_of(row_) : nullptr, wanted)) return false;
     for (int begin = state().first_count; begin < total;) {
       const Places places = places_from(begin);
       const std::int32_t row = row_of(places);
-      if (!all_done(places.has_entry() ? done_of(row) : nullptr, wanted, true)) return false;
+      if (!all_done(places.has_entry() ? done_of(row) : nullptr, wanted)) return false;
       begin = places.end;
     }
-    return all_done(done, wanted, true);
+    fence_acq_rel_gpu();  // each lane acquires the entries that it has looked at and will load
+    return true;
   }
 
   /// Makes the push that is ready and takes the next.
@@ -64,9 +65,10 @@ class Pushes {
     const std::int32_t panel = state().panel;
     const std::int32_t total = state().total;
     book(panel);
-    // Takes a microsecond or two, as the list does: both come while others things are done.
+    // Take a microsecond or two, as the list does: they come while other things are done.
     std::uint32_t next = 0;
     if (lane_id() == 0) next = atomicAdd(&p_.order.tickets->push, 1U);
+    const std::int32_t needed = mine_.source >= 0 ? p_.order.block_needed[block_of(mine_)] : 0;
     const std::int64_t strip_bytes = std::int64_t{p.dims.world} * p.dims.max_tokens * kElementBytes;
     std::byte* const home = mine_.source >= 0 ? p.peers[mine_.source] + p.layout.combine : nullptr;
     const auto cell = static_cast<std::int32_t>(p.world.rank * p.dims.max_tokens + mine_.token);
@@ -88,7 +90,7 @@ class Pushes {
     __syncwarp();
     const TokenRows done = mine_;
     find_unit(__shfl_sync(kAllLanes, next, 0));
-    complete_blocks(done, panel);
+    complete_blocks(done, panel, static_cast<std::uint32_t>(needed));
     if (lane_id() == 0) {
       trace_end(p.trace, begin, TraceKind::push, copy_worker(), done.last_tile, panel);
     }
@@ -218,27 +220,24 @@ class Pushes {
     return p_.order.second_done + tile * p_.num_panels + state().panel;
   }
 
-  __device__ __forceinline__ static bool all_done(const std::uint32_t* done, std::uint32_t wanted,
-                                                  bool acquires) {
-    bool is_done = true;
-    if (done != nullptr) {
-      is_done = (acquires ? load_acquire_gpu(done) : load_relaxed_gpu(done)) >= wanted;
-    }
-    return __all_sync(kAllLanes, is_done) != 0;
+  __device__ __forceinline__ static bool all_done(const std::uint32_t* done, std::uint32_t wanted) {
+    return __all_sync(kAllLanes, done == nullptr || load_relaxed_gpu(done) >= wanted) != 0;
   }
 
+  // Of the token's home rank and its block there.
+  __device__ __forceinline__ std::int64_t block_of(const TokenRows& token) const {
+    return token.source * std::int64_t{p_.order.home_blocks} + token.token / kTokenBlock;
+  }
   __device__ __forceinline__ std::int64_t cell_of(const TokenRows& token,
                                                   std::int32_t panel) const {
-    const std::int64_t cell =
-        token.source * std::int64_t{p_.order.home_blocks} + token.token / kTokenBlock;
-    return cell * p_.num_panels + panel;
+    return block_of(token) * p_.num_panels + panel;
   }
 
   // Books the lanes' partials on the paced link, by home rank. A block's signal waits for the
   // latest of its transfers.
   __device__ __forceinline__ void book(std::int32_t panel) const {
     const CallParams& p = call();
-    if (*p.world.ns_per_byte <= 0) return;
+    if (!is_paced_) return;
     const ColumnRange columns = columns_of(p, panel);
     const unsigned same = __match_any_sync(kAllLanes, static_cast<int>(mine_.source));
     const int leader = __ffs(static_cast<int>(same)) - 1;
@@ -254,7 +253,9 @@ class Pushes {
   }
 
   // Counts the lanes' tokens of each block, and signals blocks whose last partials these were.
-  __device__ __forceinline__ void complete_blocks(const TokenRows& mine, std::int32_t panel) const {
+  // `needed` of the block's tokens have partials.
+  __device__ __forceinline__ void complete_blocks(const TokenRows& mine, std::int32_t panel,
+                                                  std::uint32_t needed) const {
     const CallParams& p = call();
     const std::int64_t cell = cell_of(mine, panel);
     const unsigned same = __match_any_sync(kAllLanes, static_cast<int>(cell));
@@ -262,7 +263,6 @@ class Pushes {
     bool is_complete = false;
     if (mine.source >= 0 && lane_id() == __ffs(static_cast<int>(same)) - 1) {
       const auto count = static_cast<std::uint32_t>(__popc(same));
-      const auto needed = static_cast<std::uint32_t>(p_.order.block_needed[cell / p_.num_panels]);
       is_complete = fetch_add_acq_rel_gpu(p_.order.pushed + cell, count) + count == needed;
       if (is_complete) delivered = load_relaxed_gpu(p_.order.delivered + cell);
     }
@@ -284,6 +284,7 @@ class Pushes {
   bool has_rows_ = false;
   bool is_over_ = false;
   bool no_pulls_left_ = false;
+  bool is_paced_ = false;
 };
 
 }  // namespace comet::cuda::overlap
