@@ -19,9 +19,9 @@
 namespace comet {
 namespace {
 
-// Of one transfer of the fused schedule: few enough that what is booked on a link ahead stays
-// short, enough to fill it.
-constexpr std::int64_t kBytesOfPull = 65536;
+// Of one transfer of the fused schedule. Many warps pull at once and share the link, so that small
+// transfers bring the first tiles their rows earlier; but each costs a few microseconds.
+constexpr std::int64_t kBytesOfPull = 16384;
 
 CallChoices choices_of(const cuda::QueuedCall& call) {
   CallChoices choices{.schedule = call.schedule,

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <string>
 #include <tuple>
@@ -30,11 +31,14 @@ struct OrderCall {
   OverlapChoice choice;
   std::int32_t num_panels = 1;
   std::int32_t num_blocks = 2;  // of the fused kernel
+  // Of the link; below 0: nobody knows.
+  float ns_per_byte = -1;
 
   std::string describe() const {
-    return fmt::format("; {} phases, {} waves, {} panels, {} blocks, n_c {} and {}, dedicated {}",
-                       choice.phases, choice.waves, num_panels, num_blocks, choice.n_c_dispatch,
-                       choice.n_c_combine, choice.is_dedicated);
+    return fmt::format(
+        "; {} phases, {} waves, {} ns a byte, {} panels, {} blocks, n_c {} and {}, dedicated {}",
+        choice.phases, choice.waves, ns_per_byte, num_panels, num_blocks, choice.n_c_dispatch,
+        choice.n_c_combine, choice.is_dedicated);
   }
 };
 
@@ -68,9 +72,21 @@ void sort_tiles(const Plan& plan, std::int32_t waves, OrderTruth& truth) {
   }
 }
 
-OrderTruth make_truth(const Plan& plan, std::int32_t block_m, const OverlapChoice& choice) {
+// Waves pay where the link is slow, and then only if something goes over it.
+std::int32_t waves_of(const OrderCall& call, bool has_remote) {
+  if (call.ns_per_byte < 0) return call.choice.waves;
+  return call.ns_per_byte > 0 && has_remote ? call.choice.waves : 1;
+}
+
+OrderTruth make_truth(const Plan& plan, const PlanProblem& problem, const OrderCall& call) {
+  const OverlapChoice& choice = call.choice;
+  const std::int32_t block_m = problem.block_m;
+  const bool has_remote =
+      std::any_of(plan.blocks.begin(), plan.blocks.end(), [&](const BlockTransfer& block) {
+        return block.source != problem.rank && block.needed_begin < block.needed_end;
+      });
   OrderTruth truth;
-  sort_tiles(plan, choice.waves, truth);
+  sort_tiles(plan, waves_of(call, has_remote), truth);
   const auto num_tiles = static_cast<std::int32_t>(plan.tiles.size());
   for (const BlockTransfer& block : plan.blocks) {
     for (std::int32_t n = block.needed_begin; n < block.needed_end; ++n) {
@@ -111,10 +127,10 @@ class OrderCheck {
         problem_(problem),
         call_(call),
         view_(view),
-        truth_(make_truth(plan, problem.block_m, call.choice)) {}
+        truth_(make_truth(plan, problem, call)) {}
 
   std::string faults() const {
-    return tiles() + counters() + blocks() + pulls() + lists() +
+    return tiles() + counters() + blocks() + arrivals() + lists() +
            role("pullers", &OverlapRoles::pullers, call_.choice.n_c_dispatch) +
            role("pushers", &OverlapRoles::pushers, call_.choice.n_c_combine);
   }
@@ -128,9 +144,9 @@ class OrderCheck {
   std::string counters() const {
     const std::size_t tiles = plan_.tiles.size();
     const OverlapTickets tickets = download(view_.tickets, 1).front();
-    const bool has_tickets = tickets.gather != 0 || tickets.pull != 0 || tickets.compute != 0 ||
-                             tickets.push != 0 || tickets.home != 0 || tickets.starved != 0 ||
-                             tickets.next_look != 0;
+    const bool has_tickets = tickets.gather_first != 0 || tickets.gather != 0 ||
+                             tickets.pull != 0 || tickets.compute != 0 || tickets.push != 0 ||
+                             tickets.home != 0 || tickets.starved != 0 || tickets.next_look != 0;
     return zeros("arrived", view_.arrived, tiles) + zeros("first_done", view_.first_done, tiles) +
            zeros("second_done", view_.second_done, tiles * call_.num_panels) +
            zeros("seen", view_.seen, std::size_t(view_.home_blocks) * call_.num_panels) +
@@ -157,23 +173,23 @@ class OrderCheck {
     return "";
   }
 
-  // One row of each token of another rank says what to pull, in the first of its tiles.
-  std::string pulls() const {
-    const auto pulls = download(view_.pulls, plan_.tiles.size() * problem_.block_m);
+  // One row of each token says what is to arrive, in the first of its tiles.
+  std::string arrivals() const {
+    const auto arrivals = download(view_.arrivals, plan_.tiles.size() * problem_.block_m);
     for (std::size_t n = 0; n < truth_.tokens.size(); ++n) {
       const TokenTruth& token = truth_.tokens[n];
       int carriers = 0;
       for (const NeededRow& row : plan_.rows_of(static_cast<std::int64_t>(n))) {
-        const TokenRows& pull = pulls[row.row];
-        if (pull.source == -1) continue;
+        const TokenRows& arrival = arrivals[row.row];
+        if (arrival.source == -1) continue;
         ++carriers;
-        if (pull != token.entry || row.row / problem_.block_m != token.first_tile) {
-          return fmt::format("pulls[{}]: {}, not {} in tile {}\n", row.row, text(pull),
+        if (arrival != token.entry || row.row / problem_.block_m != token.first_tile) {
+          return fmt::format("arrivals[{}]: {}, not {} in tile {}\n", row.row, text(arrival),
                              text(token.entry), token.first_tile);
         }
       }
-      if (carriers != (is_own(token) ? 0 : 1)) {
-        return fmt::format("pulls: {} rows carry {}\n", carriers, text(token.entry));
+      if (carriers != 1) {
+        return fmt::format("arrivals: {} rows carry {}\n", carriers, text(token.entry));
       }
     }
     return "";
@@ -261,15 +277,19 @@ class RankMemory {
   explicit RankMemory(const PlanLimits& limits)
       : limits_(limits),
         plan_(limits),
-        order_(limits, plan_capacity(limits).tiles * limits.block_m, kMaxPhases, kMaxPanels) {}
+        order_(limits, plan_capacity(limits).tiles * limits.block_m, kMaxPhases, kMaxPanels),
+        ns_per_byte_(1) {}
 
   // Makes plan and order of a call where other work has left its counts and lists; the faults.
   std::string order_and_check(const Routing& routing, std::int32_t rank, const OrderCall& call) {
-    constexpr OverlapCosts kCosts{.operations_per_row = 1e8, .bytes_per_token = 4096};
+    ns_per_byte_.copy_from(&call.ns_per_byte);
+    const OverlapCosts costs{.operations_per_row = 1e8,
+                             .bytes_per_token = 4096,
+                             .ns_per_byte = call.ns_per_byte < 0 ? nullptr : ns_per_byte_.data()};
     const DevicePlanProblem problem = routing.device_problem(rank);
     launch_build_plan(problem, plan_.view(), nullptr);
     scribble();
-    launch_order_overlap(problem.problem, plan_.view(), order_.view(), call.choice, kCosts,
+    launch_order_overlap(problem.problem, plan_.view(), order_.view(), call.choice, costs,
                          call.num_panels, call.num_blocks, nullptr);
     check_cuda(cudaDeviceSynchronize(), "running the order's kernels");
     const Plan plan = routing.host_plan(rank);
@@ -290,7 +310,7 @@ class RankMemory {
     const PlanCapacity capacity = plan_capacity(limits_);
     scribble(order.tile_order, capacity.tiles);
     scribble(order.tile_place, capacity.tiles);
-    scribble(order.pulls, capacity.tiles * limits_.block_m);
+    scribble(order.arrivals, capacity.tiles * limits_.block_m);
     scribble(order.sent, kMaxPhases * order.sent_stride);
     scribble(order.own, kMaxPhases * order.own_stride);
     scribble(order.block_needed, capacity.blocks);
@@ -307,6 +327,7 @@ class RankMemory {
   PlanLimits limits_;
   DevicePlan plan_;
   OverlapOrder order_;
+  DeviceBuffer<float> ns_per_byte_;
 };
 
 std::vector<RankMemory> memory_of_ranks(const Routing& routing) {
@@ -325,6 +346,8 @@ OrderCall draw_call(std::mt19937& random) {
   call.choice.is_dedicated = draw(0, 1) == 0;
   call.num_panels = draw(1, kMaxPanels);
   call.num_blocks = draw(1, 12);
+  constexpr float kSlow = 1e9F;  // one token takes longer than any product
+  call.ns_per_byte = std::array<float, 3>{-1, 0, kSlow}[static_cast<std::size_t>(draw(0, 2))];
   if (draw(0, 1) == 0) call.choice.n_c_dispatch = draw(1, 14);
   if (draw(0, 1) == 0) call.choice.n_c_combine = draw(1, 14);
   return call;

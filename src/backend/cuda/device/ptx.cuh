@@ -86,6 +86,23 @@ __device__ __forceinline__ void bulk_load(std::uint32_t to, const void* from, st
       : "memory");
 }
 
+/// 16 bytes of global memory to shared memory, in the thread's present group. Past L1, so nothing
+/// older than what the thread has acquired.
+__device__ __forceinline__ void async_load_16(std::uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
+__device__ __forceinline__ void async_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/// Returns when at most PENDING of the thread's latest groups are not there yet; the thread may read
+/// what it has loaded by the others.
+template <int PENDING>
+__device__ __forceinline__ void async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
 /// 16 bytes of shared memory.
 __device__ __forceinline__ uint4 load_shared(std::uint32_t from) {
   uint4 value;

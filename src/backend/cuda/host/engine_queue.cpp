@@ -211,9 +211,12 @@ void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
     overlap.first = first_->params(plan.tiles, before_down ? row_weights_.data() : nullptr);
     overlap.second = second_->params(plan.tiles, nullptr);
   }
+  const DeviceWorld& world = params.world;
+  const bool is_slow = world.host_link || world.is_remote != nullptr;
   const OverlapCosts costs{
       .operations_per_row = 2.0 * static_cast<double>(products * dims_.hidden * dims_.inter_local),
-      .bytes_per_token = static_cast<double>(dims_.row_bytes())};
+      .bytes_per_token = static_cast<double>(dims_.row_bytes()),
+      .ns_per_byte = is_slow ? nullptr : world.ns_per_byte};
   launch_order_overlap(plan_problem(params), plan, order_.view(), overlap.choice, costs,
                        overlap.num_panels, multiprocessors_, stream);
   const bool is_half = desc_.dtype == DType::f16;

@@ -57,6 +57,7 @@ OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config) {
           .waves = has_many ? 2 : 1,
           .slots_per_pull = slots_per_pull(config.chunk, rows),
           .tokens_per_push = tokens_per_push(rows),
+          .tokens_per_last_push = (tokens_per_push(rows) + 2) / 3,
           .tokens_per_home = tokens_per_home(sources_per_token(dims)),
           // Sums of many rows are what takes longest: two warps of a block are left for them.
           .pull_warps = has_many ? 1 : 3};

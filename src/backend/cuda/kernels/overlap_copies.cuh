@@ -82,7 +82,7 @@ __device__ __forceinline__ FirstRows first_rows(const CallParams& p, const Token
 }
 
 /// Copies the lanes' tokens one after the other by loads and stores, all 4096 bytes of a piece in
-/// flight at once: with half of that and rows read in between, a token took 6 us.
+/// flight at once.
 __device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows& mine) {
   constexpr int kUnroll = 8;
   const FirstRows rows = first_rows(p, mine);
@@ -94,8 +94,9 @@ __device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows
     const int lane = __ffs(static_cast<int>(left)) - 1;
     const std::int32_t row_begin = __shfl_sync(kAllLanes, mine.row_begin, lane);
     const std::int32_t num_rows = __shfl_sync(kAllLanes, mine.num_rows, lane);
-    const auto* from = reinterpret_cast<const uint4*>(
-        token_at(p, __shfl_sync(kAllLanes, mine.source, lane), __shfl_sync(kAllLanes, mine.token, lane)));
+    const std::int32_t source = __shfl_sync(kAllLanes, mine.source, lane);
+    const std::int32_t token = __shfl_sync(kAllLanes, mine.token, lane);
+    const auto* from = reinterpret_cast<const uint4*>(token_at(p, source, token));
 #pragma unroll 1
     for (std::int32_t first = lane_id(); first - lane_id() < words; first += kUnroll * kLanes) {
       uint4 values[kUnroll];
@@ -127,34 +128,55 @@ __device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows
   }
 }
 
-/// Gathers own tokens by ticket: those that complete in phase 0 only, or all.
+/// The token that the lane's slot of a tile's [first, first + slots), at most 32, is the first to
+/// need, if it is an own one or, unless `is_own`, another rank's.
 template <int BLOCK_M>
-__device__ __forceinline__ void gather_own(const OverlapParams& p, bool first_phase_only) {
-  constexpr int kTokens = 8;  // of a unit
-  std::int32_t phase = 0;
-  std::uint32_t base = 0;
-  for (;;) {
-    const std::uint32_t ticket = take_ticket(&p.order.tickets->gather);
-    std::int32_t count = 0;
-    for (; phase < p.choice.phases; ++phase) {
-      count = p.order.num_own[phase];
-      const auto units = static_cast<std::uint32_t>((count + kTokens - 1) / kTokens);
-      if (ticket - base < units) break;
-      base += units;
+__device__ __forceinline__ TokenRows find_arrival(const OverlapParams& p, std::int32_t tile,
+                                                  std::int32_t first, std::int32_t slots,
+                                                  bool is_own) {
+  TokenRows mine{0, -1, 0, 0, 0};
+  const std::int32_t slot = first + lane_id();
+  if (lane_id() < slots && slot < p.call.plan.tiles[tile].rows) {
+    mine = p.order.arrivals[tile * BLOCK_M + slot];
+  }
+  if ((mine.source == p.call.world.rank) != is_own) mine.source = -1;
+  return mine;
+}
+
+/// Gathers own tokens by ticket, in the order of the tiles that need them first: of the first
+/// `first_tiles` places, of which a warp takes little at a time since products wait for them; then,
+/// unless `only_first`, of the others.
+template <int BLOCK_M>
+__device__ __forceinline__ void gather_own(const OverlapParams& p, std::int32_t first_tiles,
+                                           bool only_first) {
+  const std::int32_t num_tiles = p.call.plan.counters->num_tiles;
+#pragma unroll 1
+  for (int part = 0; part < (only_first ? 1 : 2); ++part) {
+    const bool is_first = part == 0;
+    const std::int32_t slots = is_first ? 4 : 16;
+    const std::int32_t units_of_tile = BLOCK_M / slots;
+    const std::int32_t begin = is_first ? 0 : first_tiles;
+    const std::int32_t end = is_first ? first_tiles : num_tiles;
+    const auto units = static_cast<std::uint32_t>((end - begin) * units_of_tile);
+    std::uint32_t* const tickets =
+        is_first ? &p.order.tickets->gather_first : &p.order.tickets->gather;
+    for (;;) {
+      const std::uint32_t ticket = take_ticket(tickets);
+      if (ticket >= units) break;
+      const auto unit = static_cast<std::int32_t>(ticket);
+      const std::int32_t tile = p.order.tile_order[begin + unit / units_of_tile];
+      const TokenRows mine =
+          find_arrival<BLOCK_M>(p, tile, unit % units_of_tile * slots, slots, true);
+      if (__ballot_sync(kAllLanes, mine.source >= 0) == 0) continue;
+      const unsigned long long trace_start = trace_begin(p.call.trace);
+      write_row_weights(p.call, mine);
+      copy_tokens(p.call, mine);
+      __syncwarp();
+      signal_rows<BLOCK_M>(p, mine);
+      if (lane_id() == 0) {
+        trace_end(p.call.trace, trace_start, TraceKind::gather, copy_worker(), tile);
+      }
     }
-    if (phase == p.choice.phases) return;
-    const auto first = static_cast<std::int32_t>(ticket - base) * kTokens;
-    TokenRows mine{0, -1, 0, 0, 0};
-    if (lane_id() < kTokens && first + lane_id() < count) {
-      mine = p.order.own[phase * p.order.own_stride + first + lane_id()];
-    }
-    const unsigned long long begin = trace_begin(p.call.trace);
-    write_row_weights(p.call, mine);
-    copy_tokens(p.call, mine);
-    __syncwarp();
-    signal_rows<BLOCK_M>(p, mine);
-    if (lane_id() == 0) trace_end(p.call.trace, begin, TraceKind::gather, copy_worker());
-    if (first_phase_only && phase > 0) return;
   }
 }
 
@@ -335,11 +357,8 @@ __device__ __forceinline__ void pull_all(const OverlapParams& p, std::uint32_t b
     const std::uint32_t ticket = take_ticket(&p.order.tickets->pull);
     if (ticket >= total) return;
     const std::int32_t tile = p.order.tile_order[ticket / pulls];
-    const std::int32_t slot = static_cast<std::int32_t>(ticket % pulls) * slots + lane_id();
-    TokenRows mine{0, -1, 0, 0, 0};
-    if (lane_id() < slots && slot < call.plan.tiles[tile].rows) {
-      mine = p.order.pulls[tile * BLOCK_M + slot];
-    }
+    const TokenRows mine = find_arrival<BLOCK_M>(
+        p, tile, static_cast<std::int32_t>(ticket % pulls) * slots, slots, false);
     if (__ballot_sync(kAllLanes, mine.source >= 0) == 0) continue;
     if (call.world.is_remote != nullptr && !are_there(call, mine)) return;
     const unsigned long long delivered = book_pulls(call, mine);

@@ -45,7 +45,7 @@ class HomeSums {
   }
 
   /// Makes the sum that is ready and takes the next.
-  __device__ __forceinline__ void sum(SumBuffers& buffers) {
+  __device__ __forceinline__ void sum(const SumBuffers& buffers) {
     const unsigned long long begin = trace_begin(p_.call.trace);
     const std::int32_t traced_block = block();
     const std::int32_t traced_panel = panel();
@@ -109,7 +109,7 @@ class HomeSums {
     source_ = at < sources_end_ ? plan.block_sources[at] : 0;
   }
 
-  __device__ __forceinline__ void sum_tokens(SumBuffers& buffers, std::int32_t first_token) const {
+  __device__ __forceinline__ void sum_tokens(const SumBuffers& buffers, std::int32_t first_token) const {
     const CallParams& p = p_.call;
     const std::int32_t left = own_tokens() - first_token;
     const int num_tokens = left < p_.choice.tokens_per_home ? left : p_.choice.tokens_per_home;

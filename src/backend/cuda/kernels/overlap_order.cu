@@ -49,11 +49,23 @@ __device__ std::int32_t place_of(const PlanProblem& problem, const DevicePlanVie
   return tile - wave_begin(own_tiles, waves, wave) + __reduce_add_sync(kAllLanes, before);
 }
 
+constexpr double kOperationsPerSecond = 5e12;  // of a multiprocessor's products
+
+// Waves bring partial sums earlier and have products read weights more often, which pays only if
+// the link is what takes longest.
+__device__ std::int32_t choose_waves(const DevicePlanCounters& counters,
+                                     const OverlapChoice& choice, const OverlapCosts& costs,
+                                     std::int32_t num_blocks) {
+  if (choice.waves == 1 || costs.ns_per_byte == nullptr) return choice.waves;
+  const double link = 2e-9 * *costs.ns_per_byte * costs.bytes_per_token * counters.tokens_in;
+  const double products = costs.operations_per_row * counters.num_rows;
+  return link * kOperationsPerSecond * num_blocks > products ? choice.waves : 1;
+}
+
 // Copies by dedicated blocks should take as long as the products of the others do.
 __device__ std::int32_t balance_blocks(const OverlapCosts& costs, double rows, double tokens,
                                        std::int32_t num_blocks) {
-  constexpr double kOperationsPerSecond = 5e12;  // of a multiprocessor's products
-  constexpr double kBytesPerSecond = 16e9;       // of its copies
+  constexpr double kBytesPerSecond = 16e9;  // of its copies
   const double compute = costs.operations_per_row * rows / kOperationsPerSecond;
   const double copy = costs.bytes_per_token * tokens / kBytesPerSecond;
   const auto wished = static_cast<std::int32_t>(ceil(num_blocks * copy / (copy + compute + 1e-12)));
@@ -80,12 +92,13 @@ __global__ void __launch_bounds__(kThreads)
                        const OverlapOrderView order, const OverlapChoice choice,
                        const OverlapCosts costs, std::int32_t num_panels, std::int32_t num_blocks) {
   const std::int32_t num_tiles = plan.counters->num_tiles;
+  const std::int32_t waves = choose_waves(*plan.counters, choice, costs, num_blocks);
   for (std::int32_t tile = grid_thread() / kLanes; tile < num_tiles;
        tile += grid_threads() / kLanes) {
     const std::int32_t expert = plan.tiles[tile].expert;
-    const std::int32_t place = choice.waves == 1 ? tile
-                                                 : place_of(problem, plan, choice.waves, expert,
-                                                            tile - plan.segment_tile[expert]);
+    const std::int32_t place =
+        waves == 1 ? tile
+                   : place_of(problem, plan, waves, expert, tile - plan.segment_tile[expert]);
     if (threadIdx.x % kLanes != 0) continue;
     order.tile_order[place] = tile;
     order.tile_place[tile] = place;
@@ -176,9 +189,9 @@ __global__ void __launch_bounds__(kThreads)
                             order.tile_order[found.last_place]};
       for (std::int32_t r = needed.row_begin; r < end; ++r) {
         const std::int32_t row = plan.rows[r].row;
-        TokenRows pull = token;
-        if (is_own || row != found.first_row) pull.source = -1;
-        order.pulls[row] = pull;
+        TokenRows arrival = token;
+        if (row != found.first_row) arrival.source = -1;
+        order.arrivals[row] = arrival;
       }
       const std::int32_t phase = phase_of_place(num_tiles, choice.phases, found.last_place);
       if (is_own) {
@@ -200,8 +213,8 @@ OverlapOrder::OverlapOrder(const PlanLimits& limits, std::int64_t row_slots, std
   const std::int64_t needed = std::max<std::int64_t>(capacity.needed, 1);
   const std::int64_t own = std::max<std::int64_t>(limits.max_tokens, 1);
   tokens_ = DeviceBuffer<TokenRows>(std::max<std::int64_t>(row_slots, 1) + phases * (needed + own));
-  view_.pulls = tokens_.data();
-  view_.sent = view_.pulls + std::max<std::int64_t>(row_slots, 1);
+  view_.arrivals = tokens_.data();
+  view_.sent = view_.arrivals + std::max<std::int64_t>(row_slots, 1);
   view_.own = view_.sent + phases * needed;
   view_.sent_stride = needed;
   view_.own_stride = own;

@@ -26,8 +26,9 @@ static_assert(sizeof(TokenRows) == 16);
 
 /// Work is taken by ticket. Own tokens are those whose home is this rank.
 struct OverlapTickets {
-  std::uint32_t gather;          ///< Units of own tokens.
-  std::uint32_t pull;            ///< Chunks of row slots of tiles.
+  std::uint32_t gather_first;    ///< Row slots of the first tiles, for own tokens.
+  std::uint32_t gather;          ///< Row slots of the tiles after them, likewise.
+  std::uint32_t pull;            ///< Chunks of row slots of tiles, for tokens of other ranks.
   std::uint32_t compute;         ///< Items of both products.
   std::uint32_t push;            ///< Units of tokens and panels.
   std::uint32_t home;            ///< Units of own tokens and panels.
@@ -40,12 +41,15 @@ struct OverlapChoice {
   /// Ranges of the tile order, each of which goes through both products before the next.
   std::int32_t phases = 1;
   /// Waves that every expert's tiles are cut into before they are ordered by (wave, expert, tile):
-  /// 1 is expert by expert; many follow the order of tokens.
+  /// 1 is expert by expert; many follow the order of tokens. Where the link takes less time than
+  /// products there is one.
   std::int32_t waves = 1;
   /// What a ticket covers: row slots of a tile, at most 32; tokens of other or own ranks, at most
   /// 32; own tokens, a divisor of a block's.
   std::int32_t slots_per_pull = 1;
   std::int32_t tokens_per_push = 1;
+  /// Of the last panel of the last phase, in place of tokens_per_push: nothing is left to hide it.
+  std::int32_t tokens_per_last_push = 1;
   std::int32_t tokens_per_home = 1;
   /// Of a block's three warps for copies those that pull until no pull is left, before they push.
   std::int32_t pull_warps = 1;
@@ -67,7 +71,7 @@ struct OverlapRoles {
 struct OverlapOrderView {
   std::int32_t* tile_order;       ///< [tiles] place -> tile
   std::int32_t* tile_place;       ///< [tiles] tile -> place
-  TokenRows* pulls;               ///< [row slots] the token that is pulled for this row slot first
+  TokenRows* arrivals;            ///< [row slots] the token that this row slot is the first to need
   TokenRows* sent;                ///< [phases, needed] tokens of other ranks, by the phase that
                                   ///< completes them
   TokenRows* own;                 ///< [phases, max_tokens] own tokens likewise
@@ -108,10 +112,13 @@ class OverlapOrder {
   OverlapOrderView view_{};
 };
 
-/// What the choice of roles weighs: the work of a row in both products, and its bytes.
+/// What the choices of roles and waves weigh: the work of a row in both products, its bytes, and
+/// what one takes on the link.
 struct OverlapCosts {
   double operations_per_row = 0;
   double bytes_per_token = 0;
+  /// DeviceWorld::ns_per_byte; null where the link is slow, nobody knows how slow.
+  const float* ns_per_byte = nullptr;
 };
 
 /// Queues two kernels: tiles, roles and zeroed counters, then tokens. `num_panels` is the call's,

@@ -11,8 +11,8 @@ namespace comet::cuda::overlap {
 /// What a warp keeps of its pushes in shared memory, to save registers. Lane 0 writes it.
 struct PushState {
   PendingSignals<8> signals;
-  std::int32_t phase;  ///< Of the present push, as what follows.
-  std::uint32_t base;  ///< First ticket of the phase.
+  std::int32_t part;   ///< Of the present push, as what follows.
+  std::uint32_t base;  ///< First ticket of the part.
   std::int32_t num_sent;
   std::int32_t num_own;
   std::int32_t panel;
@@ -21,16 +21,17 @@ struct PushState {
   std::int32_t first_count;  ///< Those of the first window.
 };
 
-/// A warp's pushes. It holds at most one, and the ticket of the next: tickets are by phase, panel,
-/// then units of tokens of other ranks and of own ones. `STATE` finds the calling warp's PushState:
-/// a reference would cost registers.
+/// A warp's pushes. It holds at most one, and the ticket of the next: tickets are by part, panel, then
+/// units of tokens of other ranks and of own ones. A part is a phase, but that the last phase's last
+/// panel is a part of its own, with smaller units. `STATE` finds the calling warp's PushState: a
+/// reference would cost registers.
 template <typename T, PushState& (*STATE)()>
 class Pushes {
  public:
   __device__ __forceinline__ explicit Pushes(const OverlapParams& p) : p_(p) {
     if (lane_id() == 0) {
       state().signals.clear();
-      enter_phase(0, 0);
+      enter_part(0, 0);
     }
     __syncwarp();
     is_paced_ = *p.call.world.ns_per_byte > 0;
@@ -54,12 +55,13 @@ class Pushes {
       if (!all_done(places.has_entry() ? done_of(row) : nullptr, wanted)) return false;
       begin = places.end;
     }
-    fence_acq_rel_gpu();  // each lane acquires the entries that it has looked at and will load
+    fence_acq_rel_gpu();  // each lane acquires the entries that it has looked at
+    __syncwarp();         // and with them those that others have
     return true;
   }
 
   /// Makes the push that is ready and takes the next.
-  __device__ __forceinline__ void push(SumBuffers& buffers) {
+  __device__ __forceinline__ void push(const SumBuffers& buffers) {
     const CallParams& p = call();
     const unsigned long long begin = trace_begin(p.trace);
     const std::int32_t panel = state().panel;
@@ -111,13 +113,20 @@ class Pushes {
   __device__ __forceinline__ static PushState& state() { return STATE(); }
   __device__ __forceinline__ std::uint32_t epoch() const { return p_.call.state->epoch; }
 
-  // Lane 0. Past the last phase there are no tokens.
-  __device__ __forceinline__ void enter_phase(std::int32_t phase, std::uint32_t base) const {
-    const bool is_there = phase < p_.choice.phases;
-    state().phase = phase;
+  __device__ __forceinline__ bool is_last(std::int32_t part) const {
+    return part == p_.choice.phases;
+  }
+  __device__ __forceinline__ std::int32_t phase_of(std::int32_t part) const {
+    return is_last(part) ? part - 1 : part;
+  }
+
+  // Lane 0.
+  __device__ __forceinline__ void enter_part(std::int32_t part, std::uint32_t base) const {
+    state().part = part;
     state().base = base;
-    state().num_sent = is_there ? p_.order.num_sent[phase] : 0;
-    state().num_own = is_there ? p_.order.num_own[phase] : 0;
+    if (part > p_.choice.phases) return;
+    state().num_sent = p_.order.num_sent[phase_of(part)];
+    state().num_own = p_.order.num_own[phase_of(part)];
   }
 
   __device__ __forceinline__ static std::int32_t units_of(std::int32_t count, std::int32_t tokens) {
@@ -125,15 +134,20 @@ class Pushes {
   }
 
   __device__ __forceinline__ void find_unit(std::uint32_t ticket) {
-    const std::int32_t tokens = p_.choice.tokens_per_push;
     has_rows_ = false;
     mine_ = TokenRows{0, -1, 0, 0, 0};
     for (;;) {
-      const std::int32_t phase = state().phase;
-      if (phase == p_.choice.phases) {
+      const std::int32_t part = state().part;
+      if (part > p_.choice.phases) {
         is_over_ = true;
         return;
       }
+      const bool is_last_part = is_last(part);
+      const std::int32_t tokens =
+          is_last_part ? p_.choice.tokens_per_last_push : p_.choice.tokens_per_push;
+      const std::int32_t panels = is_last_part                   ? 1
+                                  : part + 1 == p_.choice.phases ? p_.num_panels - 1
+                                                                 : p_.num_panels;
       const std::int32_t num_sent = state().num_sent;
       const std::int32_t num_own = state().num_own;
       const std::int32_t sent_units = units_of(num_sent, tokens);
@@ -141,24 +155,24 @@ class Pushes {
       const std::uint32_t base = state().base;
       const auto local = static_cast<std::int32_t>(ticket - base);
       __syncwarp();
-      if (local >= units * p_.num_panels) {
+      if (local >= units * panels) {
         if (lane_id() == 0) {
-          enter_phase(phase + 1, base + static_cast<std::uint32_t>(units * p_.num_panels));
+          enter_part(part + 1, base + static_cast<std::uint32_t>(units * panels));
         }
         __syncwarp();
         continue;
       }
-      const std::int32_t panel = local / units;
+      const std::int32_t panel = local / units;  // of the part
       const std::int32_t unit = local - panel * units;
       const bool is_own = unit >= sent_units;
       const std::int32_t first = (is_own ? unit - sent_units : unit) * tokens;
       const std::int32_t left = (is_own ? num_own : num_sent) - first;
       const std::int32_t count = left < tokens ? left : tokens;
-      const TokenRows* list = is_own ? p_.order.own + phase * p_.order.own_stride
-                                     : p_.order.sent + phase * p_.order.sent_stride;
+      const TokenRows* list = is_own ? p_.order.own + phase_of(part) * p_.order.own_stride
+                                     : p_.order.sent + phase_of(part) * p_.order.sent_stride;
       if (lane_id() < count) mine_ = list[first + lane_id()];
       if (lane_id() == 0) {
-        state().panel = panel;
+        state().panel = is_last_part ? p_.num_panels - 1 : panel;
         state().num_tokens = count;
       }
       __syncwarp();

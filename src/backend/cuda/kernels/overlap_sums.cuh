@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums of runs of entries, each run to a token, by a warp: what push and home sum have in common.
-// An entry is 16 bytes a lane. Entries come through shared memory by bulk copies: beside products
-// each load takes microseconds, and only many on their way at once make it fast. Kept in registers
-// they would be a quarter of these. A warp has its scheduler nearly for itself and issues in order,
-// so what can be known per strip or window is not computed per entry.
+// An entry is 16 bytes a lane. Entries come through shared memory by asynchronous loads: beside
+// products each load takes microseconds, and only many on their way at once make it fast. Kept in
+// registers they would be a quarter of these; and bulk copies of 512 bytes each are slower, and
+// queue with the products' own. A lane reads what it has loaded itself, so no barrier is needed. A
+// warp has its scheduler nearly for itself and issues in order, so what can be known per strip or
+// window is not computed per entry.
 #pragma once
 
 #include "backend/cuda/device/element.cuh"
@@ -21,36 +23,19 @@ constexpr std::int64_t kStrip = kLanes * kRunOf16Bits;
 
 __device__ __forceinline__ int lane_id() { return static_cast<int>(threadIdx.x) % kLanes; }
 
-/// What a warp sums from, in shared memory.
-class SumBuffers {
- public:
+/// What a warp sums from, in shared memory: kBytes aligned to 16.
+struct SumBuffers {
   static constexpr int kStages = 4;
   static constexpr int kBatch = 4;  ///< Entries of a stage.
   static constexpr int kEntryBytes = kLanes * 16;
   static constexpr int kBytes = kStages * kBatch * kEntryBytes;
 
-  /// `buffers` are kBytes aligned to 16, `barriers` kStages initialised with one arrival.
-  __device__ __forceinline__ SumBuffers(std::uint32_t buffers, std::uint32_t barriers)
-      : buffers_(buffers), barriers_(barriers) {}
+  std::uint32_t begin;  ///< Address in shared memory.
 
-  /// Where entry `index` of the stage is. All lanes are done with what was there.
-  __device__ __forceinline__ std::uint32_t entry(int stage, int index) const {
-    return buffers_ + (stage * kBatch + index) * kEntryBytes;
+  /// Where the lane's part of entry `index` of the stage is.
+  __device__ __forceinline__ std::uint32_t lane_part(int stage, int index) const {
+    return begin + (stage * kBatch + index) * kEntryBytes + lane_id() * 16;
   }
-  __device__ __forceinline__ std::uint32_t barrier(int stage) const {
-    return barriers_ + stage * 8;
-  }
-
-  /// Waits for the stage's entries.
-  __device__ __forceinline__ void wait(int stage) {
-    mbarrier_wait(barrier(stage), parities_ >> stage & 1U);
-    parities_ ^= 1U << stage;
-  }
-
- private:
-  std::uint32_t buffers_;
-  std::uint32_t barriers_;
-  std::uint32_t parities_ = 0;  // a bit each, of what comes next
 };
 
 /// A panel's columns in strips.
@@ -127,10 +112,10 @@ struct Window {
 
 /// Adds the window's entries in order, strip after strip, to `sum`, and stores it after each
 /// token's last; the sum then begins anew. What is after the last entry of several strips is no
-/// sum. Entries must have been acquired, and fenced for the async proxy by all lanes. Unless
-/// `IS_ALIGNED`, sums may go to addresses that are multiples of 2 only.
+/// sum. Entries must have been acquired by all lanes. Unless `IS_ALIGNED`, sums may go to addresses
+/// that are multiples of 2 only.
 template <typename T, bool IS_ALIGNED>
-__device__ __forceinline__ void add_window(SumBuffers& buffers, const Window& window,
+__device__ __forceinline__ void add_window(const SumBuffers& buffers, const Window& window,
                                            const Strips& strips, float (&sum)[kRunOf16Bits]) {
   constexpr int kBatch = SumBuffers::kBatch;
   const int lane = lane_id();
@@ -141,25 +126,28 @@ __device__ __forceinline__ void add_window(SumBuffers& buffers, const Window& wi
   int loaded_strip = 0;
   int loaded_entry = 0;
   int load_stage = 0;
-  const std::byte* from = from_at(0);
+  auto from = reinterpret_cast<unsigned long long>(from_at(0));
+  // One group a call, also past the end, so that groups can be counted.
   const auto load = [&] {
-    if (loaded_strip == strips.count) return;
-    const int left = window.count - loaded_entry;
-    const int count = left < kBatch ? left : kBatch;
-    const int index = lane - loaded_entry;
-    if (index >= 0 && index < count) {
-      const auto bytes =
-          static_cast<std::uint32_t>(strips.width(loaded_strip) * static_cast<int>(sizeof(T)));
-      const std::uint32_t barrier = buffers.barrier(load_stage);
-      if (index == 0) mbarrier_expect(barrier, bytes * static_cast<std::uint32_t>(count));
-      bulk_load(buffers.entry(load_stage, index), from, bytes, barrier);
+    if (loaded_strip < strips.count) {
+      const bool has_columns = lane * kRunOf16Bits < strips.width(loaded_strip);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const int entry = loaded_entry + i;
+        const auto row = reinterpret_cast<const std::byte*>(__shfl_sync(kAllLanes, from, entry));
+        if (has_columns && entry < window.count) {
+          async_load_16(buffers.lane_part(load_stage, i), row + lane * 16);
+        }
+      }
+      load_stage = (load_stage + 1) % SumBuffers::kStages;
+      loaded_entry += kBatch;
+      if (loaded_entry >= window.count) {
+        loaded_entry = 0;
+        ++loaded_strip;
+        from = reinterpret_cast<unsigned long long>(from_at(loaded_strip));
+      }
     }
-    load_stage = (load_stage + 1) % SumBuffers::kStages;
-    loaded_entry += kBatch;
-    if (loaded_entry < window.count) return;
-    loaded_entry = 0;
-    ++loaded_strip;
-    from = from_at(loaded_strip);
+    async_commit();
   };
 #pragma unroll 1
   for (int i = 0; i < SumBuffers::kStages; ++i) load();
@@ -172,12 +160,12 @@ __device__ __forceinline__ void add_window(SumBuffers& buffers, const Window& wi
         strip_at<T>(window.to, window.to_bytes_per_column, strips.column(strip), width));
 #pragma unroll 1
     for (int first = 0; first < window.count; first += kBatch) {
-      buffers.wait(stage);
+      async_wait<SumBuffers::kStages - 1>();
       uint4 runs[kBatch];
       float weights[kBatch];
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        runs[i] = load_shared(buffers.entry(stage, i) + lane * 16);
+        runs[i] = load_shared(buffers.lane_part(stage, i));
         weights[i] = __shfl_sync(kAllLanes, window.weight, first + i);
       }
       // Entries past the last one are added too: they come after the last sum.
@@ -197,7 +185,6 @@ __device__ __forceinline__ void add_window(SumBuffers& buffers, const Window& wi
 #pragma unroll
         for (float& s : sum) s = 0;
       }
-      __syncwarp();
       load();
       stage = (stage + 1) % SumBuffers::kStages;
     }
@@ -210,9 +197,8 @@ __device__ __forceinline__ void add_window(SumBuffers& buffers, const Window& wi
 /// Sums `total` entries of runs over a panel; the lane's run has `length` of them.
 /// `window_at(begin)` makes the window of entries from `begin` on, runs that fit not cut.
 template <typename T, bool IS_ALIGNED, typename WindowAt>
-__device__ __forceinline__ void add_entries(SumBuffers& buffers, const Strips& strips, int total,
-                                            int length, WindowAt window_at) {
-  fence_proxy_async_global();  // entries were written by ordinary stores
+__device__ __forceinline__ void add_entries(const SumBuffers& buffers, const Strips& strips,
+                                            int total, int length, WindowAt window_at) {
   // A run that is cut carries its sum from window to window, of one strip.
   const int at_once = __any_sync(kAllLanes, length > kLanes) != 0 ? 1 : strips.count;
 #pragma unroll 1

@@ -44,7 +44,6 @@ struct Shared {
   alignas(128) std::uint8_t pulls[kPullBytes];                    // then of the puller's sums
   alignas(128) std::uint8_t sums[kFirstMathWarp - kPullerWarp - 1][SumBuffers::kBytes];
   std::uint64_t pull_barriers[kFirstMathWarp - kPullerWarp][Puller::kMostBuffers];
-  std::uint64_t sum_barriers[kCombinerWarps][SumBuffers::kStages];
   std::uint64_t work_full[kWorkSlots];    // the loader has written it
   std::uint64_t work_stored[kWorkSlots];  // the math warps have stored its results
   Work work[kWorkSlots];
@@ -150,6 +149,18 @@ __device__ __forceinline__ sm90::ColumnTiles first_column_tiles(const OverlapPar
   using Of = Types<T, BLOCK_M>;
   return p.is_gated ? sm90::column_tiles<typename Of::Gated>(p.first)
                     : sm90::column_tiles<typename Of::Plain>(p.first);
+}
+
+// Places of the tiles whose own rows all warps gather before the products begin: what products take
+// up in the time that the other warps need for the next.
+template <typename T, int BLOCK_M>
+__device__ __forceinline__ std::int32_t tiles_to_begin_with(const OverlapParams& p) {
+  constexpr std::int32_t kItemsOfBlock = 3;
+  const auto blocks = static_cast<std::int32_t>(gridDim.x);
+  const std::int32_t columns = max(first_column_tiles<T, BLOCK_M>(p).count, 1);  // of no experts 0
+  const std::int32_t band = tiles_of_band(blocks);
+  const std::int32_t wished = (kItemsOfBlock * blocks / columns + band) / band * band;
+  return min(wished, p.call.plan.counters->num_tiles);
 }
 
 // The loader's side of the ring of works: it also counts, in order, the works whose results the
@@ -336,7 +347,7 @@ __device__ __forceinline__ void combine_all(const OverlapParams& p, Shared<BLOCK
                               : warp < kFirstMathWarp
                                   ? shared.sums[warp - kPullerWarp - 1]
                                   : shared.ring + (warp - kFirstMathWarp) * SumBuffers::kBytes;
-  const SumBuffers buffers(shared_address(bytes), shared_address(shared.sum_barriers[warp - 1]));
+  const SumBuffers buffers{shared_address(bytes)};
   if (!Combiner<T, combiner_state<BLOCK_M>>(p, buffers).run()) p.call.state->abandoned = 1;
 }
 
@@ -344,9 +355,6 @@ template <int BLOCK_M>
 __device__ __forceinline__ void init_shared(Shared<BLOCK_M>& shared) {
   sm90::Ring<BLOCK_M>(shared_address(shared.ring)).init();
   for (auto& barriers : shared.pull_barriers) {
-    for (std::uint64_t& barrier : barriers) mbarrier_init(shared_address(&barrier), 1);
-  }
-  for (auto& barriers : shared.sum_barriers) {
     for (std::uint64_t& barrier : barriers) mbarrier_init(shared_address(&barrier), 1);
   }
   for (int i = 0; i < kWorkSlots; ++i) {
@@ -378,7 +386,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (lane_id() == 0) load_all<T, BLOCK_M>(p, shared);
       return;
     }
-    if (warp != kPullerWarp) gather_own<BLOCK_M>(p, false);
+    if (warp != kPullerWarp) gather_own<BLOCK_M>(p, tiles_to_begin_with<T, BLOCK_M>(p), false);
     if (block < p.order.roles->pullers && warp < kPullerWarp + p.choice.pull_warps) {
       const bool is_first = warp == kPullerWarp;
       pull_all<BLOCK_M>(
@@ -389,7 +397,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (block < p.order.roles->pushers) combine_all<T, BLOCK_M>(p, shared);
   } else {
     take_registers<kMathRegisters>();
-    gather_own<BLOCK_M>(p, true);
+    gather_own<BLOCK_M>(p, tiles_to_begin_with<T, BLOCK_M>(p), true);
     multiply_all<T, BLOCK_M>(p, shared);
     barrier_sync(kMathBarrier, kThreads - kWarpgroup);  // the ring is free
     combine_all<T, BLOCK_M>(p, shared);
