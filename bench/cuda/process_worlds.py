@@ -218,8 +218,9 @@ def fail_one(command, ranks, victim, how, seconds):
     starter = Path(command[0]).name
     variables = {**os.environ, "COMET_TIMEOUT_MS": str(TIMEOUT_MS), "OMPI_ALLOW_RUN_AS_ROOT": "1",
                  "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env=variables) as running:
+    # What libraries say of a peer that dies need not be text.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                          errors="backslashreplace", env=variables) as running:
         if not wait_until(lambda: len(ranks_of(running.pid)) == ranks, START_SECONDS):
             running.kill()
             return ["ranks did not start"], 0.0
@@ -238,6 +239,9 @@ def fail_one(command, ranks, victim, how, seconds):
         except subprocess.TimeoutExpired:
             running.kill()
             return [f"{starter} did not end"], START_SECONDS
+    for line in output.splitlines():
+        if "\\x" in line:
+            print(f"said by ranks, not in UTF-8: {line[:400]}")
     faults = []
     if running.returncode == 0:
         faults.append(f"{starter} ended with 0")
