@@ -28,8 +28,8 @@ std::int32_t slots_per_pull(std::int64_t tokens, double rows) {
       std::clamp(std::ceil(static_cast<double>(tokens) * rows), 1.0, static_cast<double>(kLanes)));
 }
 
-// A unit costs some microseconds whatever it holds, so it has two windows of a warp's entries; but
-// there should be units for all warps where tokens have few entries.
+// A unit costs some microseconds whatever it holds, so it has up to two windows of a warp's entries;
+// but there should be units for all warps where tokens have few entries.
 std::int32_t tokens_per_push(double rows) {
   constexpr int kMost = 24;
   return std::clamp(static_cast<std::int32_t>(2 * kLanes / std::ceil(rows)), 1, kMost);
@@ -51,9 +51,10 @@ OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config) {
   return {.phases = config.groups,
           // Expert by expert weights are read least often, but a token is complete with its last
           // expert only, which with many rows is late for most. Then two halves of the tokens, each
-          // expert by expert, beat more of them or one: Qwen2-MoE, TP8 on 8 ranks of an H200, 4
-          // rows a token, 3.36 ms against 3.40 and 3.49; Phi-3.5-MoE has 2 and takes 6.3 ms in
-          // one, 6.5 in halves, 7.0 in quarters.
+          // expert by expert, beat more of them or one: Qwen2-MoE, TP8 on 8 ranks of an H200, link
+          // EMULATED at 20 GB/s, 4 rows a token, 3.36 ms against 3.40 and 3.49; Phi-3.5-MoE has 2
+          // and takes 6.3 ms in one, 6.5 in halves, 7.0 in quarters. The device takes one where the
+          // link is fast: Qwen2-MoE, TP2 on two H200, 1.28 ms in halves and 1.21 in one.
           .waves = has_many ? 2 : 1,
           .slots_per_pull = slots_per_pull(config.chunk, rows),
           .tokens_per_push = tokens_per_push(rows),

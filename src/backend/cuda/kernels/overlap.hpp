@@ -12,8 +12,8 @@
 
 namespace comet::cuda {
 
-/// What the fused kernel gets. Blocks [0, roles[0]) pull and blocks [0, roles[1]) push and sum, by
-/// extra warps beside their products; `dedicated` ones compute nothing meanwhile.
+/// What the fused kernel gets. Blocks [0, pullers) pull and blocks [0, pushers) push and sum, see
+/// OverlapRoles, by extra warps beside their products; dedicated ones compute nothing meanwhile.
 struct OverlapParams {
   CallParams call;
   GroupedGemmParams first = {};

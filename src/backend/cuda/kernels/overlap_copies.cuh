@@ -129,7 +129,7 @@ __device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows
 }
 
 /// The token that the lane's slot of a tile's [first, first + slots), at most 32, is the first to
-/// need, if it is an own one or, unless `is_own`, another rank's.
+/// need: only own tokens if `is_own`, else only those of other ranks.
 template <int BLOCK_M>
 __device__ __forceinline__ TokenRows find_arrival(const OverlapParams& p, std::int32_t tile,
                                                   std::int32_t first, std::int32_t slots,

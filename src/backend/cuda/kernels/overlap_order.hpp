@@ -41,8 +41,8 @@ struct OverlapChoice {
   /// Ranges of the tile order, each of which goes through both products before the next.
   std::int32_t phases = 1;
   /// Waves that every expert's tiles are cut into before they are ordered by (wave, expert, tile):
-  /// 1 is expert by expert; many follow the order of tokens. Where the link takes less time than
-  /// products there is one.
+  /// 1 is expert by expert; many follow the order of tokens. The device takes 1 unless the link is
+  /// slow, see OverlapCosts.
   std::int32_t waves = 1;
   /// What a ticket covers: row slots of a tile, at most 32; tokens of other or own ranks, at most
   /// 32; own tokens, a divisor of a block's.
@@ -117,7 +117,8 @@ class OverlapOrder {
 struct OverlapCosts {
   double operations_per_row = 0;
   double bytes_per_token = 0;
-  /// DeviceWorld::ns_per_byte; null where the link is slow, nobody knows how slow.
+  /// DeviceWorld::ns_per_byte, 0 being a link that nobody paces, which is taken to be fast; null
+  /// where the link is slow, nobody knows how slow.
   const float* ns_per_byte = nullptr;
 };
 

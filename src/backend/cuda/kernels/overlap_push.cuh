@@ -21,10 +21,10 @@ struct PushState {
   std::int32_t first_count;  ///< Those of the first window.
 };
 
-/// A warp's pushes. It holds at most one, and the ticket of the next: tickets are by part, panel, then
-/// units of tokens of other ranks and of own ones. A part is a phase, but that the last phase's last
-/// panel is a part of its own, with smaller units. `STATE` finds the calling warp's PushState: a
-/// reference would cost registers.
+/// A warp's pushes. It holds at most one, and the ticket of the next: tickets are by part, panel,
+/// then units of tokens of other ranks and of own ones. A part is a phase, but that the last phase's
+/// last panel is a part of its own, with smaller units. `STATE` finds the calling warp's PushState:
+/// a reference would cost registers.
 template <typename T, PushState& (*STATE)()>
 class Pushes {
  public:

@@ -112,8 +112,8 @@ struct Window {
 
 /// Adds the window's entries in order, strip after strip, to `sum`, and stores it after each
 /// token's last; the sum then begins anew. What is after the last entry of several strips is no
-/// sum. Entries must have been acquired by all lanes. Unless `IS_ALIGNED`, sums may go to addresses
-/// that are multiples of 2 only.
+/// sum. Entries must have been acquired by the warp: by some lane before a __syncwarp. Unless
+/// `IS_ALIGNED`, sums may go to addresses that are multiples of 2 only.
 template <typename T, bool IS_ALIGNED>
 __device__ __forceinline__ void add_window(const SumBuffers& buffers, const Window& window,
                                            const Strips& strips, float (&sum)[kRunOf16Bits]) {

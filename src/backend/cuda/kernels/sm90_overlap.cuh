@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fused kernel: persistent, one block per multiprocessor. A warp that loads and marks, three
-// that pull, push and sum, and two warpgroups that multiply, see docs/design.md. A role is a branch
-// of one if/else from begin to end; whoever runs out of its work takes pushes and sums.
+// that gather, pull, push and sum, and two warpgroups that multiply, see docs/design.md. A role is a
+// branch of one if/else from begin to end; whoever runs out of its work takes pushes and sums.
 #pragma once
 
 #include "backend/cuda/host/preload.hpp"
@@ -151,7 +151,7 @@ __device__ __forceinline__ sm90::ColumnTiles first_column_tiles(const OverlapPar
                     : sm90::column_tiles<typename Of::Plain>(p.first);
 }
 
-// Places of the tiles whose own rows all warps gather before the products begin: what products take
+// Places of the tiles whose own rows math warps, too, gather before they multiply: what products take
 // up in the time that the other warps need for the next.
 template <typename T, int BLOCK_M>
 __device__ __forceinline__ std::int32_t tiles_to_begin_with(const OverlapParams& p) {
