@@ -28,8 +28,8 @@ std::int32_t slots_per_pull(std::int64_t tokens, double rows) {
       std::clamp(std::ceil(static_cast<double>(tokens) * rows), 1.0, static_cast<double>(kLanes)));
 }
 
-// A unit costs some microseconds whatever it holds, so it has up to two windows of a warp's entries;
-// but there should be units for all warps where tokens have few entries.
+// A unit costs some microseconds whatever it holds, so it has up to two windows of a warp's
+// entries; but there should be units for all warps where tokens have few entries.
 std::int32_t tokens_per_push(double rows) {
   constexpr int kMost = 24;
   return std::clamp(static_cast<std::int32_t>(2 * kLanes / std::ceil(rows)), 1, kMost);
