@@ -109,8 +109,7 @@ class HomeSums {
     source_ = at < sources_end_ ? plan.block_sources[at] : 0;
   }
 
-  __device__ __forceinline__ void sum_tokens(const SumBuffers& buffers,
-                                             std::int32_t first_token) const {
+  __device__ __forceinline__ void sum_tokens(const SumBuffers& buffers, std::int32_t first_token) const {
     const CallParams& p = p_.call;
     const std::int32_t left = own_tokens() - first_token;
     const int num_tokens = left < p_.choice.tokens_per_home ? left : p_.choice.tokens_per_home;
