@@ -54,7 +54,7 @@ OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config) {
           // expert by expert, beat more of them or one: Qwen2-MoE, TP8 on 8 ranks of an H200, link
           // EMULATED at 20 GB/s, 4 rows a token, 3.36 ms against 3.40 and 3.49; Phi-3.5-MoE has 2
           // and takes 6.3 ms in one, 6.5 in halves, 7.0 in quarters. The device takes one where the
-          // link is fast: Qwen2-MoE, TP2 on two H200, 1.28 ms in halves and 1.21 in one.
+          // link is fast, since products read weights once more for two.
           .waves = has_many ? 2 : 1,
           .slots_per_pull = slots_per_pull(config.chunk, rows),
           .tokens_per_push = tokens_per_push(rows),
