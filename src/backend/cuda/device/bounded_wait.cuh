@@ -98,6 +98,20 @@ __device__ __forceinline__ bool wait_for_epoch(const DeviceWorld& world, const s
   return true;
 }
 
+/// Waits for the world's failure where it can only come, since what `wait` is for has been lost;
+/// fails the world itself once the limit is over. One thread.
+__device__ __forceinline__ void wait_for_failure(const DeviceWorld& world, const WaitFor& wait,
+                                                 std::uint32_t seen) {
+  constexpr unsigned kNap = 2048;  // ns
+  const unsigned long long begin = global_timer();
+  while (!look_out(world).has_failed) {
+    __nanosleep(kNap);
+    if (global_timer() - begin < world.timeout_ns) continue;
+    report_expiry(world, wait, seen);
+    return;
+  }
+}
+
 /// Sleeps until the global timer shows `end`.
 __device__ __forceinline__ void sleep_until(unsigned long long end) {
   while (global_timer() < end) __nanosleep(100);

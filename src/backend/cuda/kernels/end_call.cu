@@ -44,6 +44,9 @@ __device__ void report_call(const CallParams& p) {
   for (std::size_t i = 0; i < sizeof(report.sentence); ++i) {
     report.sentence[i] = header->sentence[i];
   }
+  // The rank may have died since its header was read, see read_source.
+  __threadfence_system();
+  if (load_relaxed_system(&header->epoch) != state.epoch) report.sentence[0] = '\0';
 }
 
 __global__ void __launch_bounds__(kThreads) end_call_kernel(const __grid_constant__ CallParams p) {

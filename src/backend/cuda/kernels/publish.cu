@@ -98,14 +98,39 @@ __device__ void fill_header(const CallParams& p, const FaultSentence& sentence, 
   }
 }
 
+// A rank's header without its sentence.
+struct HeaderHead {
+  std::uint32_t epoch;
+  SeenHeader seen;
+};
+
+// By one load of what is in one sector, so that the epoch says of all of it whether it is the
+// call's.
+__device__ HeaderHead read_head(const CallHeader* header) {
+  static_assert(offsetof(CallHeader, epoch) == 0 && offsetof(CallHeader, tokens) == 4 &&
+                offsetof(CallHeader, config_hash) == 8 && offsetof(CallHeader, fault) == 16);
+  const uint4 first = __ldcv(reinterpret_cast<const uint4*>(header));
+  return {first.x,
+          {static_cast<std::int32_t>(first.y), __ldcv(&header->fault),
+           first.z | std::uint64_t{first.w} << 32}};
+}
+
 // Metadata of the rank at `source`: its header, and another rank's ids to the own copy. All
 // kThreads threads of a block.
 template <int kThreads>
 __device__ void read_source(const CallParams& p, std::int32_t source, std::uint32_t epoch) {
-  const CallHeader* header = header_of(p, source, epoch);
-  const std::int32_t said = header->tokens;
+  const auto [header_epoch, seen] = read_head(header_of(p, source, epoch));
+  if (header_epoch != epoch) {
+    // A process that has died since it signalled leaves memory that may hold anything by now: what
+    // it seems to say must not pass for its fault. Others say that it is gone.
+    if (threadIdx.x != 0) return;
+    wait_for_failure(p.world, {.stage = Stage::publish, .epoch = epoch, .source = source},
+                     header_epoch);
+    p.state->abandoned = 1;
+    return;
+  }
   const auto most = static_cast<std::int32_t>(p.dims.max_tokens);
-  const std::int32_t tokens = said < 0 ? 0 : said > most ? most : said;
+  const std::int32_t tokens = seen.tokens < 0 ? 0 : seen.tokens > most ? most : seen.tokens;
   const bool is_own = source == p.world.rank;
   const std::int64_t bytes = is_own ? 0 : std::int64_t{tokens} * p.dims.topk * 2;
   const std::byte* from = p.peers[source] + p.layout.ids[epoch & 1U];
@@ -115,7 +140,7 @@ __device__ void read_source(const CallParams& p, std::int32_t source, std::uint3
     reinterpret_cast<uint4*>(to)[i] = __ldcv(reinterpret_cast<const uint4*>(from) + i);
   }
   if (threadIdx.x != 0) return;
-  p.seen[source] = {tokens, header->fault, header->config_hash};
+  p.seen[source] = {tokens, seen.fault, seen.config_hash};
   if (is_own) return;
   atomicAdd(reinterpret_cast<unsigned long long*>(&p.state->metadata_bytes_in),
             static_cast<unsigned long long>(kHeaderBytes + bytes));

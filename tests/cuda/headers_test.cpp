@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a rank makes of the headers of others, and of memory that one has left who has died: words
+// are written here as ranks write them.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/cuda/kernels/call_kernels.hpp"
+#include "cuda/gpu_test.hpp"
+
+namespace comet::cuda {
+namespace {
+
+constexpr std::int32_t kWorld = 2;
+constexpr std::uint32_t kEpoch = 5;
+constexpr std::int32_t kTokens[kWorld] = {3, 7};
+
+constexpr LayerDims kDims{.world = kWorld,
+                          .num_experts = 4,
+                          .num_local = 2,
+                          .topk = 2,
+                          .hidden = 64,
+                          .inter_local = 64,
+                          .max_tokens = 64,
+                          .element_bytes = 2,
+                          .block_m = 64,
+                          .block_n = 64,
+                          .panel_n = 64};
+constexpr std::int64_t kIdsStride = 128;
+
+// Zeroed memory that the host and kernels share.
+template <typename T>
+class Shared {
+ public:
+  explicit Shared(std::size_t count) {
+    check_cuda(cudaMallocManaged(&data_, count * sizeof(T)), "allocating managed memory");
+    std::memset(data_, 0, count * sizeof(T));
+  }
+  ~Shared() { cudaFree(data_); }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+  T* data() const { return static_cast<T*>(data_); }
+
+ private:
+  void* data_ = nullptr;
+};
+
+// All that a call of rank 0 reads and writes here.
+struct Memory {
+  WorkspaceLayout layout = make_workspace_layout(workspace_sizes(kDims));
+  Shared<std::byte> workspaces{static_cast<std::size_t>(kWorld * layout.bytes)};
+  Shared<std::byte*> peers{kWorld};
+  Shared<CallState> state{1};
+  Shared<Tickets> tickets{1};
+  Shared<SeenHeader> seen{kWorld};
+  Shared<CallReport> report{1};
+  Shared<std::int32_t> tokens{kWorld};
+  Shared<std::uint16_t> ids{kWorld * kIdsStride};
+  Shared<DevicePlanCounters> counters{1};
+  Shared<std::uint32_t> words{5};
+  Shared<unsigned long long> long_words{1 + 3 * kWorld};
+  Shared<float> ns_per_byte{1};
+  Shared<DeviceExpiry> expiries{kWorld};
+};
+
+CallParams params_in(const Memory& memory) {
+  CallParams params;
+  params.layout = memory.layout;
+  params.dims = kDims;
+  params.config.groups = 1;
+  params.peers = memory.peers.data();
+  params.state = memory.state.data();
+  params.tickets = memory.tickets.data();
+  params.seen = memory.seen.data();
+  params.report = memory.report.data();
+  params.tokens = memory.tokens.data();
+  params.ids = memory.ids.data();
+  params.ids_stride = kIdsStride;
+  params.plan.counters = memory.counters.data();
+  DeviceWorld& world = params.world;
+  world.size = kWorld;
+  world.timeout_ns = 20'000'000;
+  world.epoch = memory.words.data();
+  world.busy = memory.words.data() + 1;
+  world.failed_seen = memory.words.data() + 2;
+  world.failed = memory.words.data() + 3;
+  world.claim = memory.words.data() + 4;
+  world.next_look = memory.long_words.data();
+  world.clocks = memory.long_words.data() + 1;
+  world.progress = memory.long_words.data() + 1 + 2 * kWorld;
+  world.ns_per_byte = memory.ns_per_byte.data();
+  world.expiries = memory.expiries.data();
+  return params;
+}
+
+// Rank 0 of two; both have published call kEpoch.
+class Headers : public testing::Test {
+ protected:
+  void SetUp() override {
+    COMET_NEEDS_GPU();
+    memory_ = std::make_unique<Memory>();
+    params_ = params_in(*memory_);
+    params_.state->epoch = kEpoch;
+    for (std::int32_t rank = 0; rank < kWorld; ++rank) {
+      memory_->peers.data()[rank] = memory_->workspaces.data() + rank * memory_->layout.bytes;
+      published()[rank] = kEpoch;
+      CallHeader& own = *header(rank);
+      own.epoch = kEpoch;
+      own.tokens = kTokens[rank];
+      own.config_hash = 77;
+    }
+  }
+
+  std::uint32_t* published() const {
+    return reinterpret_cast<std::uint32_t*>(params_.peers[0] + params_.layout.published);
+  }
+  CallHeader* header(std::int32_t rank) const {
+    return reinterpret_cast<CallHeader*>(params_.peers[rank] + params_.layout.header[kEpoch & 1U]);
+  }
+
+  // As other data lies where rank 1 had its header of this call.
+  void leave_memory_of_rank_1() const {
+    std::memset(static_cast<void*>(header(1)), 0x5a, sizeof(CallHeader));
+  }
+
+  void read_headers() const {
+    launch_read_headers(params_, nullptr);
+    check_cuda(cudaDeviceSynchronize(), "reading headers");
+  }
+
+  std::unique_ptr<Memory> memory_;
+  CallParams params_;
+};
+
+TEST_F(Headers, SayTheTokensThatRanksHavePublished) {
+  read_headers();
+  EXPECT_EQ(params_.state->abandoned, 0U);
+  EXPECT_EQ(params_.state->fault.kind, CallFaultKind::none);
+  EXPECT_EQ(params_.tokens[0], kTokens[0]);
+  EXPECT_EQ(params_.tokens[1], kTokens[1]);
+}
+
+TEST_F(Headers, OfADeadRankAreNoFaultOfIts) {
+  leave_memory_of_rank_1();
+  *params_.world.failed = kHostFailed;  // as the host says once it knows that the rank is gone
+  read_headers();
+  EXPECT_EQ(params_.state->abandoned, 1U);
+  EXPECT_EQ(params_.state->fault.kind, CallFaultKind::none);
+  EXPECT_EQ(params_.tokens[0], 0);
+  EXPECT_EQ(params_.tokens[1], 0);
+  EXPECT_EQ(*params_.world.claim, 0U) << "somebody else has said why";
+}
+
+TEST_F(Headers, OfADeadRankThatNobodyMissesAreWaitedFor) {
+  leave_memory_of_rank_1();
+  read_headers();
+  EXPECT_EQ(params_.state->abandoned, 1U);
+  EXPECT_EQ(*params_.world.failed, 1U);  // 1 + rank 0
+  EXPECT_EQ(params_.world.expiries[0].source, 1);
+  EXPECT_EQ(params_.world.expiries[0].expected, kEpoch);
+  EXPECT_EQ(params_.world.expiries[0].seen, 0x5a5a5a5aU);
+}
+
+TEST_F(Headers, OfARankThatHasDiedSinceHaveNoSentence) {
+  for (const bool is_there : {true, false}) {
+    params_.state->fault = {CallFaultKind::published, 1, 1, {}};
+    params_.report->fault = {};
+    std::strcpy(header(1)->sentence, "[x] it says so");
+    if (!is_there) leave_memory_of_rank_1();
+    launch_end_call(params_, 1, nullptr);
+    check_cuda(cudaDeviceSynchronize(), "ending a call");
+    EXPECT_EQ(params_.report->fault.kind, CallFaultKind::published);
+    EXPECT_EQ(std::string(params_.report->sentence), is_there ? "[x] it says so" : "");
+  }
+}
+
+}  // namespace
+}  // namespace comet::cuda
