@@ -58,7 +58,13 @@ __device__ __forceinline__ void fence_acq_rel_gpu() {
   asm volatile("fence.acq_rel.gpu;" ::: "memory");
 }
 
-/// Orders nothing by itself; see fence_acq_rel_gpu.
+/// Has relaxed writes after it release what the thread has written or seen; unlike
+/// fence_acq_rel_gpu it leaves what the multiprocessor's L1 holds.
+__device__ __forceinline__ void fence_release_gpu() {
+  asm volatile("fence.release.gpu;" ::: "memory");
+}
+
+/// Orders nothing by itself; see the fences.
 __device__ __forceinline__ void add_relaxed_gpu(std::uint32_t* word, std::uint32_t value) {
   asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
 }

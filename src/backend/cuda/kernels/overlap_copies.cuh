@@ -39,29 +39,21 @@ __device__ __forceinline__ void write_row_weights(const CallParams& p, const Tok
   constexpr int kBatch = 4;  // of loads on their way at once
 #pragma unroll 1
   for (std::int32_t first = 0; first < token.num_rows; first += kBatch) {
+    const std::int32_t left = token.num_rows - first;
     NeededRow rows[kBatch];
     float values[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const std::int32_t r = first + i < token.num_rows ? first + i : first;
-      rows[i] = p.plan.rows[token.row_begin + r];
+      if (i < left) rows[i] = p.plan.rows[token.row_begin + first + i];
     }
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) values[i] = weights[rows[i].choice];
+    for (int i = 0; i < kBatch; ++i) {
+      if (i < left) values[i] = weights[rows[i].choice];
+    }
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) p.row_weights[rows[i].row] = values[i];
-  }
-}
-
-/// Counts the rows of the lane's token, if it has one, and releases what the warp has written
-/// before its last __syncwarp.
-template <int BLOCK_M>
-__device__ __forceinline__ void signal_rows(const OverlapParams& p, const TokenRows& token) {
-  if (token.source < 0) return;
-  fence_acq_rel_gpu();  // one for all rows
-  for (std::int32_t r = 0; r < token.num_rows; ++r) {
-    const std::int32_t row = p.call.plan.rows[token.row_begin + r].row;
-    add_relaxed_gpu(p.order.arrived + row / BLOCK_M, 1U);
+    for (int i = 0; i < kBatch; ++i) {
+      if (i < left) p.row_weights[rows[i].row] = values[i];
+    }
   }
 }
 
@@ -79,6 +71,23 @@ __device__ __forceinline__ FirstRows first_rows(const CallParams& p, const Token
     first.row[r] = is_there ? p.plan.rows[token.row_begin + r].row : 0;
   }
   return first;
+}
+
+/// Counts the rows of the lane's token, if it has one, and releases what the warp has written
+/// before its last __syncwarp.
+template <int BLOCK_M>
+__device__ __forceinline__ void signal_rows(const OverlapParams& p, const TokenRows& token) {
+  if (token.source < 0) return;
+  const FirstRows first = first_rows(p.call, token);
+  fence_release_gpu();  // one for all rows
+#pragma unroll
+  for (int r = 0; r < FirstRows::kCount; ++r) {
+    if (r < token.num_rows) add_relaxed_gpu(p.order.arrived + first.row[r] / BLOCK_M, 1U);
+  }
+  for (std::int32_t r = FirstRows::kCount; r < token.num_rows; ++r) {
+    const std::int32_t row = p.call.plan.rows[token.row_begin + r].row;
+    add_relaxed_gpu(p.order.arrived + row / BLOCK_M, 1U);
+  }
 }
 
 /// Copies the lanes' tokens one after the other by loads and stores, all 4096 bytes of a piece in
@@ -326,10 +335,16 @@ __device__ __forceinline__ std::int32_t pulls_of_tile(const OverlapParams& p) {
   return (block_m + p.choice.slots_per_pull - 1) / p.choice.slots_per_pull;
 }
 
+/// Tickets of pulls: none where no other rank has tokens for this one.
+__device__ __forceinline__ std::uint32_t total_pulls(const OverlapParams& p) {
+  const DevicePlanCounters& counters = *p.call.plan.counters;
+  if (counters.tokens_in == 0) return 0;
+  return static_cast<std::uint32_t>(counters.num_tiles * pulls_of_tile(p));
+}
+
 /// Whether tickets of pulls are left to take.
 __device__ __forceinline__ bool has_pulls_left(const OverlapParams& p) {
-  const std::int32_t total = p.call.plan.counters->num_tiles * pulls_of_tile(p);
-  return load_relaxed_gpu(&p.order.tickets->pull) < static_cast<std::uint32_t>(total);
+  return load_relaxed_gpu(&p.order.tickets->pull) < total_pulls(p);
 }
 
 /// Whether the lanes' tokens can be read, once they can, or a wait for them has failed.
@@ -350,7 +365,7 @@ __device__ __forceinline__ void pull_all(const OverlapParams& p, std::uint32_t b
   const CallParams& call = p.call;
   const std::int32_t slots = p.choice.slots_per_pull;
   const std::int32_t pulls = pulls_of_tile(p);
-  const auto total = static_cast<std::uint32_t>(call.plan.counters->num_tiles * pulls);
+  const std::uint32_t total = total_pulls(p);
   Puller puller(call, buffers, buffer_bytes, barriers);
   fence_proxy_async_global();  // peers wrote x by ordinary stores
   for (;;) {

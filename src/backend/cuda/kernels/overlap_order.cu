@@ -92,10 +92,11 @@ __global__ void __launch_bounds__(kThreads)
                        const OverlapOrderView order, const OverlapChoice choice,
                        const OverlapCosts costs, std::int32_t num_panels, std::int32_t num_blocks) {
   const std::int32_t num_tiles = plan.counters->num_tiles;
-  const std::int32_t waves = choose_waves(*plan.counters, choice, costs, num_blocks);
   for (std::int32_t tile = grid_thread() / kLanes; tile < num_tiles;
        tile += grid_threads() / kLanes) {
     const std::int32_t expert = plan.tiles[tile].expert;
+    // Of warps with a tile only: the link's rate may lie in another GPU's memory.
+    const std::int32_t waves = choose_waves(*plan.counters, choice, costs, num_blocks);
     const std::int32_t place =
         waves == 1 ? tile
                    : place_of(problem, plan, waves, expert, tile - plan.segment_tile[expert]);

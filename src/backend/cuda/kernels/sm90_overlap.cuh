@@ -159,8 +159,9 @@ __device__ __forceinline__ std::int32_t tiles_to_begin_with(const OverlapParams&
   const auto blocks = static_cast<std::int32_t>(gridDim.x);
   const std::int32_t columns = max(first_column_tiles<T, BLOCK_M>(p).count, 1);  // of no experts 0
   const std::int32_t band = tiles_of_band(blocks);
-  const std::int32_t wished = (kItemsOfBlock * blocks / columns + band) / band * band;
-  return min(wished, p.call.plan.counters->num_tiles);
+  const std::int32_t wished = kItemsOfBlock * blocks / columns + 1;
+  const std::int32_t whole_bands = (wished + band - 1) / band * band;
+  return min(whole_bands, p.call.plan.counters->num_tiles);
 }
 
 // The loader's side of the ring of works: it also counts, in order, the works whose results the
