@@ -29,7 +29,9 @@ RankData::RankData(const Case& c, const CaseWeights& weights, const Calls& calls
   for (std::int64_t call = 0; call < std::ssize(calls); ++call) {
     y_bytes = std::max(y_bytes, room(call) * row_bytes(calls[call][rank_]));
   }
-  y_ = static_cast<std::byte*>(memory_.reserve(y_bytes));
+  // Rows that are no multiple of 16 bytes also begin where only an element may.
+  const auto offset = static_cast<std::int64_t>(c.row_padding % 8 != 0 ? size_of(c.desc.dtype) : 0);
+  y_ = static_cast<std::byte*>(memory_.reserve(offset + y_bytes)) + offset;
   tokens_ = memory_.reserve(sizeof(std::int32_t));
 }
 

@@ -159,10 +159,12 @@ TEST_F(CudaConformance, EveryRoutingKind) {
        {RoutingKind::uniform, RoutingKind::skewed, RoutingKind::one_expert,
         RoutingKind::empty_experts, RoutingKind::some_dropped, RoutingKind::all_dropped,
         RoutingKind::duplicates, RoutingKind::local, RoutingKind::remote}) {
-    Case c = wide_case(4);
-    c.pattern = TokenPattern::full;
-    c.routing = routing;
-    expect_passes_split(c);
+    for (const std::int64_t world : {1, 4}) {
+      Case c = wide_case(world);
+      c.pattern = TokenPattern::full;
+      c.routing = routing;
+      expect_passes_split(c);
+    }
   }
 }
 
@@ -622,8 +624,13 @@ TEST_F(CudaConformance, AWrongWeightIsSeenByBitsAndByTheOracle) {
 
 TEST_F(CudaConformance, SmallOneRank) {
   Case c = plain_case(1, seed(), Backend::cuda);
-  c.row_padding = 5;
-  expect_passes(c);
+  c.desc.max_tokens = 70;  // two blocks
+  c.pattern = TokenPattern::full;
+  c.routing = RoutingKind::some_dropped;
+  for (const std::int64_t padding : {5, 8}) {
+    c.row_padding = padding;
+    expect_passes(c);
+  }
 }
 
 TEST_F(CudaConformance, SmallFourRanks) {

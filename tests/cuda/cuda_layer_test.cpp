@@ -187,6 +187,32 @@ TEST(CudaLayer, SmallPipelinedHasTheBitsOfSequential) {
   }
 }
 
+// Partial sums about as small as bfloat16 has any, whether they are y or are summed at home.
+TEST(CudaLayer, SmallSumsThatVanishArePlusZero) {
+  COMET_NEEDS_GPU();
+  for (const int world : {1, 2}) {
+    HostLayer host(world);
+    for (HostLayer::Rank& rank : host.ranks) {
+      for (float& weight : rank.weights) weight = std::ldexp(1.0F, -133);
+    }
+    run_on(world, [&](World& ranks) {
+      DeviceLayer layer(host, ranks);
+      for (const auto schedule : {Schedule::sequential, Schedule::pipelined, Schedule::comet}) {
+        layer.forward({.schedule = schedule});
+        layer.layer->check();
+        std::int64_t zeros = 0;
+        std::int64_t subnormals = 0;
+        for (const bf16 value : layer.result()) {
+          ASSERT_NE(value.bits, 0x8000) << "-0";
+          ++(value.bits == 0 ? zeros : subnormals);
+        }
+        EXPECT_GT(zeros, subnormals);
+        EXPECT_GT(subnormals, 0);
+      }
+    });
+  }
+}
+
 TEST(CudaLayer, SmallGraphReplaysWithAnotherNumberOfTokens) {
   COMET_NEEDS_GPU();
   const HostLayer host(2);

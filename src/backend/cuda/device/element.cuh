@@ -78,10 +78,33 @@ __device__ __forceinline__ void add_run(float (&sum)[kRunOf16Bits], const uint4&
   }
 }
 
+/// Of a pair, -0 becomes +0 and all else stays.
+template <typename T>
+__device__ __forceinline__ std::uint32_t add_zero(std::uint32_t pair);
+
+template <>
+__device__ __forceinline__ std::uint32_t add_zero<__nv_bfloat16>(std::uint32_t pair) {
+  constexpr std::uint32_t kZeros = 0;
+  const __nv_bfloat162 sum = __hadd2_rn(*reinterpret_cast<const __nv_bfloat162*>(&pair),
+                                        *reinterpret_cast<const __nv_bfloat162*>(&kZeros));
+  return *reinterpret_cast<const std::uint32_t*>(&sum);
+}
+
+template <>
+__device__ __forceinline__ std::uint32_t add_zero<__half>(std::uint32_t pair) {
+  constexpr std::uint32_t kZeros = 0;
+  const __half2 sum = __hadd2_rn(*reinterpret_cast<const __half2*>(&pair),
+                                 *reinterpret_cast<const __half2*>(&kZeros));
+  return *reinterpret_cast<const std::uint32_t*>(&sum);
+}
+
+/// Rounds as to_pair does, a tiny negative sum to +0: that is what y holds of it whether the sum is
+/// y or one of the partial sums that are added up from 0.
 template <typename T>
 __device__ __forceinline__ uint4 round_run(const float (&sum)[kRunOf16Bits]) {
-  return make_uint4(to_pair<T>(sum[0], sum[1]), to_pair<T>(sum[2], sum[3]),
-                    to_pair<T>(sum[4], sum[5]), to_pair<T>(sum[6], sum[7]));
+  return make_uint4(
+      add_zero<T>(to_pair<T>(sum[0], sum[1])), add_zero<T>(to_pair<T>(sum[2], sum[3])),
+      add_zero<T>(to_pair<T>(sum[4], sum[5])), add_zero<T>(to_pair<T>(sum[6], sum[7])));
 }
 
 }  // namespace comet::cuda

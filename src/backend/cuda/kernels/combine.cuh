@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Combine as a stage of its own, for one element type: partial sums are put to their home ranks and
-// signalled by (panel, block of 64 tokens), and the home sums what all ranks have put there.
+// signalled by (panel, block of 64 tokens), and the home sums what all ranks have put there. One
+// rank's partial sums are y at once.
 #pragma once
 
 #include "backend/cuda/device/element.cuh"
@@ -33,7 +34,9 @@ __device__ void push_token(const CallParams& p, std::int32_t source, std::int32_
   const NeededToken needed = p.plan.needed[index];
   const std::int32_t row_end = p.plan.needed[index + 1].row_begin;
   const std::int64_t at = threadIdx.x % kLanes * kRunOf16Bits;
+  const bool is_y = pushes_write_y(p);
   auto* combine = reinterpret_cast<T*>(p.peers[source] + p.layout.combine);
+  auto* y = reinterpret_cast<T*>(p.y + needed.token * p.y_stride_bytes);
   const auto* out = reinterpret_cast<const T*>(p.out);
   for (std::int64_t column = panel.begin; column < panel.end; column += kStrip) {
     const std::int64_t width = min_of(kStrip, p.dims.hidden - column);
@@ -44,8 +47,9 @@ __device__ void push_token(const CallParams& p, std::int32_t source, std::int32_
       add_run<T>(sum, load_run(out + row * p.dims.hidden + column + at),
                  p.weights_after_down ? p.row_weights[row] : 1.0F);
     }
-    store_run(combine + combine_index(p.dims, column, width, p.world.rank, needed.token) + at,
-              round_run<T>(sum));
+    T* const to = is_y ? y + column
+                       : combine + combine_index(p.dims, column, width, p.world.rank, needed.token);
+    store_run_unaligned(to + at, round_run<T>(sum));
   }
 }
 
@@ -96,6 +100,7 @@ __device__ void push_all(const CallParams& p, std::int32_t group, PendingSignals
          i < block.needed_end; i += kWarps) {
       push_token<T>(p, block.source, i, panel);
     }
+    if (pushes_write_y(p)) continue;
     __syncthreads();
     if (threadIdx.x != 0) continue;
     const std::int64_t bytes =
@@ -126,6 +131,17 @@ __device__ inline bool wait_for_partials(const CallParams& p, const Item& item) 
   return __syncthreads_and(is_there) != 0;
 }
 
+// Tokens [begin, end) that have no partial, all columns; a warp each.
+template <typename T>
+__device__ void zero_tokens(const CallParams& p, std::int32_t begin, std::int32_t end) {
+  const auto warp = static_cast<std::int32_t>(blockIdx.x * kWarps + threadIdx.x / kLanes);
+  const auto warps = static_cast<std::int32_t>(gridDim.x * kWarps);
+  for (std::int32_t token = begin + warp; token < end; token += warps) {
+    if (p.plan.token_sources_begin[token] != p.plan.token_sources_begin[token + 1]) continue;
+    sum_token<T>(p, token, {0, p.dims.hidden});
+  }
+}
+
 template <typename T>
 __device__ void sum_all(const CallParams& p, std::int32_t group) {
   const std::int32_t tokens = p.tokens[p.world.rank];
@@ -133,6 +149,11 @@ __device__ void sum_all(const CallParams& p, std::int32_t group) {
   const auto first = static_cast<std::int32_t>(group_block_begin(blocks, p.config.groups, group));
   const auto count =
       static_cast<std::int32_t>(group_block_begin(blocks, p.config.groups, group + 1)) - first;
+  if (pushes_write_y(p)) {
+    zero_tokens<T>(p, block_tokens(tokens, first).begin,
+                   block_tokens(tokens, first + count - 1).end);
+    return;
+  }
   Item item{};
   while (take_item(p, &p.tickets[group].home, count, &item)) {
     item.block += first;

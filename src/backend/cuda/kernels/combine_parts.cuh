@@ -66,6 +66,10 @@ __device__ inline std::int64_t panels_of(const CallParams& p) {
   return num_panels(p.dims, p.config);
 }
 
+/// Whether a token's only partial sum is the own one, in a world of one rank. It is then written to
+/// y, nothing is signalled, and all that is left for home sums are tokens without rows.
+__device__ inline bool pushes_write_y(const CallParams& p) { return p.dims.world == 1; }
+
 __device__ inline std::uint32_t* combine_slot_at(const CallParams& p, std::int32_t home,
                                                  std::int32_t source, std::int32_t panel,
                                                  std::int32_t block) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums at the home rank of all ranks' partial sums, by single warps.
+// Sums at the home rank of all ranks' partial sums, by single warps. Of a world of one rank, whose
+// pushes write y, only zeros for tokens without rows.
 #pragma once
 
 #include "backend/cuda/kernels/combine_parts.cuh"
@@ -15,8 +16,8 @@ struct HomeState {
       missing;  ///< Rank whose partials were not there when they were last looked for, or -1.
 };
 
-/// A warp's home sums. It holds at most one; tickets are by panel, block of own tokens, then units
-/// of the block. `STATE` finds the calling warp's HomeState.
+/// A warp's home sums. It holds at most one; tickets are by panel (where pushes write y, all in
+/// one), block of own tokens, then units of the block. `STATE` finds the calling warp's HomeState.
 template <typename T, HomeState& (*STATE)()>
 class HomeSums {
  public:
@@ -31,6 +32,7 @@ class HomeSums {
   /// Whether all sources' partials of the held sum are there, which are then acquired.
   __device__ __forceinline__ bool is_ready() const {
     if (is_over_) return false;
+    if (pushes_write_y(p_.call)) return true;
     if (!p_.call.world.host_link) return look();
     // Signals lie behind PCIe, and when all warps read them all the time, nothing else gets
     // through. So they look in turn, and tell each other what they saw.
@@ -97,7 +99,7 @@ class HomeSums {
     const auto blocks = static_cast<std::int32_t>(num_token_blocks(own_tokens()));
     const std::int32_t count = blocks * units_of_block();
     const auto ticket = static_cast<std::int32_t>(take_ticket(&p_.order.tickets->home));
-    is_over_ = ticket >= count * p_.num_panels;
+    is_over_ = ticket >= count * (pushes_write_y(p_.call) ? 1 : p_.num_panels);
     if (is_over_) return;
     __syncwarp();
     if (lane_id() == 0) state() = {ticket / count, ticket % count, -1};
@@ -121,11 +123,13 @@ class HomeSums {
       start = p.plan.token_sources_begin[first_token + lane_id()] - begin;
       end = p.plan.token_sources_begin[first_token + lane_id() + 1] - begin;
     }
-    const int total = __shfl_sync(kAllLanes, end, num_tokens - 1);
-    const Strips strips = strips_of(columns_of(p, panel()), p.dims.hidden);
+    const bool is_done = pushes_write_y(p);
+    const int total = is_done ? 0 : __shfl_sync(kAllLanes, end, num_tokens - 1);
+    const ColumnRange columns = is_done ? ColumnRange{0, p.dims.hidden} : columns_of(p, panel());
+    const Strips strips = strips_of(columns, p.dims.hidden);
     std::byte* const partials = p.peers[p.world.rank] + p.layout.combine;
     const std::int64_t strip_bytes = std::int64_t{p.dims.world} * p.dims.max_tokens * kElementBytes;
-    add_entries<T, false>(buffers, strips, total, end - start, [&](int first) {
+    add_entries<T>(buffers, strips, total, end - start, [&](int first) {
       const Places places = place_entries(first, num_tokens, start, end);
       const int run = __shfl_sync(kAllLanes, start, places.of);
       std::int64_t source = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Partial sums to their home ranks, by single warps.
+// Partial sums to their home ranks, or of a world of one rank to y, by single warps.
 #pragma once
 
 #include "backend/cuda/device/paced_clock.cuh"
@@ -70,29 +70,35 @@ class Pushes {
     // Take a microsecond or two, as the list does: they come while other things are done.
     std::uint32_t next = 0;
     if (lane_id() == 0) next = atomicAdd(&p_.order.tickets->push, 1U);
-    const std::int32_t needed = mine_.source >= 0 ? p_.order.block_needed[block_of(mine_)] : 0;
-    const std::int64_t strip_bytes = std::int64_t{p.dims.world} * p.dims.max_tokens * kElementBytes;
-    std::byte* const home = mine_.source >= 0 ? p.peers[mine_.source] + p.layout.combine : nullptr;
-    const auto cell = static_cast<std::int32_t>(p.world.rank * p.dims.max_tokens + mine_.token);
-    add_entries<T, true>(buffers, strips_of(columns_of(p, panel), p.dims.hidden), total,
-                         mine_.num_rows, [&](int begin) {
-                           const Places places = places_from(begin);
-                           const std::int32_t row = begin == 0 ? row_ : row_of(places);
-                           const auto to = __shfl_sync(
-                               kAllLanes, reinterpret_cast<unsigned long long>(home), places.of);
-                           return Window{.from = {p.out + row * (p.dims.hidden * kElementBytes), 0},
-                                         .to = {reinterpret_cast<std::byte*>(to),
-                                                __shfl_sync(kAllLanes, cell, places.of)},
-                                         .from_bytes_per_column = kElementBytes,
-                                         .to_bytes_per_column = strip_bytes,
-                                         .weight = p.weights_after_down ? p.row_weights[row] : 1.0F,
-                                         .last = places.last,
-                                         .count = places.end - begin};
-                         });
+    const Strips strips = strips_of(columns_of(p, panel), p.dims.hidden);
+    const bool is_y = pushes_write_y(p);
+    RowPlace<std::byte> target{p.y + mine_.token * p.y_stride_bytes, 0};  // of the lane's token
+    std::int64_t bytes_per_column = kElementBytes;
+    std::int32_t needed = 0;
+    if (!is_y) {
+      target = {mine_.source >= 0 ? p.peers[mine_.source] + p.layout.combine : nullptr,
+                static_cast<std::int32_t>(p.world.rank * p.dims.max_tokens + mine_.token)};
+      bytes_per_column *= std::int64_t{p.dims.world} * p.dims.max_tokens;
+      needed = mine_.source >= 0 ? p_.order.block_needed[block_of(mine_)] : 0;
+    }
+    add_entries<T>(buffers, strips, total, mine_.num_rows, [&](int begin) {
+      const Places places = places_from(begin);
+      const std::int32_t row = begin == 0 ? row_ : row_of(places);
+      const auto to =
+          __shfl_sync(kAllLanes, reinterpret_cast<unsigned long long>(target.base), places.of);
+      return Window{
+          .from = {p.out + row * (p.dims.hidden * kElementBytes), 0},
+          .to = {reinterpret_cast<std::byte*>(to), __shfl_sync(kAllLanes, target.cell, places.of)},
+          .from_bytes_per_column = kElementBytes,
+          .to_bytes_per_column = bytes_per_column,
+          .weight = p.weights_after_down ? p.row_weights[row] : 1.0F,
+          .last = places.last,
+          .count = places.end - begin};
+    });
     __syncwarp();
     const TokenRows done = mine_;
     find_unit(__shfl_sync(kAllLanes, next, 0));
-    complete_blocks(done, panel, static_cast<std::uint32_t>(needed));
+    if (!is_y) complete_blocks(done, panel, static_cast<std::uint32_t>(needed));
     if (lane_id() == 0) {
       trace_end(p.trace, begin, TraceKind::push, copy_worker(), done.last_tile, panel);
     }

@@ -112,9 +112,9 @@ struct Window {
 
 /// Adds the window's entries in order, strip after strip, to `sum`, and stores it after each
 /// token's last; the sum then begins anew. What is after the last entry of several strips is no
-/// sum. Entries must have been acquired by the warp: by some lane before a __syncwarp. Unless
-/// `IS_ALIGNED`, sums may go to addresses that are multiples of 2 only.
-template <typename T, bool IS_ALIGNED>
+/// sum. Entries must have been acquired by the warp: by some lane before a __syncwarp. Sums go to
+/// addresses that are multiples of 2.
+template <typename T>
 __device__ __forceinline__ void add_window(const SumBuffers& buffers, const Window& window,
                                            const Strips& strips, float (&sum)[kRunOf16Bits]) {
   constexpr int kBatch = SumBuffers::kBatch;
@@ -174,14 +174,7 @@ __device__ __forceinline__ void add_window(const SumBuffers& buffers, const Wind
         add_run<T>(sum, runs[i], weights[i]);
         if ((window.last >> (first + i) & 1U) == 0) continue;
         auto* const row = reinterpret_cast<T*>(__shfl_sync(kAllLanes, to, first + i));
-        if (has_columns) {
-          const uint4 rounded = round_run<T>(sum);
-          if constexpr (IS_ALIGNED) {
-            store_run(row + lane * kRunOf16Bits, rounded);
-          } else {
-            store_run_unaligned(row + lane * kRunOf16Bits, rounded);
-          }
-        }
+        if (has_columns) store_run_unaligned(row + lane * kRunOf16Bits, round_run<T>(sum));
 #pragma unroll
         for (float& s : sum) s = 0;
       }
@@ -196,7 +189,7 @@ __device__ __forceinline__ void add_window(const SumBuffers& buffers, const Wind
 
 /// Sums `total` entries of runs over a panel; the lane's run has `length` of them.
 /// `window_at(begin)` makes the window of entries from `begin` on, runs that fit not cut.
-template <typename T, bool IS_ALIGNED, typename WindowAt>
+template <typename T, typename WindowAt>
 __device__ __forceinline__ void add_entries(const SumBuffers& buffers, const Strips& strips,
                                             int total, int length, WindowAt window_at) {
   // A run that is cut carries its sum from window to window, of one strip.
@@ -208,7 +201,7 @@ __device__ __forceinline__ void add_entries(const SumBuffers& buffers, const Str
 #pragma unroll 1
     for (int begin = 0; begin < total;) {
       const Window window = window_at(begin);
-      add_window<T, IS_ALIGNED>(buffers, window, now, sum);
+      add_window<T>(buffers, window, now, sum);
       begin += window.count;
       // Of runs that end with the window; those past its last entry were added too.
       if ((window.last >> (window.count - 1) & 1U) == 0) continue;
