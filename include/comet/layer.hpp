@@ -118,9 +118,11 @@ struct CallChoices {
 
 /// What one call did on this rank. Times in microseconds; on cuda by the device's clock.
 struct CallStats {
-  double t_layer_us = 0;    ///< The whole call.
-  double t_publish_us = 0;  ///< Copying x, ids and weights to the symmetric buffer.
-  double t_plan_us = 0;     ///< Waiting for all headers, reading ids, planning.
+  double t_layer_us = 0;  ///< The whole call.
+  /// Copying ids and weights to the symmetric buffer, and x unless that is copied beside the plan.
+  double t_publish_us = 0;
+  /// Waiting for all headers, reading ids, planning, and what copying x beside that takes longer.
+  double t_plan_us = 0;
   /// cuda, sequential only: from the plan to the last row that dispatch has delivered, and from the
   /// end of the products to the last sum.
   double t_dispatch_us = 0;

@@ -48,6 +48,7 @@ WorkspaceLayout make_workspace_layout(const WorkspaceSizes& sizes) {
   WorkspaceLayout layout{};
   for (std::int64_t& at : layout.header) at = place(sizeof(CallHeader));
   layout.published = place(sizes.world * 4);
+  layout.copied = place(sizes.world * 4);
   layout.sent = place(sizes.world * sizes.blocks * 4);
   layout.combine_slots = place(sizes.slots * 4);
   for (std::int64_t& at : layout.ids) at = place(sizes.ids * 2);

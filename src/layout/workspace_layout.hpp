@@ -43,6 +43,7 @@ WorkspaceSizes workspace_sizes(const LayerDims& dims);
 struct WorkspaceLayout {
   std::int64_t header[2];      ///< CallHeader
   std::int64_t published;      ///< u32 [world]: epoch of each rank's last publish
+  std::int64_t copied;         ///< u32 [world]: epoch of the x of each rank that is there, on GPUs
   std::int64_t sent;           ///< u32 [world, token blocks], see sent_slot
   std::int64_t combine_slots;  ///< u32, see combine_slot
   std::int64_t ids[2];         ///< u16 [tokens, topk]

@@ -59,6 +59,13 @@ Case wide_case(std::int64_t world_size) {
   return c;
 }
 
+// Of more than a megabyte of tokens, which are copied beside the plan.
+Case many_tokens_case(std::int64_t world_size) {
+  Case c = wide_case(world_size);
+  c.desc.max_tokens = 1100;
+  return c;
+}
+
 void expect_passes(const Case& c) {
   const CaseResult result = run_case(c, options());
   EXPECT_TRUE(result.passed()) << describe(c) << "\n  " << result.failure;
@@ -104,11 +111,16 @@ TEST_P(CudaConformanceOf, RandomCases) {
 
 TEST_P(CudaConformanceOf, EverySplit) { expect_passes_split(wide_case(GetParam())); }
 
+TEST_P(CudaConformanceOf, EverySplitOfManyTokens) {
+  expect_passes_split(many_tokens_case(GetParam()));
+}
+
 TEST_P(CudaConformanceOf, RanksWithoutTokens) {
   for (const auto pattern : {TokenPattern::one_rank, TokenPattern::none}) {
-    Case c = wide_case(GetParam());
-    c.pattern = pattern;
-    expect_passes_split(c);
+    for (Case c : {wide_case(GetParam()), many_tokens_case(GetParam())}) {
+      c.pattern = pattern;
+      expect_passes_split(c);
+    }
   }
 }
 
@@ -228,10 +240,11 @@ TEST_F(CudaConformance, WeightFormsIdsAndPadding) {
 
 TEST_F(CudaConformance, Links) {
   for (const auto kind : {LinkSpec::Kind::paced, LinkSpec::Kind::host}) {
-    Case c = wide_case(4);
-    c.link.kind = kind;
-    if (kind == LinkSpec::Kind::paced) c.link.gigabytes_per_second = 0.5;
-    expect_passes_split(c);
+    for (Case c : {wide_case(4), many_tokens_case(4)}) {
+      c.link.kind = kind;
+      if (kind == LinkSpec::Kind::paced) c.link.gigabytes_per_second = 0.5;
+      expect_passes_split(c);
+    }
   }
 }
 
@@ -329,6 +342,15 @@ TEST_F(CudaConformance, FaultsReachAllRanksAndLeaveTheWorldGood) {
   }
 }
 
+TEST_F(CudaConformance, FaultsOfManyTokensReachAllRanks) {
+  for (const Fault fault : faults_of(Backend::cuda)) {
+    Case c = many_tokens_case(4);
+    set_parallel(c, {.ep = 2, .tp = 2});
+    c.index = static_cast<std::uint64_t>(fault);
+    expect_fault_passes(c, fault);
+  }
+}
+
 TEST_F(CudaConformance, FaultsInAWorldOfOne) {
   for (const Fault fault : faults_of(Backend::cuda)) {
     expect_fault_passes(plain_case(1, seed(), Backend::cuda), fault);
@@ -356,12 +378,13 @@ Outputs run_calls(const Case& c, const Calls& calls, const std::vector<comet::Ru
 }
 
 TEST_F(CudaConformance, OptionsThatDifferBetweenRanksAreAnErrorOnAll) {
-  const Case c = plain_case(3, seed(), Backend::cuda);
-  const comet::Run good = make_run(c, Schedule::sequential, 0);
-  comet::Run bad = make_run(c, Schedule::pipelined, 1, {.groups = 2});
-  bad.options[1].groups = 3;
-  expect_error_between(run_calls(c, {make_call(c)}, {good, bad, good}), ErrorCode::mismatch,
-                       "ranks 0 and 1 run different layers");
+  for (const Case& c : {plain_case(3, seed(), Backend::cuda), many_tokens_case(3)}) {
+    const comet::Run good = make_run(c, Schedule::sequential, 0);
+    comet::Run bad = make_run(c, Schedule::pipelined, 1, {.groups = 2});
+    bad.options[1].groups = 3;
+    expect_error_between(run_calls(c, {make_call(c)}, {good, bad, good}), ErrorCode::mismatch,
+                         "ranks 0 and 1 run different layers");
+  }
 }
 
 TEST_F(CudaConformance, OptionsOutsideTheirLimitsAreAnErrorOnAll) {

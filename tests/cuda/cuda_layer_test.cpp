@@ -15,6 +15,9 @@
 namespace comet::cuda {
 namespace {
 
+// Of a layer that copies tokens beside its plan: more than a megabyte of them.
+constexpr std::int64_t kManyTokens = 1100;
+
 // One layer's numbers on the host: whole experts, and each rank's tokens.
 struct HostLayer {
   MoeDesc desc{.num_experts = 8,
@@ -31,7 +34,8 @@ struct HostLayer {
   };
   std::vector<Rank> ranks;
 
-  explicit HostLayer(int world) {
+  explicit HostLayer(int world, std::int64_t max_tokens = 150) {
+    desc.max_tokens = max_tokens;
     Rng rng(7);
     const auto values = [&](std::int64_t count, float scale) {
       std::vector<bf16> v(static_cast<std::size_t>(count));
@@ -156,17 +160,19 @@ TEST(CudaLayer, SmallSequentialIsTheOracles) {
 // Its own peer: what tools that serialise kernels, racecheck and profilers, can run.
 TEST(CudaLayer, SmallOneRankRunsByItself) {
   COMET_NEEDS_GPU();
-  const HostLayer host(1);
-  run_on(1, [&](World& ranks) {
-    DeviceLayer layer(host, ranks, {.max_rows = 2048});
-    for (const ForwardOptions& options :
-         {ForwardOptions{.schedule = Schedule::sequential, .panel = 256},
-          ForwardOptions{.schedule = Schedule::pipelined, .groups = 3, .n_c_dispatch = 2}}) {
-      layer.forward(options);
-      layer.layer->check();
-      layer.expect_good(layer.tokens);
-    }
-  });
+  for (const std::int64_t tokens : {std::int64_t{150}, kManyTokens}) {
+    const HostLayer host(1, tokens);
+    run_on(1, [&](World& ranks) {
+      DeviceLayer layer(host, ranks, {.max_rows = 8192});
+      for (const ForwardOptions& options :
+           {ForwardOptions{.schedule = Schedule::sequential, .panel = 256},
+            ForwardOptions{.schedule = Schedule::pipelined, .groups = 3, .n_c_dispatch = 2}}) {
+        layer.forward(options);
+        layer.layer->check();
+        layer.expect_good(150);
+      }
+    });
+  }
 }
 
 TEST(CudaLayer, SmallPipelinedHasTheBitsOfSequential) {
@@ -213,17 +219,21 @@ TEST(CudaLayer, SmallSumsThatVanishArePlusZero) {
   }
 }
 
-TEST(CudaLayer, SmallGraphReplaysWithAnotherNumberOfTokens) {
-  COMET_NEEDS_GPU();
-  const HostLayer host(2);
+// Schedules that a copy of x beside the plan is joined to in other ways.
+std::vector<ForwardOptions> schedules() {
+  return {{.schedule = Schedule::sequential},
+          {.schedule = Schedule::pipelined, .groups = 4, .n_c_dispatch = 2},
+          {.schedule = Schedule::comet}};
+}
+
+void expect_replays(const HostLayer& host, const std::vector<ForwardOptions>& kinds,
+                    const std::vector<std::int32_t>& counts) {
   run_on(2, [&](World& ranks) {
     DeviceLayer layer(host, ranks);
     auto* tokens = static_cast<std::int32_t*>(layer.memory.reserve(4));
-    for (const ForwardOptions& options :
-         {ForwardOptions{.schedule = Schedule::sequential},
-          ForwardOptions{.schedule = Schedule::pipelined, .groups = 4, .n_c_dispatch = 2}}) {
+    for (const ForwardOptions& options : kinds) {
       const auto graph = ranks.view().device->capture([&] { layer.forward(options, tokens); });
-      for (const std::int32_t count : {150, 0, 1, 77, 150}) {
+      for (const std::int32_t count : counts) {
         layer.memory.upload(tokens, &count, 4);
         layer.meet();
         graph->launch();
@@ -235,16 +245,25 @@ TEST(CudaLayer, SmallGraphReplaysWithAnotherNumberOfTokens) {
   });
 }
 
-TEST(CudaLayer, SmallFaultOfOneRankIsThrownByAll) {
+TEST(CudaLayer, SmallGraphReplaysWithAnotherNumberOfTokens) {
   COMET_NEEDS_GPU();
-  const HostLayer host(3);
+  const std::vector<ForwardOptions> kinds = schedules();
+  expect_replays(HostLayer(2), {kinds[0], kinds[1]}, {150, 0, 1, 77, 150});
+}
+
+TEST(CudaLayer, GraphOfManyTokensReplaysWithAnotherNumber) {
+  COMET_NEEDS_GPU();
+  expect_replays(HostLayer(2, kManyTokens), schedules(), {1100, 0, 1, 200});
+}
+
+void expect_fault_is_thrown_by_all(const HostLayer& host, Schedule schedule) {
   run_on(3, [&](World& ranks) {
     DeviceLayer layer(host, ranks);
     const std::int32_t bad = 8;
     const std::int32_t good = host.ranks[1].ids[5];
     auto* ids = static_cast<std::int32_t*>(const_cast<void*>(layer.ids));
     if (ranks.rank() == 1) layer.memory.upload(ids + 5, &bad, 4);
-    layer.forward({.schedule = Schedule::sequential});
+    layer.forward({.schedule = schedule});
     try {
       layer.layer->check();
       ADD_FAILURE() << "rank " << ranks.rank() << " threw nothing";
@@ -254,15 +273,52 @@ TEST(CudaLayer, SmallFaultOfOneRankIsThrownByAll) {
     }
     for (const bf16 value : layer.result()) ASSERT_TRUE(std::isnan(to_float(value)));
     if (ranks.rank() == 1) layer.memory.upload(ids + 5, &good, 4);
-    layer.forward({.schedule = Schedule::sequential});
+    layer.forward({.schedule = schedule});
     layer.layer->check();
-    layer.expect_good(layer.tokens);
+    layer.expect_good(150);
   });
 }
 
-TEST(CudaLayer, ARankThatStaysAwayIsNamedAndTheWorldRecovers) {
+TEST(CudaLayer, SmallFaultOfOneRankIsThrownByAll) {
   COMET_NEEDS_GPU();
-  const HostLayer host(3);
+  expect_fault_is_thrown_by_all(HostLayer(3), Schedule::sequential);
+}
+
+TEST(CudaLayer, FaultOfOneRankWithManyTokensIsThrownByAll) {
+  COMET_NEEDS_GPU();
+  const HostLayer host(3, kManyTokens);
+  for (const Schedule schedule : {Schedule::sequential, Schedule::pipelined, Schedule::comet}) {
+    expect_fault_is_thrown_by_all(host, schedule);
+  }
+}
+
+// One layer copies its tokens beside the plan, the other does not; neither keeps the other waiting.
+TEST(CudaLayer, LayersThatDifferBetweenRanksAreAnErrorOfAll) {
+  COMET_NEEDS_GPU();
+  const HostLayer few(3);
+  const HostLayer many(3, kManyTokens);
+  run_on(3, [&](World& ranks) {
+    DeviceLayer large(many, ranks);
+    DeviceLayer small(few, ranks, {.workspace = large.layer->workspace()});
+    for (int odd = 0; odd < 3; ++odd) {
+      for (const bool is_odd_small : {true, false}) {
+        DeviceLayer& layer = (ranks.rank() == odd) == is_odd_small ? small : large;
+        layer.forward({.schedule = Schedule::sequential});
+        try {
+          layer.layer->check();
+          ADD_FAILURE() << "rank " << ranks.rank() << " threw nothing";
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), ErrorCode::mismatch) << error.what();
+        }
+      }
+    }
+    large.forward({.schedule = Schedule::comet});
+    large.layer->check();
+    large.expect_good(150);
+  });
+}
+
+void expect_absent_rank_is_named(const HostLayer& host) {
   run_on(
       3,
       [&](World& ranks) {
@@ -286,9 +342,66 @@ TEST(CudaLayer, ARankThatStaysAwayIsNamedAndTheWorldRecovers) {
         ranks.recover();
         layer.forward({.schedule = Schedule::sequential});
         layer.layer->check();
-        layer.expect_good(layer.tokens);
+        layer.expect_good(150);
       },
       {}, std::chrono::milliseconds(600));
+}
+
+TEST(CudaLayer, ARankThatStaysAwayIsNamedAndTheWorldRecovers) {
+  COMET_NEEDS_GPU();
+  expect_absent_rank_is_named(HostLayer(3));
+  expect_absent_rank_is_named(HostLayer(3, kManyTokens));
+}
+
+// Rank 0's x lies in host memory, at odd places, so that its copy takes far longer than the plan,
+// and is another in each call: a rank that did not wait for it would compute with tokens of the
+// call before.
+TEST(CudaLayer, TokensThatComeAfterThePlanAreWaitedFor) {
+  COMET_NEEDS_GPU();
+  for (const int world : {1, 2, 4}) {
+    const HostLayer host(world, 8192);
+    const std::vector<bf16>& first = host.ranks[0].x;
+    std::vector<bf16> second = first;
+    for (bf16& value : second) value = to_bf16(-to_float(value));
+    run_on(world, [&](World& ranks) {
+      DeviceLayer layer(host, ranks);
+      DeviceRank& device = *ranks.view().device;
+      const std::size_t bytes = first.size() * 2;
+      std::byte* const x = device.allocate_pinned(static_cast<std::int64_t>(bytes) + 2) + 2;
+      if (ranks.rank() == 0) layer.x = x;
+      ranks.barrier();  // no rank allocates while another's kernels wait for it
+      const auto run = [&](bool is_second, const std::function<void()>& queue) {
+        std::memcpy(x, (is_second ? second : first).data(), bytes);
+        queue();
+        layer.layer->check();
+        return layer.result();
+      };
+      // What a call before has left in the workspace is the same x.
+      const auto queue_quiet = [&] { layer.forward({.schedule = Schedule::sequential}); };
+      std::vector<bf16> expected[2];
+      for (const bool is_second : {true, false}) {
+        run(is_second, queue_quiet);
+        expected[is_second ? 1 : 0] = run(is_second, queue_quiet);
+      }
+      layer.expect_good(64);
+      EXPECT_EQ(same(expected[0], expected[1]), ranks.rank() != 0);
+      for (const ForwardOptions& options : schedules()) {
+        const auto graph = device.capture([&] { layer.forward(options); });
+        for (int call = 0; call < 8; ++call) {
+          const bool is_second = call % 2 == 0;
+          const bool is_graph = call >= 4;
+          const std::vector<bf16> got = run(is_second, [&] {
+            if (!is_graph) return layer.forward(options);
+            layer.meet();
+            graph->launch();
+          });
+          EXPECT_TRUE(same(got, expected[is_second ? 1 : 0]))
+              << to_string(options.schedule) << ", call " << call << ", rank " << ranks.rank()
+              << " of " << world;
+        }
+      }
+    });
+  }
 }
 
 TEST(CudaLayer, SmallLinksGiveTheSameBits) {

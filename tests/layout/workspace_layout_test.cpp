@@ -23,15 +23,16 @@ TEST(WorkspaceLayout, RegionsDoNotOverlapAndAreAligned) {
   EXPECT_EQ(sizes.slots, 3 * 3 * 2);
   EXPECT_EQ(sizes.combine_bytes, 3 * 70 * 40 * 2);
   const WorkspaceLayout layout = make_workspace_layout(sizes);
-  const std::int64_t begins[] = {layout.header[0], layout.header[1],     layout.published,
-                                 layout.sent,      layout.combine_slots, layout.ids[0],
-                                 layout.ids[1],    layout.weights[0],    layout.weights[1],
-                                 layout.x,         layout.combine,       layout.bytes};
-  const std::int64_t lengths[] = {sizeof(CallHeader), sizeof(CallHeader), 3 * 4,
-                                  3 * 2 * 4,          sizes.slots * 4,    sizes.ids * 2,
-                                  sizes.ids * 2,      sizes.ids * 4,      sizes.ids * 4,
-                                  sizes.x_bytes,      sizes.combine_bytes};
-  for (int i = 0; i < 11; ++i) {
+  const std::int64_t begins[] = {layout.header[0],  layout.header[1], layout.published,
+                                 layout.copied,     layout.sent,      layout.combine_slots,
+                                 layout.ids[0],     layout.ids[1],    layout.weights[0],
+                                 layout.weights[1], layout.x,         layout.combine,
+                                 layout.bytes};
+  const std::int64_t lengths[] = {
+      sizeof(CallHeader), sizeof(CallHeader), 3 * 4,         3 * 4,
+      3 * 2 * 4,          sizes.slots * 4,    sizes.ids * 2, sizes.ids * 2,
+      sizes.ids * 4,      sizes.ids * 4,      sizes.x_bytes, sizes.combine_bytes};
+  for (int i = 0; i < 12; ++i) {
     EXPECT_EQ(begins[i] % 256, 0);
     EXPECT_LE(begins[i] + lengths[i], begins[i + 1]) << i;
   }

@@ -21,8 +21,10 @@ class DeviceTrace {
   /// Queues that nothing is recorded yet.
   void queue_clear(cudaStream_t stream) const;
   /// Appends the events of the rank of `world` in a call that is done and took `times`, by the
-  /// host's steady clock.
-  void append_to(Trace& trace, const DeviceWorld& world, const CallTimes& times) const;
+  /// host's steady clock. Of the stages before the fused kernel, a copy of x beside the plan is
+  /// shown as worker `copier`'s, the others as worker 0's.
+  void append_to(Trace& trace, const DeviceWorld& world, const CallTimes& times,
+                 std::int32_t copier) const;
 
  private:
   static constexpr std::uint32_t kCapacity = 1U << 18;  // 8 MB

@@ -33,6 +33,8 @@ class CudaEngine final : public LayerEngine {
   CallParams make_call_params(const QueuedCall& call);
   std::byte* const* device_peers(std::byte* const* peers, cudaStream_t stream);
   PlanProblem plan_problem(const CallParams& params) const;
+  void queue_publish(const CallParams& params, const QueuedCall& call, cudaStream_t stream);
+  void join_tokens(const CallParams& params, cudaStream_t stream);
   void queue_plan(const CallParams& params, cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);

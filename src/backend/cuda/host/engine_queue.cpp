@@ -11,10 +11,16 @@
 namespace comet::cuda {
 namespace {
 
-// Blocks that copy the tokens of a call to the workspace: enough to saturate a partition's share of
-// the memory.
+// Blocks that publish, and those that copy tokens beside the plan: enough to saturate a partition's
+// share of the memory, the latter with room for the plan's.
 constexpr int kPublishBlocksPerSm = 4;
-constexpr std::int64_t kPublishTokensPerBlock = 8;  // a warp each; few tokens need few blocks
+constexpr int kCopyBlocksPerSm = 2;
+constexpr std::int64_t kPublishTokensPerBlock = 8;     // a warp each; few tokens need few blocks
+constexpr std::int64_t kPublishChoicesPerBlock = 512;  // two a thread
+
+// Bytes of x from which its copy beside the plan saves more than a kernel and two orders of streams
+// cost.
+constexpr std::int64_t kBytesBesidePlan = 1 << 20;
 
 FaultSentence make_sentence(const std::optional<HostFault>& fault) {
   FaultSentence sentence{};
@@ -44,6 +50,8 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.ids = ids_.data();
   params.ids_stride = ids_stride_;
   params.config_hash = call.config_hash;
+  // By the most tokens, not by this call's: all ranks do alike, so that they wait for each other.
+  params.copies_beside_plan = dims_.max_tokens * dims_.row_bytes() > kBytesBesidePlan;
   if (call.fault) {
     params.host_fault = 1 + static_cast<std::int32_t>(call.fault->code);
   } else {
@@ -119,12 +127,7 @@ void CudaEngine::queue(const QueuedCall& call) {
     device_trace_->queue_clear(stream);
     params.trace = device_trace_->ring();
   }
-  const std::int64_t copiers =
-      ceil_div(call.fault ? 0 : call.routing.tokens, kPublishTokensPerBlock);
-  launch_publish(params, make_sentence(call.fault),
-                 static_cast<int>(std::clamp<std::int64_t>(
-                     copiers, 1, std::int64_t{kPublishBlocksPerSm} * multiprocessors_)),
-                 stream);
+  queue_publish(params, call, stream);
   DevicePuts* const puts = device_.puts();
   if (puts != nullptr) {
     check_cuda(puts->queue_published(params, stream), "launching puts of what is published");
@@ -142,6 +145,7 @@ void CudaEngine::queue(const QueuedCall& call) {
   const cudaStream_t put_stream = device_.partition().put_stream();
   if (puts != nullptr) {
     order_streams(stream, put_stream, device_.event(0));
+    join_tokens(params, put_stream);
     check_cuda(puts->queue_carry(params, put_stream), "launching puts");
   }
   if (call.schedule == Schedule::comet) {
@@ -159,14 +163,41 @@ void CudaEngine::queue(const QueuedCall& call) {
   device_.end_call(stream);
 }
 
+// x is copied by publish, or by a kernel of its own beside what comes up to the plan, on the queue
+// that pipelined has for its copies. What reads x comes after join_tokens.
+void CudaEngine::queue_publish(const CallParams& params, const QueuedCall& call,
+                               cudaStream_t stream) {
+  const std::int64_t tokens = call.fault ? 0 : call.routing.tokens;
+  const std::int64_t sms = multiprocessors_;
+  const auto blocks = [](std::int64_t wanted, std::int64_t most) {
+    return static_cast<int>(std::clamp<std::int64_t>(wanted, 1, most));
+  };
+  const std::int64_t copiers = ceil_div(tokens, kPublishTokensPerBlock);
+  const std::int64_t writers = ceil_div(tokens * dims_.topk, kPublishChoicesPerBlock);
+  launch_publish(params, make_sentence(call.fault),
+                 blocks(params.copies_beside_plan ? writers : copiers, kPublishBlocksPerSm * sms),
+                 stream);
+  if (!params.copies_beside_plan) return;
+  const cudaStream_t copies = device_.partition().copy_stream();
+  order_streams(stream, copies, device_.event(0));
+  launch_copy_tokens(params, blocks(copiers, kCopyBlocksPerSm * sms), copies);
+}
+
+// What is queued on `stream` from now on can read the x of this rank and of all within reach.
+void CudaEngine::join_tokens(const CallParams& params, cudaStream_t stream) {
+  if (!params.copies_beside_plan) return;
+  order_streams(device_.partition().copy_stream(), stream, device_.event(0));
+}
+
 void CudaEngine::queue_sequential(const CallParams& params, cudaStream_t stream) {
+  join_tokens(params, stream);
   launch_dispatch(params, 0, multiprocessors_, stream);
   queue_products(params.plan.group_tiles, multiprocessors_, stream);
   queue_combine(params, 0, multiprocessors_, stream);
 }
 
-// Copies on a queue of their own, all groups' dispatch and then all groups' combine, on reserved
-// multiprocessors; where nothing else can run they take all.
+// Copies on a queue of their own, where that of x may already be, all groups' dispatch and then all
+// groups' combine, on reserved multiprocessors; where nothing else can run they take all.
 void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream) {
   const auto copies = static_cast<cudaStream_t>(device_.copy_stream());
   const std::int32_t groups = params.config.groups;
@@ -219,6 +250,7 @@ void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
       .ns_per_byte = is_slow ? nullptr : world.ns_per_byte};
   launch_order_overlap(plan_problem(params), plan, order_.view(), overlap.choice, costs,
                        overlap.num_panels, multiprocessors_, stream);
+  join_tokens(params, stream);
   const bool is_half = desc_.dtype == DType::f16;
   if (dims_.block_m == 64) {
     (is_half ? launch_overlap_f16_m64 : launch_overlap_bf16_m64)(overlap, multiprocessors_, stream);

@@ -12,7 +12,9 @@ namespace {
 
 // What a rank waited for, after "for rank 3".
 std::string what_expired(const DeviceExpiry& expiry) {
-  if (expiry.block < 0) return " to enter its call";
+  const auto stage = static_cast<Stage>(expiry.stage);
+  if (stage == Stage::publish) return " to enter its call";
+  if (expiry.block < 0) return stage == Stage::dispatch_gemm ? "'s tokens" : "'s products";
   const std::string tokens = fmt::format("tokens {} to {}", expiry.block * kTokenBlock,
                                          (expiry.block + 1) * kTokenBlock - 1);
   if (expiry.panel < 0) return "'s " + tokens;
@@ -36,7 +38,7 @@ CallStats CudaEngine::finish() {
   rethrow_failure();
   rethrow_fault();
   if (trace_ != nullptr) {
-    device_trace_->append_to(*trace_, device_.world(), report_->times);
+    device_trace_->append_to(*trace_, device_.world(), report_->times, multiprocessors_);
     trace_ = nullptr;
   }
   const CallReport& report = *report_;

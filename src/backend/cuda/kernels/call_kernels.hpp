@@ -36,7 +36,9 @@ struct CallFault {
 /// When a call reached what, nanoseconds of the global timer.
 struct CallTimes {
   unsigned long long begin_ns = 0;
-  unsigned long long published_ns = 0;
+  unsigned long long published_ns = 0;     ///< All ranks have been signalled.
+  unsigned long long tokens_begin_ns = 0;  ///< Of launch_copy_tokens, 0 without it.
+  unsigned long long tokens_end_ns = 0;    ///< The own tokens are there.
   unsigned long long planned_ns = 0;
   unsigned long long dispatched_ns = 0;  ///< The last group's last row.
   unsigned long long computed_ns = 0;    ///< The last group's products.
@@ -72,8 +74,10 @@ inline constexpr std::uint32_t kNoBadIndex = 0xffffffffU;
 struct CallState {
   std::uint32_t epoch = 0;
   std::uint32_t done_blocks = 0;          ///< See is_last_block; 0 between kernels.
+  std::uint32_t copied_blocks = 0;        ///< The same of launch_copy_tokens, beside others.
   std::uint32_t bad_index = kNoBadIndex;  ///< First choice with an id out of range.
   std::uint32_t abandoned = 0;  ///< 1 once a wait has failed: what is left of the call leaves.
+  std::int32_t own_tokens = 0;  ///< T of the own header: 0 if that has a fault.
   CallFault fault;
   std::int64_t metadata_bytes_in = 0;
   CallTimes times;
@@ -104,6 +108,8 @@ struct CallParams {
   std::uint16_t* ids = nullptr;    ///< [world, ids_stride] all ranks' ids, copied here once
   std::int64_t ids_stride = 0;
   TraceRing trace;
+  /// launch_copy_tokens copies x, beside the plan; else launch_publish does. The same on all ranks.
+  bool copies_beside_plan = false;
 
   // The caller's.
   const std::byte* x = nullptr;
@@ -131,10 +137,16 @@ struct FaultSentence {
   char text[sizeof(CallHeader::sentence)];
 };
 
-/// Writes tokens, ids, weights and header to the own workspace, advances the epoch and signals all
-/// ranks.
+/// Writes ids, weights and header to the own workspace, and the tokens unless they are copied
+/// beside the plan; advances the epoch and signals all ranks.
 void launch_publish(const CallParams& params, const FaultSentence& sentence, int num_blocks,
                     cudaStream_t stream);
+
+/// After launch_publish, on a stream beside that of the kernels up to the plan: writes the tokens
+/// to the own workspace, signals all ranks, and waits for the tokens of those whose memory is
+/// within reach: what comes after it can read them all. It signals before it waits, and what it
+/// waits for comes after nothing but a rank's publish.
+void launch_copy_tokens(const CallParams& params, int num_blocks, cudaStream_t stream);
 
 /// Waits for all ranks' headers, copies their ids here, and decides whether the call is skipped.
 void launch_read_headers(const CallParams& params, cudaStream_t stream);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The start of a call, on the device: publish, and reading what all ranks have published.
+// The start of a call, on the device: publish, the copy of x, and reading what all ranks have
+// published.
 #include "backend/cuda/device/bounded_wait.cuh"
 #include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
@@ -23,6 +24,10 @@ __device__ CallHeader* header_of(const CallParams& p, std::int32_t rank, std::ui
 __device__ std::uint32_t* published_slot(const CallParams& p, std::int32_t at,
                                          std::int32_t source) {
   return reinterpret_cast<std::uint32_t*>(p.peers[at] + p.layout.published) + source;
+}
+
+__device__ std::uint32_t* copied_slot(const CallParams& p, std::int32_t at, std::int32_t source) {
+  return reinterpret_cast<std::uint32_t*>(p.peers[at] + p.layout.copied) + source;
 }
 
 __device__ std::int64_t grid_thread() {
@@ -54,24 +59,56 @@ __device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int
   }
 }
 
+// A row by a warp, four loads of each lane on their way at once: few warps then do, and leave room
+// for the kernels beside them.
+template <typename Word>
+__device__ __forceinline__ void copy_row(std::byte* to, const std::byte* from, std::int64_t bytes) {
+  constexpr int kBatch = 4;
+  const auto lane = static_cast<std::int32_t>(threadIdx.x) % kLanes;
+  const Word* in = reinterpret_cast<const Word*>(from) + lane;
+  Word* out = reinterpret_cast<Word*>(to) + lane;
+  auto left = static_cast<std::int32_t>(bytes / static_cast<std::int64_t>(sizeof(Word))) - lane;
+#pragma unroll 1
+  for (; left > 0; left -= kBatch * kLanes) {
+    Word values[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (i * kLanes < left) values[i] = in[i * kLanes];
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (i * kLanes < left) out[i * kLanes] = values[i];
+    }
+    in += kBatch * kLanes;
+    out += kBatch * kLanes;
+  }
+}
+
 // A warp per row; rows of the workspace are aligned to 16 bytes, the caller's perhaps to 2.
 __device__ void write_tokens(const CallParams& p, std::int32_t tokens) {
   std::byte* own = p.peers[p.world.rank] + p.layout.x;
-  const auto lane = static_cast<std::int32_t>(threadIdx.x) % kLanes;
   const std::int64_t row_bytes = p.dims.row_bytes();
   for (std::int64_t t = grid_thread() / kLanes; t < tokens; t += grid_threads() / kLanes) {
     const std::byte* from = p.x + t * p.x_stride_bytes;
     std::byte* to = own + t * row_bytes;
     if ((reinterpret_cast<std::uintptr_t>(from) & 15U) == 0) {
-      for (std::int64_t i = lane; i < row_bytes / 16; i += kLanes) {
-        reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
-      }
+      copy_row<uint4>(to, from, row_bytes);
     } else {
-      for (std::int64_t i = lane; i < row_bytes / 2; i += kLanes) {
-        reinterpret_cast<std::uint16_t*>(to)[i] = reinterpret_cast<const std::uint16_t*>(from)[i];
-      }
+      copy_row<std::uint16_t>(to, from, row_bytes);
     }
   }
+}
+
+// Waits for the x of the rank at `source`, after its header, so that a rank that stays away is
+// named as read_headers_kernel names it. One thread; false if the wait failed.
+__device__ bool wait_for_x(const CallParams& p, std::int32_t source, std::uint32_t epoch) {
+  if (source == p.world.rank) return true;
+  // What remote ranks put is waited for block by block, see wait_for_tokens.
+  if (p.world.is_remote != nullptr && p.world.is_remote[source] != 0) return true;
+  return wait_for_epoch(p.world, published_slot(p, p.world.rank, source),
+                        {.stage = Stage::publish, .epoch = epoch, .source = source}) &&
+         wait_for_epoch(p.world, copied_slot(p, p.world.rank, source),
+                        {.stage = Stage::dispatch_gemm, .epoch = epoch, .source = source});
 }
 
 // What this rank publishes in place of tokens, if anything is wrong. One thread of the last block.
@@ -197,7 +234,7 @@ __global__ void __launch_bounds__(kPublishThreads)
   const std::int32_t tokens = p.device_tokens != nullptr ? *p.device_tokens : p.max_call_tokens;
   if (p.host_fault == 0 && tokens >= 0 && tokens <= p.max_call_tokens) {
     write_routing(p, epoch, tokens);
-    write_tokens(p, tokens);
+    if (!p.copies_beside_plan) write_tokens(p, tokens);
   }
   if (!is_last_block(&state.done_blocks)) return;
   if (threadIdx.x == 0) {
@@ -208,6 +245,7 @@ __global__ void __launch_bounds__(kPublishThreads)
     state.epoch = epoch;
     state.bad_index = kNoBadIndex;
     state.abandoned = 0;
+    state.own_tokens = header->tokens;
     state.fault = {};
     state.metadata_bytes_in = 0;
     *p.world.epoch = epoch;
@@ -218,6 +256,8 @@ __global__ void __launch_bounds__(kPublishThreads)
        step += kPublishThreads) {
     const std::int32_t peer = (p.world.rank + step) % p.world.size;
     store_release_system(published_slot(p, peer, p.world.rank), epoch);
+    // Ranks of this layer do not look at it; one that runs another, by mistake, may wait for it.
+    if (!p.copies_beside_plan) store_release_system(copied_slot(p, peer, p.world.rank), epoch);
   }
   if (threadIdx.x == 0) state.times.published_ns = global_timer();
   if (p.world.size > 1) return;  // read_headers_kernel goes on
@@ -225,6 +265,31 @@ __global__ void __launch_bounds__(kPublishThreads)
   read_source<kPublishThreads>(p, 0, epoch);
   __syncthreads();
   agree_on_call<kPublishThreads>(p, epoch);
+}
+
+// On a stream of its own beside read_headers_kernel and the plan, hence a counter of its own. A
+// header with a fault says T = 0: nothing is copied then, and all is signalled. Signals come before
+// waits, so no rank's copy depends on another's. With registers for five blocks on a
+// multiprocessor, the two that it gets leave more than half of them to others.
+__global__ void __launch_bounds__(kPublishThreads, 5)
+    copy_tokens_kernel(const __grid_constant__ CallParams p) {
+  CallState& state = *p.state;
+  const std::uint32_t epoch = state.epoch;
+  if (grid_thread() == 0) state.times.tokens_begin_ns = global_timer();
+  write_tokens(p, state.own_tokens);
+  if (!is_last_block(&state.copied_blocks)) return;
+  if (threadIdx.x == 0) state.times.tokens_end_ns = global_timer();
+  const auto first = static_cast<std::int32_t>(threadIdx.x);
+#pragma unroll 1
+  for (std::int32_t step = first; step < p.world.size; step += kPublishThreads) {
+    const std::int32_t peer = (p.world.rank + step) % p.world.size;
+    store_release_system(copied_slot(p, peer, p.world.rank), epoch);
+  }
+  __syncthreads();  // all have signalled before any waits
+#pragma unroll 1
+  for (std::int32_t source = first; source < p.world.size; source += kPublishThreads) {
+    if (!wait_for_x(p, source, epoch)) state.abandoned = 1;
+  }
 }
 
 // A block per source.
@@ -253,6 +318,11 @@ void launch_publish(const CallParams& params, const FaultSentence& sentence, int
   check_cuda(cudaGetLastError(), "launching publish");
 }
 
+void launch_copy_tokens(const CallParams& params, int num_blocks, cudaStream_t stream) {
+  copy_tokens_kernel<<<num_blocks, kPublishThreads, 0, stream>>>(params);
+  check_cuda(cudaGetLastError(), "launching the copy of tokens");
+}
+
 void launch_read_headers(const CallParams& params, cudaStream_t stream) {
   read_headers_kernel<<<params.world.size, kHeaderThreads, 0, stream>>>(params);
   check_cuda(cudaGetLastError(), "launching the reading of headers");
@@ -260,6 +330,7 @@ void launch_read_headers(const CallParams& params, cudaStream_t stream) {
 
 void preload_publish_kernels() {
   preload(publish_kernel);
+  preload(copy_tokens_kernel);
   preload(read_headers_kernel);
 }
 
