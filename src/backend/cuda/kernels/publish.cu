@@ -222,7 +222,7 @@ __device__ void agree_on_call(const CallParams& p, std::uint32_t epoch) {
   }
 }
 
-__global__ void __launch_bounds__(kPublishThreads)
+__global__ void __launch_bounds__(kPublishThreads, 4)
     publish_kernel(const __grid_constant__ CallParams p,
                    const __grid_constant__ FaultSentence sentence) {
   CallState& state = *p.state;
