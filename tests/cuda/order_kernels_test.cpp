@@ -31,14 +31,15 @@ struct OrderCall {
   OverlapChoice choice;
   std::int32_t num_panels = 1;
   std::int32_t num_blocks = 2;  // of the fused kernel
-  // Of the link; below 0: nobody knows.
-  float ns_per_byte = -1;
+  // How long the link takes beside the products; below 0: nobody knows, but it is slow.
+  double link_over_products = -1;
 
   std::string describe() const {
     return fmt::format(
-        "; {} phases, {} waves, {} ns a byte, {} panels, {} blocks, n_c {} and {}, dedicated {}",
-        choice.phases, choice.waves, ns_per_byte, num_panels, num_blocks, choice.n_c_dispatch,
-        choice.n_c_combine, choice.is_dedicated);
+        "; {} phases, {} waves, link {} of products, {} panels, {} blocks, n_c {} and {}, "
+        "dedicated {}",
+        choice.phases, choice.waves, link_over_products, num_panels, num_blocks,
+        choice.n_c_dispatch, choice.n_c_combine, choice.is_dedicated);
   }
 };
 
@@ -73,20 +74,16 @@ void sort_tiles(const Plan& plan, std::int32_t waves, OrderTruth& truth) {
 }
 
 // Waves pay where the link is slow, and then only if something goes over it.
-std::int32_t waves_of(const OrderCall& call, bool has_remote) {
-  if (call.ns_per_byte < 0) return call.choice.waves;
-  return call.ns_per_byte > 0 && has_remote ? call.choice.waves : 1;
+std::int32_t waves_of(const OrderCall& call, const Plan& plan) {
+  if (call.link_over_products < 0) return call.choice.waves;
+  return call.link_over_products > 1 && plan.tokens_in > 0 ? call.choice.waves : 1;
 }
 
 OrderTruth make_truth(const Plan& plan, const PlanProblem& problem, const OrderCall& call) {
   const OverlapChoice& choice = call.choice;
   const std::int32_t block_m = problem.block_m;
-  const bool has_remote =
-      std::any_of(plan.blocks.begin(), plan.blocks.end(), [&](const BlockTransfer& block) {
-        return block.source != problem.rank && block.needed_begin < block.needed_end;
-      });
   OrderTruth truth;
-  sort_tiles(plan, waves_of(call, has_remote), truth);
+  sort_tiles(plan, waves_of(call, plan), truth);
   const auto num_tiles = static_cast<std::int32_t>(plan.tiles.size());
   for (const BlockTransfer& block : plan.blocks) {
     for (std::int32_t n = block.needed_begin; n < block.needed_end; ++n) {
@@ -282,21 +279,37 @@ class RankMemory {
 
   // Makes plan and order of a call where other work has left its counts and lists; the faults.
   std::string order_and_check(const Routing& routing, std::int32_t rank, const OrderCall& call) {
-    ns_per_byte_.copy_from(&call.ns_per_byte);
-    const OverlapCosts costs{.operations_per_row = 1e8,
-                             .bytes_per_token = 4096,
-                             .ns_per_byte = call.ns_per_byte < 0 ? nullptr : ns_per_byte_.data()};
+    const Plan plan = routing.host_plan(rank);
+    const float ns_per_byte = link_rate(plan, call);
+    ns_per_byte_.copy_from(&ns_per_byte);
+    const bool is_known = call.link_over_products >= 0;
+    const OverlapCosts costs{.operations_per_row = kOperationsPerRow,
+                             .bytes_per_token = kBytesPerToken,
+                             .ns_per_byte = is_known ? ns_per_byte_.data() : nullptr};
     const DevicePlanProblem problem = routing.device_problem(rank);
     launch_build_plan(problem, plan_.view(), nullptr);
     scribble();
     launch_order_overlap(problem.problem, plan_.view(), order_.view(), call.choice, costs,
                          call.num_panels, call.num_blocks, nullptr);
     check_cuda(cudaDeviceSynchronize(), "running the order's kernels");
-    const Plan plan = routing.host_plan(rank);
     return OrderCheck(plan, routing.host_problem(rank), call, order_.view()).faults();
   }
 
  private:
+  static constexpr double kOperationsPerRow = 1e8;
+  static constexpr double kBytesPerToken = 4096;
+
+  // Nanoseconds a byte for what the call wants: tokens come in and their partial sums go out, while
+  // products run at 5 TFLOP/s a multiprocessor.
+  static float link_rate(const Plan& plan, const OrderCall& call) {
+    const auto tokens_in = static_cast<double>(plan.tokens_in);
+    if (tokens_in == 0) return 1;
+    const auto rows = static_cast<double>(plan.num_rows);
+    const double products_ns = 1e9 * kOperationsPerRow * rows / (5e12 * call.num_blocks);
+    const double link_ns = products_ns * call.link_over_products;
+    return static_cast<float>(link_ns / (2 * tokens_in * kBytesPerToken));
+  }
+
   // With what is neither 0 nor -1, which would pass for what a kernel has to write.
   template <typename T>
   static void scribble(T* data, std::int64_t count) {
@@ -346,8 +359,8 @@ OrderCall draw_call(std::mt19937& random) {
   call.choice.is_dedicated = draw(0, 1) == 0;
   call.num_panels = draw(1, kMaxPanels);
   call.num_blocks = draw(1, 12);
-  constexpr float kSlow = 1e9F;  // one token takes longer than any product
-  call.ns_per_byte = std::array<float, 3>{-1, 0, kSlow}[static_cast<std::size_t>(draw(0, 2))];
+  call.link_over_products =
+      std::array<double, 4>{-1, 0, 0.9, 1.1}[static_cast<std::size_t>(draw(0, 3))];
   if (draw(0, 1) == 0) call.choice.n_c_dispatch = draw(1, 14);
   if (draw(0, 1) == 0) call.choice.n_c_combine = draw(1, 14);
   return call;
