@@ -39,7 +39,10 @@ declare -A bench_suite=(
   [process_worlds.py]=processes
 )
 # Shares of the time of tests, and of benchmarks; 1 for what is not here.
-declare -A share_of=([cuda_conformance_test]=4 [overlap_grid.py]=4 [process_worlds.py]=2)
+declare -A share_of=(
+  [cuda_conformance_test]=4 [grouped_gemm_test]=3
+  [overlap_grid.py]=4 [process_worlds.py]=2
+)
 # The wanted parts share the time in these proportions.
 declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)
 total_seconds=520
