@@ -28,7 +28,7 @@ struct MachineRates {
   double cache_mb = 50;      ///< Of a device: what its last cache holds.
   // What a call does before its first byte moves, and after its last.
   double publish_us = 1;         ///< Of any call.
-  double publish_gbs = 100;      ///< Copying own tokens to where others read them.
+  double publish_gbs = 100;      ///< Copying own tokens for others, on GPUs beside the plan.
   double plan_us = 1;            ///< Headers, ids, plan and launches of any call.
   double plan_ns_per_token = 1;  ///< Of the tokens of all ranks.
   double phase_us = 1;           ///< Of comet, for each group.

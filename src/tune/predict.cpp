@@ -171,6 +171,22 @@ StagePair sequential_us(const MachineModel& machine, const TuneCase& of, const C
   return sequential_walk_us(rates, of, load, products);
 }
 
+// What comes before the first row may be copied. GPUs copy tokens beside the plan; those that are
+// too few for that take next to no time.
+void add_start(const MachineModel& machine, const TuneCase& of, const CaseBytes& bytes,
+               Prediction& result) {
+  const MachineRates& rates = machine.rates;
+  const double copy = copy_us(bytes.own, rates.publish_gbs);
+  result.t_publish_us = rates.publish_us;
+  result.t_plan_us =
+      rates.plan_us + rates.plan_ns_per_token * 1e-3 * static_cast<double>(of.tokens);
+  if (machine.workers_copy) {
+    result.t_publish_us += copy;
+  } else {
+    result.t_plan_us = std::max(result.t_plan_us, copy);
+  }
+}
+
 void check_predictable(const MachineModel& machine, const TuneCase& of, Schedule schedule,
                        const TuneConfig& config) {
   check(schedule == Schedule::sequential || schedule == Schedule::comet,
@@ -197,11 +213,8 @@ Prediction predict(const MachineModel& machine, const TuneCase& of, const CaseLo
   const CaseBytes bytes = bytes_of(of, load);
   const StagePair compute = sequential_us(machine, of, load);
   const StagePair link = link_us(rates, of, bytes);
-  Prediction result{
-      .t_compute_us = compute.sum(),
-      .t_link_us = link.sum(),
-      .t_plan_us = rates.plan_us + rates.plan_ns_per_token * 1e-3 * static_cast<double>(of.tokens),
-      .t_publish_us = rates.publish_us + copy_us(bytes.own, rates.publish_gbs)};
+  Prediction result{.t_compute_us = compute.sum(), .t_link_us = link.sum()};
+  add_start(machine, of, bytes, result);
   result.t_layer_us = result.t_plan_us + result.t_publish_us;
   if (schedule == Schedule::comet) {
     result.t_layer_us += comet_us(machine, of, load, bytes, link, config);

@@ -99,6 +99,20 @@ TEST(Predict, BlocksThatOnlyCommunicateAreMissedByProducts) {
   EXPECT_LT(two, layer_us(shared_gpu_case(), Schedule::comet, blocks));
 }
 
+// What tokens take to copy shows on a GPU where it is longer than the plan, on a CPU always.
+TEST(Predict, GpusCopyTokensBesideThePlan) {
+  const auto start = [](MachineModel machine, const TuneCase& of, double publish_gbs) {
+    machine.rates.publish_gbs = publish_gbs;
+    const Prediction found = predict(machine, of, Schedule::comet, {});
+    return found.t_plan_us + found.t_publish_us;
+  };
+  const MachineModel& gpu = find_machine("h200");
+  EXPECT_DOUBLE_EQ(start(gpu, shared_gpu_case(), 2000), start(gpu, shared_gpu_case(), 1000));
+  EXPECT_GT(start(gpu, shared_gpu_case(), 10), 2 * start(gpu, shared_gpu_case(), 1000));
+  const MachineModel& cpu = find_machine("cpu");
+  EXPECT_LT(start(cpu, cpu_case(), 2000), start(cpu, cpu_case(), 1000));
+}
+
 // On a CPU the copies of comet take its workers' time, and threads beyond the processors none.
 TEST(Predict, CopiesOnACpuCostWorkersTime) {
   MachineModel machine = find_machine("cpu");
