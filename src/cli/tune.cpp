@@ -35,6 +35,7 @@ struct TuneFlags {
   TuneGridFlags grid;
   std::string profile;
   std::vector<std::string> rows;
+  std::vector<std::string> merged;
   std::int64_t seconds = 15;
   bool calibrate = false;
   bool again = false;
@@ -54,6 +55,7 @@ class Tuner {
   }
 
   void take_rows(std::vector<BenchRecord> rows);
+  void merge(const std::vector<std::string>& files);
   void calibrate(const std::vector<BenchCase>& cases, const Devices& devices,
                  const Interrupt& interrupt);
   void tune(const std::vector<BenchCase>& cases, const Devices& devices,
@@ -63,6 +65,10 @@ class Tuner {
 
  private:
   void keep(const MachineModel& fitted);
+  /// The profile's row of a case that need not be measured; null if it is to be.
+  const ProfileRow* known_row(const TuneCase& of) {
+    return flags_.again ? nullptr : find_exact_row(profile_, of, Schedule::comet);
+  }
   void tune_one(const BenchCase& bench, const TuneCase& of, const MachineModel& machine,
                 BenchMeter& meter);
   void show(const std::string& text, const std::string& json) const {
@@ -105,6 +111,18 @@ void Tuner::take_rows(std::vector<BenchRecord> rows) {
        errors_text("these rows", machine, split.calibration) +
        errors_text("all others, not used for it", machine, split.held_out));
   keep(machine);
+}
+
+// Nothing is written before all files have been read.
+void Tuner::merge(const std::vector<std::string>& files) {
+  const std::size_t before = profile_.rows.size();
+  for (const std::string& file : files) {
+    const Profile found = read_profile(file);
+    require_origin(found, profile_.origin, file);
+    merge_profile(profile_, found);
+  }
+  num_new_ = static_cast<int>(profile_.rows.size() - before);
+  write_profile(profile_, path_);
 }
 
 void Tuner::calibrate(const std::vector<BenchCase>& cases, const Devices& devices,
@@ -158,19 +176,24 @@ void Tuner::tune(const std::vector<BenchCase>& cases, const Devices& devices,
                  const Interrupt& interrupt) {
   MachineModel machine = machine_of_profile(profile_);
   if (!profile_.rates) machine.workers = devices.workers;
-  BenchMeter meter(static_cast<int>(cases.size()));
+  const auto case_of = [&](const BenchCase& bench) {
+    return tune_case_of(bench, devices.workers, devices.count);
+  };
+  // Known cases take no time: the estimate is of the others.
+  BenchMeter meter(static_cast<int>(std::count_if(
+      cases.begin(), cases.end(),
+      [&](const BenchCase& bench) { return known_row(case_of(bench)) == nullptr; })));
   for (BenchCase bench : cases) {
     if (interrupt.is_requested()) {
       is_cut_short_ = true;
       return;
     }
-    const TuneCase of = tune_case_of(bench, devices.workers, devices.count);
-    meter.next_case(bench.model);
-    const ProfileRow* const known = find_exact_row(profile_, of, Schedule::comet);
-    if (known != nullptr && !flags_.again) {
+    const TuneCase of = case_of(bench);
+    if (const ProfileRow* const known = known_row(of)) {
       show(kept_text(*known), kept_json(*known));
       continue;
     }
+    meter.next_case(bench.model);
     bench.suite = "tune";
     bench.check_seconds = 0.5;
     bench.soft_limit_seconds = static_cast<double>(flags_.seconds);
@@ -185,26 +208,36 @@ int Tuner::finish(const Interrupt& interrupt) const {
   return is_cut_short_ && interrupt.is_requested() ? kExitInterrupted : kExitOk;
 }
 
-int run_tune(const TuneFlags& flags, const Ranks& ranks) {
-  const bool has_cases = flags.has_case || !flags.grid.is_empty();
-  check(has_cases || flags.calibrate || !flags.rows.empty(), ErrorCode::invalid_argument,
-        "[tune] nothing to do: give a layer (--model or its sizes), a grid (--models), --calibrate "
-        "or "
-        "--rows");
-  check(flags.rows.empty() || (!has_cases && !flags.calibrate), ErrorCode::invalid_argument,
-        "[tune] --rows takes what was measured before: no layer and no --calibrate with it");
-  const Interrupt interrupt("\ncomet: finishing the case in hand; Ctrl-C again to stop at once\n");
-  if (!flags.rows.empty()) {
-    std::vector<BenchRecord> rows;
-    for (const std::string& file : flags.rows) {
-      for (BenchRecord& row : read_bench_rows(file)) rows.push_back(std::move(row));
-    }
-    Tuner tuner(
-        flags,
-        profile_of_rows(std::span(rows).first(std::min<std::size_t>(1, rows.size()))).origin);
-    tuner.take_rows(std::move(rows));
+// Of --rows or --merge: what was measured before.
+int take_files(const TuneFlags& flags, const Interrupt& interrupt) {
+  if (!flags.merged.empty()) {
+    Tuner tuner(flags, read_profile(flags.merged.front()).origin);
+    tuner.merge(flags.merged);
     return tuner.finish(interrupt);
   }
+  std::vector<BenchRecord> rows;
+  for (const std::string& file : flags.rows) {
+    for (BenchRecord& row : read_bench_rows(file)) rows.push_back(std::move(row));
+  }
+  Tuner tuner(
+      flags, profile_of_rows(std::span(rows).first(std::min<std::size_t>(1, rows.size()))).origin);
+  tuner.take_rows(std::move(rows));
+  return tuner.finish(interrupt);
+}
+
+int run_tune(const TuneFlags& flags, const Ranks& ranks) {
+  const bool has_cases = flags.has_case || !flags.grid.is_empty();
+  const bool has_files = !flags.rows.empty() || !flags.merged.empty();
+  check(has_cases || flags.calibrate || has_files, ErrorCode::invalid_argument,
+        "[tune] nothing to do: give a layer (--model or its sizes), a grid (--models), "
+        "--calibrate, --rows or --merge");
+  check(!has_files || (!has_cases && !flags.calibrate &&
+                       (flags.rows.empty() || flags.merged.empty())),
+        ErrorCode::invalid_argument,
+        "[tune] --rows and --merge take what was measured before: no layer and no --calibrate "
+        "with them, and one of them at a time");
+  const Interrupt interrupt("\ncomet: finishing the case in hand; Ctrl-C again to stop at once\n");
+  if (has_files) return take_files(flags, interrupt);
   std::vector<BenchCase> cases;
   if (has_cases) cases = grid_cases(flags.base, flags.grid, ranks);
   const Devices devices = find_devices(flags.base.backend);
@@ -239,6 +272,11 @@ void add_tune(CLI::App& app, Context& context) {
                    "of the first row's device")
       ->type_name("FILE");
   command
+      ->add_option("--merge", flags->merged,
+                   "Measure nothing: take the cases of these profiles of one device; of two of a "
+                   "case the later stays, and the constants of the last that has any")
+      ->type_name("FILE");
+  command
       ->add_option("--profile", flags->profile,
                    "The profile, made or added to; default: a name made of the device's")
       ->type_name("FILE");
@@ -253,7 +291,8 @@ void add_tune(CLI::App& app, Context& context) {
           "  comet tune --model qwen2-moe --scale demo --world local:2 --link paced:0.5\n"
           "  comet tune --models mixtral,qwen2-moe --token-counts 8192,32768 --splits 8x1,4x2 \\\n"
           "      --backend cuda --link paced:20\n"
-          "  comet tune --rows bench/results/h100.jsonl --profile h100.json\n") +
+          "  comet tune --rows bench/results/h100.jsonl --profile h100.json\n"
+          "  comet tune --merge monday.json tuesday.json --profile both.json\n") +
       "Ctrl-C finishes the case in hand and keeps it; the same command later goes on from "
       "there.\n");
   command->callback([flags, dtype, command, &context] {

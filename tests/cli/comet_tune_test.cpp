@@ -96,6 +96,27 @@ TEST(Tune, TakesRowsOfABenchmark) {
   EXPECT_FALSE(profile.at("machine").is_null());
 }
 
+TEST(Tune, MergesProfiles) {
+  const TempDir dir;
+  const auto path = [&](const char* name) { return (dir / name).string(); };
+  ASSERT_EQ(run_comet(tiny({"--token-counts", "64,96", "--profile", path("a.json")})).code, 0);
+  ASSERT_EQ(run_comet(tiny({"--tokens", "128", "--profile", path("b.json")})).code, 0);
+  const std::vector<std::string> merge = {"tune",         "--merge",   path("a.json"),
+                                          path("b.json"), "--profile", path("both.json")};
+  const Outcome outcome = run_comet(merge);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("3 rows, 3 of them new"), std::string::npos) << outcome.out;
+  EXPECT_EQ(profile_at(path("both.json")).at("rows").size(), 3U);
+  EXPECT_NE(run_comet(merge).out.find("3 rows, 0 of them new"), std::string::npos);
+  dir.write("other.json",
+            R"({"format":"comet-profile","version":1,"backend":"cuda","device":"NVIDIA X",)"
+            R"("world":"local","machine":null,"rows":[]})");
+  expect_refusal(run_comet({"tune", "--merge", path("a.json"), path("other.json"), "--profile",
+                            path("none.json")}),
+                 2, "other.json: of cuda 'NVIDIA X'");
+  EXPECT_FALSE(std::filesystem::exists(path("none.json")));
+}
+
 TEST(Tune, RefusesProfilesThatAreDamagedOrOfAnotherDevice) {
   const TempDir dir;
   const std::string path = (dir / "p.json").string();
@@ -116,6 +137,7 @@ TEST(Tune, RefusesWhatCannotBeTuned) {
   expect_refusal(run_comet(tiny({"--link", "paced:auto"})), 2, "needs the rate");
   expect_refusal(run_comet(tiny({"--routing", "hot"})), 2, "uniform");
   expect_refusal(run_comet(tiny({"--rows", "x.jsonl"})), 2, "no layer");
+  expect_refusal(run_comet(tiny({"--merge", "x.json"})), 2, "no layer");
   expect_refusal(run_comet({"tune", "--rows", "/nowhere.jsonl"}), 2, "/nowhere.jsonl");
   expect_refusal(run_comet(tiny({"--splits", "2"})), 2, "4x2");
   expect_refusal(run_comet(tiny({"--token-counts", "0"})), 2, "whole number");
