@@ -30,13 +30,14 @@ struct InfoFlags {
   WorldFlags world;
   Backend backend = Backend::cpu;
   std::int64_t tokens = 0;
+  LinkSpec link;
   bool has_layer = false;  ///< A flag says something about a layer.
   bool json = false;
 };
 
-constexpr const char* kLayerFlags[] = {"--model",  "--experts",      "--topk",
-                                       "--hidden", "--intermediate", "--tokens",
-                                       "--world",  "--ep",           "--tp"};
+constexpr const char* kLayerFlags[] = {"--model",        "--experts", "--topk",  "--hidden",
+                                       "--intermediate", "--tokens",  "--world", "--ep",
+                                       "--tp",           "--link"};
 
 double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
@@ -150,7 +151,7 @@ std::optional<WorkspaceReport> find_workspace(const InfoFlags& flags, const Rank
 int run_info(const InfoFlags& flags, const Ranks& ranks) {
   const std::optional<WorkspaceReport> workspace = find_workspace(flags, ranks);
   const TuningReport tuning =
-      describe_tuning(flags.backend, workspace ? &workspace->query : nullptr);
+      describe_tuning(flags.backend, workspace ? &workspace->query : nullptr, flags.link);
   print(flags.json ? info_json(tuning, workspace) : info_text(tuning, workspace));
   return kExitOk;
 }
@@ -163,15 +164,17 @@ void add_info(CLI::App& app, Context& context) {
       "info", "Show this build, machine, environment, known models, and a layer's workspace");
   add_shape(*command, flags->shape);
   add_world(*command, flags->world);
+  add_link(*command, flags->link);
   add_backend(*command, flags->backend);
   add_integer(
       *command,
       {"--tokens", "Tokens of all ranks together in the largest call of the layer", 1, 1 << 24},
       flags->tokens, false);
   command->add_flag("--json", flags->json, "One JSON object instead of text");
-  command->footer(
-      examples("  comet info\n  comet info --json | jq .models\n"
-               "  comet info --model mixtral --ep 8 --tokens 8192\n"));
+  command->footer(examples(
+      "  comet info\n  comet info --json | jq .models\n"
+      "  comet info --model mixtral --ep 8 --tokens 8192\n"
+      "  comet info --model mixtral --ep 8 --tokens 8192 --link paced:20 --backend cuda\n"));
   command->callback([flags, command, &context] {
     for (const char* name : kLayerFlags) flags->has_layer |= command->count(name) > 0;
     context.world = &flags->world.world;

@@ -21,7 +21,7 @@ std::string state_of(const TuningState& tuning) {
 
 }  // namespace
 
-TuningReport describe_tuning(Backend backend, const WorkspaceQuery* layer) {
+TuningReport describe_tuning(Backend backend, const WorkspaceQuery* layer, const LinkSpec& link) {
   const Devices devices = find_devices(backend);
   const TuningState& tuning = current_tuning(devices.origin);
   TuningReport report{.profile = env().profile,
@@ -33,6 +33,7 @@ TuningReport describe_tuning(Backend backend, const WorkspaceQuery* layer) {
   bench.parallel = layer->parallel;
   bench.tokens = layer->tokens;
   bench.backend = backend;
+  bench.link = link;
   report.of = tune_case_of(bench, devices.workers, devices.count);
   report.choice = choose_config(tuning, *report.of);
   return report;

@@ -102,11 +102,14 @@ TEST(Info, SaysWhatALayerWouldChooseAndWhy) {
                        "64", "--ep", "2", "--tokens", "64", "--profile", path})
                 .code,
             0);
-  const Outcome outcome =
-      run_comet({"info", "--experts", "4", "--topk", "2", "--hidden", "32", "--intermediate", "64",
-                 "--ep", "2", "--tokens", "64", "--dtype", "f32"},
-                {.variables = {"COMET_PROFILE=" + path}});
-  EXPECT_NE(outcome.out.find("measured, as the profile says"), std::string::npos) << outcome.out;
+  const auto text_on = [&](const std::string& link) {
+    return run_comet({"info", "--experts", "4", "--topk", "2", "--hidden", "32", "--intermediate",
+                      "64", "--ep", "2", "--tokens", "64", "--dtype", "f32", "--link", link},
+                     {.variables = {"COMET_PROFILE=" + path}})
+        .out;
+  };
+  EXPECT_NE(text_on("native").find("measured, as the profile says"), std::string::npos);
+  EXPECT_NE(text_on("paced:3").find("by the model, PREDICTED"), std::string::npos);
 }
 
 // The bench makes the layer and asks it.
