@@ -103,6 +103,16 @@ def judge_fixed(rows, verdicts):
         say(f"{'':<14} {pair:<20} {wins[pair]:>9} {statistics.mean(losses[pair]):>18.1%} {max(losses[pair]):>10.1%}")
 
 
+def tuned_cases(rows):
+    """The finished cases of tuner_grid.py, the newest of each, with what its choices lose."""
+    newest = {}
+    for row in rows:
+        if row.get("kind") == "case" and "finals" in row:
+            key = tuner_grid.key_of(row)
+            newest[key] = max(newest.get(key, row), row, key=lambda one: one["date"])
+    return [tuner_grid.judge(dict(row)) for row in newest.values()]
+
+
 def overlap_cases(rows):
     """{schedule: row} of each case that has all three, the newest of each."""
     runs = {}
@@ -174,8 +184,7 @@ def main():
         raise Failure("no rows of tuner_grid.py, of the experiment efficiency or of suite overlap")
     for device in devices:
         own = [row for row in rows if device_of(row) == device]
-        tuned = [tuner_grid.judge(dict(row)) for row in own if row.get("kind") == "case" and "finals" in row]
-        overlap = overlap_cases(own)
+        tuned, overlap = tuned_cases(own), overlap_cases(own)
         commits = {row["commit"] for row in [*tuned, *(case["comet"] for case in overlap)]}
         say(f"{device}, commits {', '.join(sorted(commits))}")
         judge_choices(tuned, verdicts)

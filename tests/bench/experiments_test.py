@@ -249,6 +249,7 @@ class Counting(unittest.TestCase):
         def case(tokens, tuned_us, model_us, link="paced:20"):
             return {"suite": "adaptive", "experiment": "tuner", "kind": "case", "model": "m", "tokens": tokens, "ep": 8,
                     "tp": 1, "link": link, "device": "G", "commit": "c", "calibrated": True, "predicted_us": 108.0,
+                    "date": "2026-01-02T00:00:00Z",
                     "tuned": "1:8:1/2:blocks", "by_model": "1:8:2/2:blocks", "swept": "blocks",
                     "finals": {"1:8:1/2:blocks": tuned_us, "1:8:2/2:blocks": model_us, "1:8:2/1:blocks": 100.0},
                     "sweep": {"1:8:1/2:blocks": 100.0 + tokens % 2, "1:8:2/1:blocks": 101.0 - tokens % 2}}
@@ -278,6 +279,9 @@ class Counting(unittest.TestCase):
             expected = ["holds"] * 9
             expected[place] = "DOES NOT HOLD"
             self.assertEqual(verdicts(rows + overlap)[::2], (1, expected), place)
+        older = [{**case(tokens, 109.0, 140.0), "date": "2026-01-01T00:00:00Z"} for tokens in range(60)]
+        for rows in (good + older, older + good):
+            self.assertEqual(verdicts(rows + overlap)[2], ["holds"] * 9, "of several rows for a case the newest counts")
         slow = [{**row, "efficiency": 0.8, "t_layer_us": 134.5} if row["schedule"] == "comet" else row for row in overlap]
         self.assertEqual(verdicts(good + slow)[2][5:], ["DOES NOT HOLD"] * 4)
         rare = [{**row, "t_link_us": 60.0} for row in overlap]
