@@ -39,6 +39,14 @@ def series_of(rows, chart):
     return lines
 
 
+def with_graphs_apart(chart, rows):
+    """The chart, telling calls from graphs and launched ones apart where there are both."""
+    key = "x" if chart["kind"] == "bars" else "series"
+    if "graph" in chart[key] or len({row["graph"] for row in rows if "graph" in row}) < 2:
+        return chart
+    return {**chart, key: [*chart[key], "graph"]}
+
+
 def draw_lines(axes, rows, chart):
     for label, points in series_of(rows, chart).items():
         axes.plot(*zip(*points), marker="o", markersize=4, label=label)
@@ -73,7 +81,7 @@ def draw(experiment, rows, folder, name):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    charts = experiment["charts"]
+    charts = [with_graphs_apart(chart, rows) for chart in experiment["charts"]]
     most_bars = max((sum(matches(row, chart.get("where", {})) for row in rows)
                      for chart in charts if chart["kind"] == "bars"), default=0)
     figure, all_axes = pyplot.subplots(1, len(charts), squeeze=False, layout="constrained",

@@ -44,7 +44,8 @@ class Verdicts:
 
 
 def name_of(row):
-    return f"{row['model']} {row['tokens']} EP{row['ep']} x TP{row['tp']} {row['link']}"
+    launched = "" if row.get("graph", True) else ", no graphs"
+    return f"{row['model']} {row['tokens']} EP{row['ep']} x TP{row['tp']} {row['link']}{launched}"
 
 
 def worst_of(rows, key):

@@ -22,6 +22,7 @@ import charts
 from bench_cases import Deadline, Failure, say
 
 FOLDER = Path(__file__).resolve().parent
+NO_GRAPHS = "--no-graphs"
 DEMO_TOKENS_DIVISOR = 64  # as few as a CPU multiplies in a moment
 COLUMNS = [
     {"key": "model", "title": "model"}, {"key": "experts", "title": "E"}, {"key": "topk", "title": "top-k"},
@@ -67,13 +68,18 @@ def in_small(line):
                   f"--tokens {max(64, int(match[1]) // DEMO_TOKENS_DIVISOR)}", line)
 
 
-def lines_of(experiment, scale):
-    """A line of flags for each case: every combination of what varies, the first list outermost."""
+def lines_of(experiment, scale, launches=False):
+    """A line of flags for each case: every combination of what varies, the first list outermost.
+
+    With `launches` each once more whose calls are launched anew, beside its own, with which it shares weights.
+    """
     fixed = [experiment.get("flags", "")]
     if "n_c_sweep" in experiment:
         fixed.append("--choices " + ",".join(n_c_choices(**experiment["n_c_sweep"])))
     lines = [" ".join(part for part in (*point, *fixed) if part)
              for point in itertools.product(*experiment["vary"])]
+    if launches and not any(NO_GRAPHS in line for line in lines):
+        lines = [each for line in lines for each in (line, f"{line} {NO_GRAPHS}")]
     return lines if scale == "none" else list(dict.fromkeys(map(in_small, lines)))
 
 
@@ -139,7 +145,7 @@ def run_points(experiment, arguments, known, keep, seconds):
     if experiment.get("by") == "info":
         keep([row for row in info_rows(experiment, arguments) if row["point"] not in known])
         return {}, True
-    lines = [line for line in lines_of(experiment, arguments.scale) if line not in known]
+    lines = [line for line in lines_of(experiment, arguments.scale, arguments.no_graphs) if line not in known]
     rounds = experiment["rounds"] if arguments.scale == "none" else 1
     flags = [*shared_flags(arguments), "--rounds", str(rounds)]
 
@@ -151,15 +157,16 @@ def run_points(experiment, arguments, known, keep, seconds):
 
 
 def print_summary(name, rows):
-    """Geometric means of what comet gained."""
-    for key, over in (("speedup_vs_sequential", "sequential"), ("speedup_vs_pipelined", "pipelined")):
+    """Geometric means of what comet gained, from graphs and without."""
+    for graph, (key, over) in itertools.product((True, False), (("speedup_vs_sequential", "sequential"),
+                                                                ("speedup_vs_pipelined", "pipelined"))):
         best = {}
         for row in rows:
-            if row.get("schedule") == "comet" and row.get(key):
+            if row.get("schedule") == "comet" and row["graph"] == graph and row.get(key):
                 best[row["point"]] = max(row[key], best.get(row["point"], 0.0))
         if best:
             mean = math.exp(sum(map(math.log, best.values())) / len(best))
-            say(f"{name}: {len(best)} cases, comet over {over}: {mean:.2f}x"
+            say(f"{name}: {len(best)} cases{'' if graph else ' without graphs'}, comet over {over}: {mean:.2f}x"
                 f" ({min(best.values()):.2f} to {max(best.values()):.2f})")
 
 
@@ -226,6 +233,8 @@ def parse_arguments():
                         help="as of comet bench; demo or 32: small enough for a CPU, to see that all works")
     parser.add_argument("--out", type=Path, default=Path("build/experiments"),
                         help="folder of rows and pictures; default build/experiments")
+    parser.add_argument(NO_GRAPHS, action="store_true",
+                        help="each case once more with calls that are launched anew, not replayed from CUDA graphs")
     parser.add_argument("--resume", action="store_true", help="keep the rows that OUT has, run the rest")
     parser.add_argument("--seconds", type=float,
                         help="stop after about so long, the case in hand finished; go on with --resume")

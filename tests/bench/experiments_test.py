@@ -63,6 +63,10 @@ class Files(unittest.TestCase):
                              "none")
         self.assertEqual(lines, ["--model a --ep 8", "--model a --no-graphs --ep 8", "--model b --ep 8",
                                  "--model b --no-graphs --ep 8"])
+        lines = run.lines_of({"vary": [["--ep 1", "--ep 2"]]}, "none", launches=True)
+        self.assertEqual(lines, ["--ep 1", "--ep 1 --no-graphs", "--ep 2", "--ep 2 --no-graphs"])
+        tokens = run.read_experiment("tokens")
+        self.assertEqual(run.lines_of(tokens, "none", launches=True), run.lines_of(tokens, "none"), "which has both")
         self.assertEqual(run.in_small("--tokens 8192 --topk 2"), "--tokens 128 --topk 2")
         self.assertEqual(run.n_c_choices([1, 2], 2, [4]),
                          ["4:0:1/2:blocks", "4:0:2/2:blocks", "4:0:2/1:blocks"])
@@ -137,7 +141,7 @@ class Running(unittest.TestCase):
 
     def test_known_points_are_not_run_again(self):
         class Arguments:
-            comet, backend, scale = "/nowhere", "cpu", "none"
+            comet, backend, scale, no_graphs = "/nowhere", "cpu", "none", False
         experiment = {"vary": [["--tokens 8"], ["--ep 1", "--ep 2"]], "rounds": 1}
         self.assertEqual(run.run_points(experiment, Arguments, {"--tokens 8 --ep 1", "--tokens 8 --ep 2"},
                                         self.fail, None), ({}, True))
@@ -284,6 +288,10 @@ class Counting(unittest.TestCase):
             self.assertEqual(verdicts(rows + overlap)[2], ["holds"] * 9, "of several rows for a case the newest counts")
         slow = [{**row, "efficiency": 0.8, "t_layer_us": 134.5} if row["schedule"] == "comet" else row for row in overlap]
         self.assertEqual(verdicts(good + slow)[2][5:], ["DOES NOT HOLD"] * 4)
+        launched = [{**row, "graph": False} for row in slow]
+        text = verdicts(good + [{**row, "graph": True} for row in overlap] + launched)[3]
+        self.assertIn("of 2 cases", text)
+        self.assertIn("least 0.800 (m 8 EP8 x TP1 paced:auto:1, no graphs)", text)
         rare = [{**row, "t_link_us": 60.0} for row in overlap]
         self.assertEqual(verdicts(rare)[2], ["NO ROWS"] * 9)
         self.assertEqual(verdicts([])[:2], (1, "claims.py: no rows of tuner_grid.py, of the experiment efficiency or of "
@@ -294,6 +302,15 @@ class Counting(unittest.TestCase):
         rows = [{"schedule": "comet", "ep": 1, "n": 2, "t": 3.0}, {"schedule": "comet", "ep": 2, "n": 1, "t": 2},
                 {"schedule": "comet", "ep": 3, "n": 1, "t": 1}, {"schedule": "comet", "ep": 1, "n": 4}]
         self.assertEqual(charts.series_of(rows, chart), {"comet": [(1, 1.0), (2, 1.5)]})
+
+    def test_graphs_and_launched_calls_are_told_apart(self):
+        chart = {"kind": "lines", "x": "n", "y": "t", "series": ["schedule"]}
+        rows = [{"schedule": "comet", "n": 1, "t": 3.0, "graph": True}, {"schedule": "comet", "n": 1, "t": 4.0, "graph": False}]
+        self.assertEqual(charts.with_graphs_apart(chart, rows[:1]), chart)
+        both = charts.series_of(rows, charts.with_graphs_apart(chart, rows))
+        self.assertEqual(both, {"comet, graphs": [(1, 3.0)], "comet, no graphs": [(1, 4.0)]})
+        bars = charts.with_graphs_apart({"kind": "bars", "x": ["ep"], "y": "t"}, rows)
+        self.assertEqual(bars["x"], ["ep", "graph"])
 
     def test_rows_get_the_papers_figures(self):
         experiment = {"paper": [{"where": {"tp": 8, "schedule": "comet"}, "has": {"paper_hidden": 0.5}}]}
