@@ -19,6 +19,7 @@ from pathlib import Path
 
 import bench_cases
 import charts
+import slowed_products
 from bench_cases import Deadline, Failure, say
 
 FOLDER = Path(__file__).resolve().parent
@@ -40,6 +41,7 @@ COLUMNS = [
     {"key": "hidden_share", "title": "hidden", "digits": 2},
     {"key": "paper_hidden", "title": "the paper's", "digits": 3},
     {"key": "efficiency", "title": "efficiency", "digits": 2},
+    {"key": "products_slowed", "title": "products over alone", "digits": 2},
 ]
 
 
@@ -83,8 +85,9 @@ def lines_of(experiment, scale, launches=False):
     return lines if scale == "none" else list(dict.fromkeys(map(in_small, lines)))
 
 
-def shared_flags(arguments):
-    flags = ["--world", "local:8", "--backend", arguments.backend, "--suite", bench_cases.SUITE]
+def world_flags(arguments):
+    """Of comet bench and comet trace alike."""
+    flags = ["--world", "local:8", "--backend", arguments.backend]
     if arguments.backend == "cuda":
         flags += ["--dtype", "bf16"]
     if arguments.scale != "none":
@@ -147,13 +150,28 @@ def run_points(experiment, arguments, known, keep, seconds):
         return {}, True
     lines = [line for line in lines_of(experiment, arguments.scale, arguments.no_graphs) if line not in known]
     rounds = experiment["rounds"] if arguments.scale == "none" else 1
-    flags = [*shared_flags(arguments), "--rounds", str(rounds)]
+    flags = [*world_flags(arguments), "--suite", bench_cases.SUITE, "--rounds", str(rounds)]
 
     def take(line, rows):
         add_ratios(experiment, rows)
         keep([{**row, "point": line} for row in rows])
 
     return bench_cases.run_cases(arguments.comet, flags, lines, take, seconds)
+
+
+def add_slowed(name, experiment, arguments, table, deadline):
+    """Says in rows over fast links how long their products take; which points failed, and whether all others are done."""
+    failed = {}
+    for row in table.of(name):
+        if "slowed_above_gbs" in experiment and slowed_products.lacks_them(row, experiment["slowed_above_gbs"]):
+            if deadline.is_over():
+                return failed, False
+            try:
+                slowed_products.add_to(row, arguments.comet, world_flags(arguments))
+            except Failure as failure:
+                failed[row["point"]] = str(failure)
+            table.write()
+    return failed, True
 
 
 def print_summary(name, rows):
@@ -190,6 +208,9 @@ class Table:
 
     def add(self, name, rows):
         self.rows += [{"experiment": name, **row} for row in rows]
+        self.write()
+
+    def write(self):
         bench_cases.write_rows(self.path, self.rows)
 
 
@@ -205,7 +226,7 @@ def show_experiment(name, experiment, rows, out):
 def run_experiment(name, arguments, table, seconds):
     """Runs, writes and draws one; which points failed, and whether all others are done."""
     experiment = read_experiment(name)
-    begun, num_points = time.monotonic(), 0
+    begun, deadline, num_points = time.monotonic(), Deadline(seconds), 0
 
     def keep(rows):
         nonlocal num_points
@@ -216,6 +237,9 @@ def run_experiment(name, arguments, table, seconds):
     table.begin(name, experiment, arguments.resume)
     known = {row["point"] for row in table.of(name)}
     failed, is_whole = run_points(experiment, arguments, known, keep, seconds)
+    if is_whole:
+        untraced, is_whole = add_slowed(name, experiment, arguments, table, deadline)
+        failed.update(untraced)
     show_experiment(name, experiment, table.of(name), arguments.out)
     for line, why in failed.items():
         say(f"{name}: FAILED {line}: {why}")

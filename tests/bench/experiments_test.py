@@ -3,6 +3,8 @@
 """The experiments of bench/experiments on a tiny layer on the CPU: their files, rows, resuming, slices,
 and what is counted from times. argv[1] is the command."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -20,6 +22,7 @@ import bench_cases  # noqa: E402
 import charts  # noqa: E402
 import model_choices  # noqa: E402
 import run  # noqa: E402
+import slowed_products  # noqa: E402
 import tuner_grid  # noqa: E402
 
 COMET = None
@@ -147,6 +150,38 @@ class Running(unittest.TestCase):
                                         self.fail, None), ({}, True))
         with self.assertRaisesRegex(bench_cases.Failure, "/nowhere"):
             run.run_points(experiment, Arguments, {"--tokens 8 --ep 1"}, self.fail, None)
+
+    def test_rows_over_fast_links_say_how_long_their_products_take(self):
+        class Arguments:
+            comet, backend, scale, no_graphs = COMET, "cpu", "demo", False
+        experiment = {"title": "t", "figure": "f", "rounds": 1, "slowed_above_gbs": 2, "flags": "--tokens 64",
+                      "vary": [[TINY], ["--ep 8"], ["--link paced:1", "--link paced:3"]]}
+
+        class Rows:
+            rows, num_written = [], 0
+
+            def of(self, _):
+                return self.rows
+
+            def write(self):
+                self.num_written += 1
+
+        table = Rows()
+        keep = lambda rows: table.rows.extend(rows)  # noqa: E731
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(run.run_points(experiment, Arguments, set(), keep, None), ({}, True))
+        self.assertEqual(run.add_slowed("x", experiment, Arguments, table, bench_cases.Deadline(0)), ({}, False))
+        self.assertEqual(run.add_slowed("x", experiment, Arguments, table, bench_cases.Deadline(None)), ({}, True))
+        self.assertEqual(table.num_written, 1)
+        slowed = [row for row in table.rows if "products_us" in row]
+        self.assertEqual([(row["schedule"], row["link"]) for row in slowed], [("comet", "paced:3")])
+        self.assertAlmostEqual(slowed[0]["products_slowed"], slowed[0]["products_us"] / slowed[0]["t_compute_us"])
+        self.assertGreater(slowed[0]["products_us"], 0)
+        del slowed[0]["products_us"]
+        slowed[0]["panel"] = "wide"
+        failed, is_whole = run.add_slowed("x", experiment, Arguments, table, bench_cases.Deadline(None))
+        self.assertTrue(is_whole)
+        self.assertIn("wide", failed[slowed[0]["point"]])
 
     def test_pictures_are_drawn_of_rows_alone(self):
         self.assertEqual(start("run.py", "memory", "--comet", COMET, "--backend", "cpu", "--out", self.out)[0], 0)
@@ -292,6 +327,8 @@ class Counting(unittest.TestCase):
         text = verdicts(good + [{**row, "graph": True} for row in overlap] + launched)[3]
         self.assertIn("of 2 cases", text)
         self.assertIn("least 0.800 (m 8 EP8 x TP1 paced:auto:1, no graphs)", text)
+        fast = [{**row, "link_gbs": 30.0, "products_slowed": 1.25} for row in overlap]
+        self.assertIn("30.0 GB/s: efficiency 0.900; products take 1.25 of their time alone", verdicts(good + fast)[3])
         rare = [{**row, "t_link_us": 60.0} for row in overlap]
         self.assertEqual(verdicts(rare)[2], ["NO ROWS"] * 9)
         self.assertEqual(verdicts([])[:2], (1, "claims.py: no rows of tuner_grid.py, of the experiment efficiency or of "
@@ -302,6 +339,22 @@ class Counting(unittest.TestCase):
         rows = [{"schedule": "comet", "ep": 1, "n": 2, "t": 3.0}, {"schedule": "comet", "ep": 2, "n": 1, "t": 2},
                 {"schedule": "comet", "ep": 3, "n": 1, "t": 1}, {"schedule": "comet", "ep": 1, "n": 4}]
         self.assertEqual(charts.series_of(rows, chart), {"comet": [(1, 1.0), (2, 1.5)]})
+
+    def test_products_are_those_of_the_busiest_rank(self):
+        events = [{"cat": "compute", "pid": 1, "tid": 1, "dur": 5.0}, {"cat": "compute", "pid": 1, "tid": 2, "dur": 7.0},
+                  {"cat": "copy", "pid": 2, "tid": 3, "dur": 90.0}, {"cat": "compute", "pid": 2, "tid": 3, "dur": 8.0},
+                  {"ph": "M", "pid": 1, "tid": 1}]
+        self.assertEqual(slowed_products.busiest_us(events, 2), 6.0)
+        self.assertEqual(slowed_products.busiest_us(events, None), 8.0)
+        self.assertEqual(slowed_products.busiest_us([], 16), 0)
+        row = {"schedule": "comet", "link_gbs": 27.5, "point": "--ep 8 --link paced:auto:0.7 --tokens 8", "groups": 4,
+               "panel": 256, "n_c_dispatch": 16, "n_c_combine": 8}
+        self.assertEqual(" ".join(map(str, slowed_products.trace_flags(row))),
+                         "--ep 8 --link paced:27.5 --tokens 8 --schedules comet --groups 4 --panel 256 --n-c-dispatch 16 --n-c-combine 8")
+        self.assertTrue(slowed_products.lacks_them(row, 20))
+        for other in ({"link_gbs": 20.0}, {"link_gbs": None}, {"schedule": "pipelined"}, {"products_us": 1.0},
+                      {"point": "--ep 8 --no-graphs"}):
+            self.assertFalse(slowed_products.lacks_them({**row, **other}, 20), other)
 
     def test_graphs_and_launched_calls_are_told_apart(self):
         chart = {"kind": "lines", "x": "n", "y": "t", "series": ["schedule"]}
