@@ -20,6 +20,7 @@
 #include "cli/output.hpp"
 #include "cli/tune_cases.hpp"
 #include "cli/tune_report.hpp"
+#include "io/new_file.hpp"
 #include "measure/bench_weights.hpp"
 #include "measure/tune_case.hpp"
 #include "tune/candidates.hpp"
@@ -49,6 +50,7 @@ class Tuner {
   Tuner(const TuneFlags& flags, const ProfileOrigin& origin)
       : flags_(flags), path_(flags.profile.empty() ? profile_file_name(origin) : flags.profile) {
     profile_.origin = origin;
+    const NewFile probe(path_, "profile");  // before minutes of measuring
     if (!std::filesystem::exists(path_)) return;
     profile_ = read_profile(path_);
     require_origin(profile_, origin, path_);
@@ -180,9 +182,10 @@ void Tuner::tune(const std::vector<BenchCase>& cases, const Devices& devices,
     return tune_case_of(bench, devices.workers, devices.count);
   };
   // Known cases take no time: the estimate is of the others.
-  BenchMeter meter(static_cast<int>(std::count_if(
-      cases.begin(), cases.end(),
-      [&](const BenchCase& bench) { return known_row(case_of(bench)) == nullptr; })));
+  BenchMeter meter(
+      static_cast<int>(std::count_if(cases.begin(), cases.end(), [&](const BenchCase& bench) {
+        return known_row(case_of(bench)) == nullptr;
+      })));
   for (BenchCase bench : cases) {
     if (interrupt.is_requested()) {
       is_cut_short_ = true;
@@ -219,8 +222,8 @@ int take_files(const TuneFlags& flags, const Interrupt& interrupt) {
   for (const std::string& file : flags.rows) {
     for (BenchRecord& row : read_bench_rows(file)) rows.push_back(std::move(row));
   }
-  Tuner tuner(
-      flags, profile_of_rows(std::span(rows).first(std::min<std::size_t>(1, rows.size()))).origin);
+  Tuner tuner(flags,
+              profile_of_rows(std::span(rows).first(std::min<std::size_t>(1, rows.size()))).origin);
   tuner.take_rows(std::move(rows));
   return tuner.finish(interrupt);
 }
@@ -231,8 +234,8 @@ int run_tune(const TuneFlags& flags, const Ranks& ranks) {
   check(has_cases || flags.calibrate || has_files, ErrorCode::invalid_argument,
         "[tune] nothing to do: give a layer (--model or its sizes), a grid (--models), "
         "--calibrate, --rows or --merge");
-  check(!has_files || (!has_cases && !flags.calibrate &&
-                       (flags.rows.empty() || flags.merged.empty())),
+  check(!has_files ||
+            (!has_cases && !flags.calibrate && (flags.rows.empty() || flags.merged.empty())),
         ErrorCode::invalid_argument,
         "[tune] --rows and --merge take what was measured before: no layer and no --calibrate "
         "with them, and one of them at a time");

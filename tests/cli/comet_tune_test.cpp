@@ -94,6 +94,9 @@ TEST(Tune, TakesRowsOfABenchmark) {
   ASSERT_EQ(profile.at("rows").size(), 1U);
   EXPECT_EQ(profile.at("rows")[0].at("tokens"), 64);
   EXPECT_FALSE(profile.at("machine").is_null());
+  // What cannot be written is told at once.
+  expect_refusal(run_comet({"tune", "--rows", rows, "--profile", "/nowhere/p.json"}), 2,
+                 "cannot create '/nowhere/p.json");
 }
 
 TEST(Tune, MergesProfiles) {
