@@ -39,9 +39,7 @@ std::vector<Schedule> bench_schedules(const std::string& text) {
 
 void add_case_flags(CLI::App& app, BenchFlags& flags) {
   add_shape(app, flags.shape);
-  app.add_flag("--ungated", flags.is_ungated,
-               "Experts of two matrices, f(up) in place of f(gate) * up")
-      ->group(kShapeGroup);
+  add_ungated(app, flags.is_ungated);
   add_parsed(app, "--scale", flags.scale, parse_scale, "none|demo|K",
              "Smaller shapes: demo divides tokens and H more than I, so that a CPU's copies stay "
              "small beside its products; K divides all three")

@@ -26,6 +26,7 @@ struct PlanFlags {
   std::int64_t groups = 1;
   std::int64_t block_m = 0;
   std::int64_t rank = -1;
+  bool is_ungated = false;
   PredictFlags predict;
   bool json = false;
 };
@@ -46,6 +47,7 @@ std::vector<RoutingView> split_routing(const Routing& routing, std::int64_t rank
 int run_plan(const PlanFlags& flags, const Ranks& ranks) {
   PlanQuery query;
   query.desc = resolve_shape(flags.shape);
+  if (flags.is_ungated) query.desc.gated = false;
   query.parallel = resolve_world(flags.world, ranks);
   query.groups = flags.groups;
   query.block_m = flags.block_m;
@@ -77,6 +79,7 @@ void add_plan(CLI::App& app, Context& context) {
   CLI::App* command =
       app.add_subcommand("plan", "Show who would compute and send what, without running anything");
   add_shape(*command, flags->shape);
+  add_ungated(*command, flags->is_ungated);
   add_world(*command, flags->world);
   add_integer(*command, {"--tokens", "Tokens of all ranks together, split evenly", 0, 1 << 24},
               flags->tokens);
@@ -102,7 +105,8 @@ void add_plan(CLI::App& app, Context& context) {
                "  comet plan --experts 8 --topk 2 --hidden 64 --intermediate 128 --ep 2 "
                "--tokens 300 --rank 1\n"));
   command->callback([flags, command, &context] {
-    for (const char* name : {"--machine", "--profile", "--link", "--ranks-per-device"}) {
+    for (const char* name :
+         {"--machine", "--profile", "--link", "--ranks-per-device", "--workers"}) {
       flags->predict.wanted |= command->count(name) > 0;
     }
     context.world = &flags->world.world;

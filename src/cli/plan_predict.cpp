@@ -39,6 +39,7 @@ TuneCase case_of_plan(const PredictFlags& flags, const PlanQuery& query,
   // Ranks that share a GPU get multiples of eight of its multiprocessors.
   if (machine.backend == Backend::cuda && shared > 1 && of.workers >= 8)
     of.workers -= of.workers % 8;
+  if (flags.workers > 0) of.workers = static_cast<int>(flags.workers);
   return of;
 }
 
@@ -72,6 +73,11 @@ void add_predict_flags(CLI::App& app, PredictFlags& flags) {
   app.get_option("--link")->group(kPredictGroup);
   add_integer(app, {"--ranks-per-device", "Ranks that share a GPU, or a processor", 1, 1024},
               flags.ranks_per_device)
+      ->group(kPredictGroup);
+  add_integer(app,
+              {"--workers", "Multiprocessors, or threads, of a rank; 0: its share of the machine's",
+               0, 1024},
+              flags.workers)
       ->group(kPredictGroup);
 }
 

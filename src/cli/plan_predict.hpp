@@ -21,6 +21,7 @@ struct PredictFlags {
   std::string profile;  ///< A file; empty is none.
   LinkSpec link;
   std::int64_t ranks_per_device = 1;
+  std::int64_t workers = 0;  ///< Of a rank; 0: its share of the machine's.
 };
 void add_predict_flags(CLI::App& app, PredictFlags& flags);
 

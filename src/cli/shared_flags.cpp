@@ -60,6 +60,11 @@ MoeDesc resolve_shape(const ShapeFlags& flags) {
   return desc;
 }
 
+void add_ungated(CLI::App& app, bool& is_ungated) {
+  app.add_flag("--ungated", is_ungated, "Experts of two matrices, f(up) in place of f(gate) * up")
+      ->group(kShapeGroup);
+}
+
 void add_dtype(CLI::App& app, DType& dtype) {
   add_parsed(app, "--dtype", dtype, parse_dtype, "f32|bf16|f16",
              "Element type of tokens and weights")

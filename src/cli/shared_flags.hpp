@@ -30,6 +30,9 @@ void add_shape(CLI::App& app, ShapeFlags& flags);
 /// something is missing.
 MoeDesc resolve_shape(const ShapeFlags& flags);
 
+/// --ungated.
+void add_ungated(CLI::App& app, bool& is_ungated);
+
 /// --dtype alone.
 void add_dtype(CLI::App& app, DType& dtype);
 

@@ -127,6 +127,18 @@ TEST(Plan, PredictsTimesOfAMachineAndSaysSo) {
   }
 }
 
+TEST(Plan, PredictionsFollowTheLayerAndTheMultiprocessors) {
+  const auto sequential_us = [](const std::vector<std::string>& more) {
+    std::vector<std::string> flags = {"plan", "--model", "mixtral", "--ep", "8", "--predict"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    return json_of(flags).at("prediction").at("schedules").at(0).at("predicted_us").get<double>();
+  };
+  const double whole = sequential_us({});
+  EXPECT_GT(sequential_us({"--workers", "66"}), 1.4 * whole);
+  EXPECT_EQ(sequential_us({"--workers", "132"}), whole);
+  EXPECT_LT(sequential_us({"--ungated"}), 0.9 * whole);
+}
+
 // The busiest rank decides: a skewed routing is predicted to take longer.
 TEST(Plan, PredictionsFollowTheRouting) {
   const auto sequential_us = [](const char* routing) {
