@@ -11,6 +11,7 @@ where communication alone takes 40 to 55 % of sequential's time. Of several rows
 """
 
 import argparse
+import json
 import statistics
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ LEAST_CASES = 60
 PREDICTION = 0.10
 SHARE_OF_SEQUENTIAL = (0.40, 0.55)
 EFFICIENCY, OVER_SEQUENTIAL, OVER_PIPELINED, LEAST_OVER_PIPELINED = 0.85, 1.55, 1.10, 0.97
-SHARED_MEMORY_GBS = 20  # a rank: above it the memory that ranks share sets the time
+# Of a rank's link: above it the memory that ranks share sets the time.
+SLOWED_ABOVE_GBS = json.loads(Path(__file__).with_name("efficiency.json").read_text(encoding="utf-8"))["slowed_above_gbs"]
 LINKS = ("paced:20", "paced:auto:0.7", "paced:auto:1")
 # What `comet tune --calibrate` runs on GPUs, and predictions are thus no news for.
 CALIBRATED = {"models": ("mixtral-8x7b", "qwen2-moe-2.7b"), "tokens": 8192, "splits": ((8, 1), (1, 8)),
@@ -164,7 +166,7 @@ def judge_overlap(of_schedules, verdicts):
 def say_slowed(cases):
     """How much longer products take beside copies in cases over links that load the memory that ranks share."""
     for case in cases:
-        if (case.get("link_gbs") or 0) > SHARED_MEMORY_GBS:
+        if (case.get("link_gbs") or 0) > SLOWED_ABOVE_GBS:
             slowed = f"{case['products_slowed']:.2f} of" if "products_slowed" in case else "not traced, over"
             say(f"{'':<14} {name_of(case)}, {case['link_gbs']:.1f} GB/s: efficiency {case['efficiency']:.3f}; products take "
                 f"{slowed} their time alone")

@@ -51,10 +51,9 @@ OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config) {
   return {.phases = config.groups,
           // Expert by expert weights are read least often, but a token is complete with its last
           // expert only, which with many rows is late for most. Then two halves of the tokens, each
-          // expert by expert, beat more of them or one: Qwen2-MoE, TP8 on 8 ranks of an H200, link
-          // EMULATED at 20 GB/s, 4 rows a token, 3.36 ms against 3.40 and 3.49; Phi-3.5-MoE has 2
-          // and takes 6.3 ms in one, 6.5 in halves, 7.0 in quarters. The device takes one where the
-          // link is fast, since products read weights once more for two.
+          // expert by expert, beat more of them or one where the link is slow: by some percent with
+          // the 4 rows a token of Qwen2-MoE at TP8, while the 2 of Phi-3.5-MoE are best in one. The
+          // device takes one where the link is fast, since products read weights once more for two.
           .waves = has_many ? 2 : 1,
           .slots_per_pull = slots_per_pull(config.chunk, rows),
           .tokens_per_push = tokens_per_push(rows),

@@ -141,8 +141,8 @@ struct HeaderHead {
   SeenHeader seen;
 };
 
-// By one load of what is in one sector, so that the epoch says of all of it whether it is the
-// call's.
+// T and hash come by one load with the epoch, which so says of them whether they are the call's;
+// the fault comes by a load of its own right after.
 __device__ HeaderHead read_head(const CallHeader* header) {
   static_assert(offsetof(CallHeader, epoch) == 0 && offsetof(CallHeader, tokens) == 4 &&
                 offsetof(CallHeader, config_hash) == 8 && offsetof(CallHeader, fault) == 16);
