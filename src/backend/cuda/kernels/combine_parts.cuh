@@ -33,6 +33,7 @@ class PendingSignals {
     while (count_ > 0) send(earliest(), epoch);
   }
   __device__ void clear() { count_ = 0; }
+  __device__ bool is_empty() const { return count_ == 0; }
 
  private:
   struct Pending {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A warp that pushes partial sums and sums at home: it holds one piece of each kind and does
-// whichever is ready, so none waits for another rank while it has work.
+// whichever is ready, so none waits for another rank while it has work. Of both it pushes, since
+// others wait for that, unless the link has not delivered what it pushed before.
 #pragma once
 
 #include "backend/cuda/kernels/overlap_home.cuh"
@@ -30,11 +31,11 @@ class Combiner {
     while (!pushes_.is_over() || !home_sums_.is_over()) {
       bool has_worked = false;
       pushes_.send_due();
-      if (pushes_.is_ready()) {
+      const bool sums_first = pushes_.is_link_behind() && home_sums_.is_ready();
+      if (!sums_first && pushes_.is_ready()) {
         pushes_.push(buffers_);
         has_worked = true;
-      }
-      if (home_sums_.is_ready()) {
+      } else if (sums_first || home_sums_.is_ready()) {
         home_sums_.sum(buffers_);
         has_worked = true;
       }

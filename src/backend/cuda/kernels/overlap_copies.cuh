@@ -13,6 +13,9 @@
 
 namespace comet::cuda::overlap {
 
+/// Warps of a block that copy and sum beside its products.
+constexpr int kCopyWarps = 3;
+
 /// Copies and sums of a block are shown apart from its products.
 __device__ __forceinline__ std::int32_t copy_worker() {
   return static_cast<std::int32_t>(gridDim.x + blockIdx.x);

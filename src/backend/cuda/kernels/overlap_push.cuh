@@ -19,12 +19,15 @@ struct PushState {
   std::int32_t num_tokens;
   std::int32_t total;        ///< Entries.
   std::int32_t first_count;  ///< Those of the first window.
+  bool takes_ahead;          ///< Whether the next ticket is taken before the push is made.
 };
 
-/// A warp's pushes. It holds at most one, and the ticket of the next: tickets are by part, panel,
-/// then units of tokens of other ranks and of own ones. A part is a phase, but that the last phase's
-/// last panel is a part of its own, with smaller units. `STATE` finds the calling warp's PushState:
-/// a reference would cost registers.
+/// A warp's pushes. It holds at most one, and while it makes it the ticket of the next: tickets are
+/// by part, panel, then units of tokens of other ranks and of own ones. A part is a phase, but that
+/// the last phase's last panel is a part of its own, with smaller units. Whose next ticket is one of
+/// these takes it when it comes to it: by then most warps are free, and need not wait for one that
+/// has a large unit to end. `STATE` finds the calling warp's PushState: a reference would cost
+/// registers.
 template <typename T, PushState& (*STATE)()>
 class Pushes {
  public:
@@ -67,9 +70,10 @@ class Pushes {
     const std::int32_t panel = state().panel;
     const std::int32_t total = state().total;
     book(panel);
-    // Take a microsecond or two, as the list does: they come while other things are done.
+    // Takes a microsecond or two, as the list does: they come while other things are done.
+    const bool takes_ahead = state().takes_ahead;
     std::uint32_t next = 0;
-    if (lane_id() == 0) next = atomicAdd(&p_.order.tickets->push, 1U);
+    if (takes_ahead && lane_id() == 0) next = atomicAdd(&p_.order.tickets->push, 1U);
     const Strips strips = strips_of(columns_of(p, panel), p.dims.hidden);
     const bool is_y = pushes_write_y(p);
     RowPlace<std::byte> target{p.y + mine_.token * p.y_stride_bytes, 0};  // of the lane's token
@@ -97,8 +101,9 @@ class Pushes {
     });
     __syncwarp();
     const TokenRows done = mine_;
-    find_unit(__shfl_sync(kAllLanes, next, 0));
+    if (takes_ahead) find_unit(__shfl_sync(kAllLanes, next, 0));
     if (!is_y) complete_blocks(done, panel, static_cast<std::uint32_t>(needed));
+    if (!takes_ahead) find_unit(take_ticket(&p_.order.tickets->push));
     if (lane_id() == 0) {
       trace_end(p.trace, begin, TraceKind::push, copy_worker(), done.last_tile, panel);
     }
@@ -109,6 +114,12 @@ class Pushes {
   }
   __device__ __forceinline__ void send_all() const {
     if (lane_id() == 0) state().signals.send_all(epoch());
+  }
+  /// Whether the emulated link has yet to deliver what this warp has pushed.
+  __device__ __forceinline__ bool is_link_behind() const {
+    if (!is_paced_) return false;
+    const int is_behind = lane_id() == 0 && !state().signals.is_empty() ? 1 : 0;
+    return __shfl_sync(kAllLanes, is_behind, 0) != 0;
   }
   __device__ __forceinline__ std::int32_t panel() const { return state().panel; }
 
@@ -133,6 +144,11 @@ class Pushes {
     if (part > p_.choice.phases) return;
     state().num_sent = p_.order.num_sent[phase_of(part)];
     state().num_own = p_.order.num_own[phase_of(part)];
+  }
+
+  // Beside products; of dedicated blocks others push too.
+  __device__ __forceinline__ static std::int32_t pushing_warps() {
+    return kCopyWarps * static_cast<std::int32_t>(gridDim.x);
   }
 
   __device__ __forceinline__ static std::int32_t units_of(std::int32_t count, std::int32_t tokens) {
@@ -180,6 +196,8 @@ class Pushes {
       if (lane_id() == 0) {
         state().panel = is_last_part ? p_.num_panels - 1 : panel;
         state().num_tokens = count;
+        state().takes_ahead =
+            is_last_part || part + 1 < p_.choice.phases || local + pushing_warps() < units * panels;
       }
       __syncwarp();
       return;

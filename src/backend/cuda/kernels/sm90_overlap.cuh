@@ -22,7 +22,7 @@ constexpr int kMathRegisters = 184;
 
 constexpr int kLoaderWarp = 0;
 constexpr int kPullerWarp = 1;
-constexpr int kFirstMathWarp = 4;
+constexpr int kFirstMathWarp = kPullerWarp + kCopyWarps;
 constexpr int kCombinerWarps = kThreads / kLanes - 1;  // all but the loader
 
 // What the loader tells the math warps.
@@ -42,8 +42,8 @@ struct Shared {
   alignas(
       1024) std::uint8_t ring[sm90::Shape<BLOCK_M>::kRingBytes];  // then of the math warps' sums
   alignas(128) std::uint8_t pulls[kPullBytes];                    // then of the puller's sums
-  alignas(128) std::uint8_t sums[kFirstMathWarp - kPullerWarp - 1][SumBuffers::kBytes];
-  std::uint64_t pull_barriers[kFirstMathWarp - kPullerWarp][Puller::kMostBuffers];
+  alignas(128) std::uint8_t sums[kCopyWarps - 1][SumBuffers::kBytes];
+  std::uint64_t pull_barriers[kCopyWarps][Puller::kMostBuffers];
   std::uint64_t work_full[kWorkSlots];    // the loader has written it
   std::uint64_t work_stored[kWorkSlots];  // the math warps have stored its results
   Work work[kWorkSlots];
