@@ -127,7 +127,7 @@ void CudaEngine::preload_products() {
     params.config.groups = static_cast<std::int32_t>(groups);
     queue_plan(params, stream);
   }
-  queue_products(plan_.view().group_tiles, 1, stream);
+  queue_products(plan_.view().group_tiles, 1, Follow::after_all, stream);
   check_cuda(cudaStreamSynchronize(stream), "loading a layer's kernels");
 }
 

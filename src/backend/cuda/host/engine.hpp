@@ -34,13 +34,14 @@ class CudaEngine final : public LayerEngine {
   std::byte* const* device_peers(std::byte* const* peers, cudaStream_t stream);
   PlanProblem plan_problem(const CallParams& params) const;
   void queue_publish(const CallParams& params, const QueuedCall& call, cudaStream_t stream);
-  void join_tokens(const CallParams& params, cudaStream_t stream);
+  Follow join_tokens(const CallParams& params, cudaStream_t stream);
   void queue_plan(const CallParams& params, cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);
   void queue_comet(const CallParams& params, const QueuedCall& call, cudaStream_t stream);
-  void queue_products(const std::int32_t* tile_range, int num_blocks, cudaStream_t stream) const;
-  void queue_combine(const CallParams& params, std::int32_t group, int num_blocks,
+  void queue_products(const std::int32_t* tile_range, int num_blocks, Follow follow,
+                      cudaStream_t stream) const;
+  void queue_combine(const CallParams& params, std::int32_t group, int num_blocks, Follow follow,
                      cudaStream_t stream) const;
   bool has_fault();
   void rethrow_failure();

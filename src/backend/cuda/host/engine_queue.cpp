@@ -95,22 +95,22 @@ void CudaEngine::queue_plan(const CallParams& params, cudaStream_t stream) {
       plan_.view(), stream);
 }
 
-void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks,
+void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks, Follow follow,
                                 cudaStream_t stream) const {
   if (first_ == nullptr) return;
   const DevicePlanView& plan = plan_.view();
   const bool before_down = desc_.weight_position == WeightPosition::before_down;
   first_->launch(plan.tiles, tile_range, before_down ? row_weights_.data() : nullptr, num_blocks,
-                 stream);
-  second_->launch(plan.tiles, tile_range, nullptr, num_blocks, stream);
+                 follow, stream);
+  second_->launch(plan.tiles, tile_range, nullptr, num_blocks, follow, stream);
 }
 
 void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int num_blocks,
-                               cudaStream_t stream) const {
+                               Follow follow, cudaStream_t stream) const {
   if (desc_.dtype == DType::f16) {
-    launch_combine_f16(params, group, num_blocks, stream);
+    launch_combine_f16(params, group, num_blocks, follow, stream);
   } else {
-    launch_combine_bf16(params, group, num_blocks, stream);
+    launch_combine_bf16(params, group, num_blocks, follow, stream);
   }
 }
 
@@ -183,17 +183,19 @@ void CudaEngine::queue_publish(const CallParams& params, const QueuedCall& call,
   launch_copy_tokens(params, blocks(copiers, kCopyBlocksPerSm * sms), copies);
 }
 
-// What is queued on `stream` from now on can read the x of this rank and of all within reach.
-void CudaEngine::join_tokens(const CallParams& params, cudaStream_t stream) {
-  if (!params.copies_beside_plan) return;
+// What is queued on `stream` from now on can read the x of this rank and of all within reach. Says
+// how the next kernel follows.
+Follow CudaEngine::join_tokens(const CallParams& params, cudaStream_t stream) {
+  if (!params.copies_beside_plan) return Follow::closely;
   order_streams(device_.partition().copy_stream(), stream, device_.event(0));
+  return Follow::after_all;
 }
 
 void CudaEngine::queue_sequential(const CallParams& params, cudaStream_t stream) {
-  join_tokens(params, stream);
-  launch_dispatch(params, 0, multiprocessors_, stream);
-  queue_products(params.plan.group_tiles, multiprocessors_, stream);
-  queue_combine(params, 0, multiprocessors_, stream);
+  const Follow follow = join_tokens(params, stream);
+  launch_dispatch(params, 0, multiprocessors_, follow, stream);
+  queue_products(params.plan.group_tiles, multiprocessors_, Follow::closely, stream);
+  queue_combine(params, 0, multiprocessors_, Follow::closely, stream);
 }
 
 // Copies on a queue of their own, where that of x may already be, all groups' dispatch and then all
@@ -209,16 +211,18 @@ void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStr
   order(stream, copies);
   std::vector<cudaEvent_t> computed;
   for (std::int32_t group = 0; group < groups; ++group) {
-    launch_dispatch(params, group, group == 0 ? multiprocessors_ : reserved, copies);
+    launch_dispatch(params, group, group == 0 ? multiprocessors_ : reserved, Follow::after_all,
+                    copies);
     order(copies, stream);
-    queue_products(params.plan.group_tiles + group, computing, stream);
+    queue_products(params.plan.group_tiles + group, computing, Follow::after_all, stream);
     computed.push_back(device_.event(next_event++));
     check_cuda(cudaEventRecord(computed.back(), stream), "recording an event");
   }
   for (std::int32_t group = 0; group < groups; ++group) {
     check_cuda(cudaStreamWaitEvent(copies, computed[static_cast<std::size_t>(group)], 0),
                "waiting for an event");
-    queue_combine(params, group, group == groups - 1 ? multiprocessors_ : reserved, copies);
+    queue_combine(params, group, group == groups - 1 ? multiprocessors_ : reserved,
+                  Follow::after_all, copies);
   }
   order(copies, stream);
 }
@@ -250,13 +254,14 @@ void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
       .ns_per_byte = is_slow ? nullptr : world.ns_per_byte};
   launch_order_overlap(plan_problem(params), plan, order_.view(), overlap.choice, costs,
                        overlap.num_panels, multiprocessors_, stream);
-  join_tokens(params, stream);
+  const Follow follow = join_tokens(params, stream);
   const bool is_half = desc_.dtype == DType::f16;
   if (dims_.block_m == 64) {
-    (is_half ? launch_overlap_f16_m64 : launch_overlap_bf16_m64)(overlap, multiprocessors_, stream);
+    (is_half ? launch_overlap_f16_m64 : launch_overlap_bf16_m64)(overlap, multiprocessors_, follow,
+                                                                 stream);
   } else {
     (is_half ? launch_overlap_f16_m128 : launch_overlap_bf16_m128)(overlap, multiprocessors_,
-                                                                   stream);
+                                                                   follow, stream);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "backend/cuda/kernels/follow.hpp"
 #include "backend/cuda/kernels/plan_kernels.hpp"
 #include "backend/cuda/kernels/trace_ring.hpp"
 #include "comm/device_ranks.hpp"
@@ -164,13 +165,13 @@ void launch_check_capacity(const CallParams& params, const CapacityCheck& check,
 
 /// Copies the tokens of group `group` to their rows, on `num_blocks` blocks, one per
 /// multiprocessor; returns when the link would have delivered them.
-void launch_dispatch(const CallParams& params, std::int32_t group, int num_blocks,
+void launch_dispatch(const CallParams& params, std::int32_t group, int num_blocks, Follow follow,
                      cudaStream_t stream);
 
 /// Sums rows to partials, puts them to their home ranks, and sums the own tokens' partials to y.
 void launch_combine_bf16(const CallParams& params, std::int32_t group, int num_blocks,
-                         cudaStream_t stream);
-void launch_combine_f16(const CallParams& params, std::int32_t group, int num_blocks,
+                         Follow follow, cudaStream_t stream);
+void launch_combine_f16(const CallParams& params, std::int32_t group, int num_blocks, Follow follow,
                         cudaStream_t stream);
 
 /// Reports the call, or fills y with NaN if it was skipped or abandoned.

@@ -8,6 +8,7 @@
 #include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/combine_parts.cuh"
+#include "backend/cuda/kernels/launch.cuh"
 
 namespace comet::cuda {
 namespace combine {
@@ -175,6 +176,7 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     combine_kernel(const __grid_constant__ CallParams p, std::int32_t group) {
   __shared__ PendingSignals<kMostPending> signals;
+  wait_for_kernels_before();
   if (p.state->abandoned != 0) return;
   if (threadIdx.x == 0) {
     signals.clear();
@@ -188,9 +190,10 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T>
-void launch(const CallParams& params, std::int32_t group, int num_blocks, cudaStream_t stream) {
-  combine_kernel<T><<<num_blocks, kThreads, 0, stream>>>(params, group);
-  check_cuda(cudaGetLastError(), "launching combine");
+void launch(const CallParams& params, std::int32_t group, int num_blocks, Follow follow,
+            cudaStream_t stream) {
+  launch_kernel(combine_kernel<T>, static_cast<unsigned>(num_blocks), kThreads, 0, stream, follow,
+                "launching combine", params, group);
 }
 
 }  // namespace combine

@@ -3,9 +3,9 @@
 
 namespace comet::cuda {
 
-void launch_combine_f16(const CallParams& params, std::int32_t group, int num_blocks,
+void launch_combine_f16(const CallParams& params, std::int32_t group, int num_blocks, Follow follow,
                         cudaStream_t stream) {
-  combine::launch<__half>(params, group, num_blocks, stream);
+  combine::launch<__half>(params, group, num_blocks, follow, stream);
 }
 
 void preload_combine_f16() { preload(combine::combine_kernel<__half>); }

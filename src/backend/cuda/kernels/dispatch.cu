@@ -5,6 +5,7 @@
 #include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/sent_tokens.cuh"
 #include "layout/token_blocks.hpp"
 
@@ -79,6 +80,8 @@ __global__ void __launch_bounds__(kThreads)
     dispatch_kernel(const __grid_constant__ CallParams p, std::int32_t group) {
   __shared__ Piece piece;
   __shared__ bool is_work;
+  wait_for_kernels_before();
+  if (p.world.is_remote == nullptr) let_next_kernel_start();  // or it waits for other ranks
   CallState& state = *p.state;
   if (state.abandoned != 0) return;
   if (threadIdx.x == 0 && blockIdx.x == 0) {
@@ -116,10 +119,10 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void launch_dispatch(const CallParams& params, std::int32_t group, int num_blocks,
+void launch_dispatch(const CallParams& params, std::int32_t group, int num_blocks, Follow follow,
                      cudaStream_t stream) {
-  dispatch_kernel<<<num_blocks, kThreads, 0, stream>>>(params, group);
-  check_cuda(cudaGetLastError(), "launching dispatch");
+  launch_kernel(dispatch_kernel, static_cast<unsigned>(num_blocks), kThreads, 0, stream, follow,
+                "launching dispatch", params, group);
 }
 
 void preload_dispatch_kernel() { preload(dispatch_kernel); }

@@ -89,10 +89,11 @@ GroupedGemmParams GroupedGemm::params(const Tile* tiles, const float* row_weight
 }
 
 void GroupedGemm::launch(const Tile* tiles, const std::int32_t* tile_range,
-                         const float* row_weights, int num_blocks, cudaStream_t stream) const {
+                         const float* row_weights, int num_blocks, Follow follow,
+                         cudaStream_t stream) const {
   GroupedGemmParams params = this->params(tiles, row_weights);
   params.tile_range = tile_range;
-  launcher_(params, dtype_, num_blocks, stream);
+  launcher_(params, dtype_, num_blocks, follow, stream);
 }
 
 }  // namespace comet::cuda

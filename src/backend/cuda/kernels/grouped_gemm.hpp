@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "backend/cuda/host/cuda_error.hpp"
+#include "backend/cuda/kernels/follow.hpp"
 #include "comet/desc.hpp"
 #include "comet/dtype.hpp"
 #include "comet/weights.hpp"
@@ -82,14 +83,14 @@ class GroupedGemm {
   /// Both are device memory: group g of a plan has the range group_tiles + g. `row_weights` may be
   /// null.
   void launch(const Tile* tiles, const std::int32_t* tile_range, const float* row_weights,
-              int num_blocks, cudaStream_t stream) const;
+              int num_blocks, Follow follow, cudaStream_t stream) const;
 
   /// What a kernel needs to compute tiles of it; without a range of tiles.
   GroupedGemmParams params(const Tile* tiles, const float* row_weights) const;
 
  private:
   using Launcher = void (*)(const GroupedGemmParams& params, DType dtype, int num_blocks,
-                            cudaStream_t stream);
+                            Follow follow, cudaStream_t stream);
 
   GroupedGemmParams params_;
   DType dtype_;
@@ -99,12 +100,12 @@ class GroupedGemm {
 
 // Instances of the kernel; each file has those of both element types.
 void launch_sm90_grouped_gemm_plain_m128(const GroupedGemmParams& params, DType dtype,
-                                         int num_blocks, cudaStream_t stream);
+                                         int num_blocks, Follow follow, cudaStream_t stream);
 void launch_sm90_grouped_gemm_plain_m64(const GroupedGemmParams& params, DType dtype,
-                                        int num_blocks, cudaStream_t stream);
+                                        int num_blocks, Follow follow, cudaStream_t stream);
 void launch_sm90_grouped_gemm_gated_m128(const GroupedGemmParams& params, DType dtype,
-                                         int num_blocks, cudaStream_t stream);
+                                         int num_blocks, Follow follow, cudaStream_t stream);
 void launch_sm90_grouped_gemm_gated_m64(const GroupedGemmParams& params, DType dtype,
-                                        int num_blocks, cudaStream_t stream);
+                                        int num_blocks, Follow follow, cudaStream_t stream);
 
 }  // namespace comet::cuda

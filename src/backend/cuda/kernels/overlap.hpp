@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/kernels/follow.hpp"
 #include "backend/cuda/kernels/grouped_gemm.hpp"
 #include "backend/cuda/kernels/overlap_order.hpp"
 
@@ -25,9 +26,13 @@ struct OverlapParams {
 };
 
 /// One block on each of `num_blocks` multiprocessors. Blocks need not all be resident at once.
-void launch_overlap_bf16_m128(const OverlapParams& params, int num_blocks, cudaStream_t stream);
-void launch_overlap_bf16_m64(const OverlapParams& params, int num_blocks, cudaStream_t stream);
-void launch_overlap_f16_m128(const OverlapParams& params, int num_blocks, cudaStream_t stream);
-void launch_overlap_f16_m64(const OverlapParams& params, int num_blocks, cudaStream_t stream);
+void launch_overlap_bf16_m128(const OverlapParams& params, int num_blocks, Follow follow,
+                              cudaStream_t stream);
+void launch_overlap_bf16_m64(const OverlapParams& params, int num_blocks, Follow follow,
+                             cudaStream_t stream);
+void launch_overlap_f16_m128(const OverlapParams& params, int num_blocks, Follow follow,
+                             cudaStream_t stream);
+void launch_overlap_f16_m64(const OverlapParams& params, int num_blocks, Follow follow,
+                            cudaStream_t stream);
 
 }  // namespace comet::cuda

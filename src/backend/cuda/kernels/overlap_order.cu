@@ -5,6 +5,7 @@
 
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/kernels/launch.cuh"
 #include "base/int_math.hpp"
 #include "layout/token_blocks.hpp"
 
@@ -91,6 +92,8 @@ __global__ void __launch_bounds__(kThreads)
     order_tiles_kernel(const PlanProblem problem, const DevicePlanView plan,
                        const OverlapOrderView order, const OverlapChoice choice,
                        const OverlapCosts costs, std::int32_t num_panels, std::int32_t num_blocks) {
+  wait_for_kernels_before();
+  let_next_kernel_start();
   const std::int32_t num_tiles = plan.counters->num_tiles;
   for (std::int32_t tile = grid_thread() / kLanes; tile < num_tiles;
        tile += grid_threads() / kLanes) {
@@ -163,6 +166,8 @@ __global__ void __launch_bounds__(kThreads)
     order_tokens_kernel(const PlanProblem problem, const DevicePlanView plan,
                         const OverlapOrderView order, const OverlapChoice choice,
                         std::int32_t num_panels) {
+  wait_for_kernels_before();
+  let_next_kernel_start();
   const std::int32_t num_tiles = plan.counters->num_tiles;
   const std::int32_t num_blocks = plan.counters->num_blocks;
   constexpr std::int32_t kParts = kTokenBlock / kLanes;
@@ -259,10 +264,11 @@ void launch_order_overlap(const PlanProblem& problem, const DevicePlanView& plan
                           const OverlapCosts& costs, std::int32_t num_panels, int num_blocks,
                           cudaStream_t stream) {
   const auto grid = static_cast<unsigned>(num_blocks * kBlocksPerSm);
-  order_tiles_kernel<<<grid, kThreads, 0, stream>>>(problem, plan, order, choice, costs, num_panels,
-                                                    num_blocks);
-  order_tokens_kernel<<<grid, kThreads, 0, stream>>>(problem, plan, order, choice, num_panels);
-  check_cuda(cudaGetLastError(), "launching the order of a call");
+  launch_kernel(order_tiles_kernel, grid, kThreads, 0, stream, Follow::closely,
+                "launching the order of tiles", problem, plan, order, choice, costs, num_panels,
+                num_blocks);
+  launch_kernel(order_tokens_kernel, grid, kThreads, 0, stream, Follow::closely,
+                "launching the order of tokens", problem, plan, order, choice, num_panels);
 }
 
 void preload_order_kernels() {

@@ -115,7 +115,6 @@ void launch_build_plan(const DevicePlanProblem& problem, const DevicePlanView& v
     launch_plan_layout(problem.problem, view, stream);
     launch_plan_place(problem.problem, view, capacity, stream);
   }
-  check_cuda(cudaGetLastError(), "launching the plan's kernels");
 }
 
 }  // namespace comet::cuda

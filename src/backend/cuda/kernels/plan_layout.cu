@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/plan_layout.cuh"
 
 namespace comet::cuda {
@@ -8,6 +9,8 @@ constexpr int kLayoutThreads = 512;
 
 __global__ void __launch_bounds__(kLayoutThreads)
     layout_kernel(const PlanProblem problem, const DevicePlanView view) {
+  wait_for_kernels_before();
+  let_next_kernel_start();
   if (blockIdx.x == 0) {
     lay_out_blocks<kLayoutThreads>(problem, view);
   } else if (blockIdx.x == 1) {
@@ -21,7 +24,8 @@ __global__ void __launch_bounds__(kLayoutThreads)
 
 void launch_plan_layout(const PlanProblem& problem, const DevicePlanView& view,
                         cudaStream_t stream) {
-  layout_kernel<<<3, kLayoutThreads, 0, stream>>>(problem, view);
+  launch_kernel(layout_kernel, 3, kLayoutThreads, 0, stream, Follow::closely,
+                "launching the plan's layout", problem, view);
 }
 
 }  // namespace comet::cuda

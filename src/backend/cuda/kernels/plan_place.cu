@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/plan_place.cuh"
 
 namespace comet::cuda {
@@ -8,6 +9,8 @@ namespace {
 __global__ void __launch_bounds__(kBlockThreads, kBlocksPerSm)
     place_kernel(const PlanProblem problem, const DevicePlanView view, std::int32_t home_blocks) {
   extern __shared__ std::int32_t dynamic_shared[];
+  wait_for_kernels_before();
+  let_next_kernel_start();
   const auto index = static_cast<std::int32_t>(blockIdx.x);
   const std::int32_t source_blocks = problem.world * home_blocks;
   if (index < source_blocks) {
@@ -23,8 +26,9 @@ void launch_plan_place(const PlanProblem& problem, const DevicePlanView& view,
                        const PlanCapacity& capacity, cudaStream_t stream) {
   const auto grid = static_cast<unsigned>(capacity.blocks + capacity.home_blocks);
   if (grid == 0) return;
-  place_kernel<<<grid, kBlockThreads, place_shared_bytes(problem), stream>>>(
-      problem, view, static_cast<std::int32_t>(capacity.home_blocks));
+  launch_kernel(place_kernel, grid, kBlockThreads, place_shared_bytes(problem), stream,
+                Follow::closely, "launching the plan's places", problem, view,
+                static_cast<std::int32_t>(capacity.home_blocks));
 }
 
 }  // namespace comet::cuda

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All four steps of a small plan in one thread block, since a kernel of its own for each takes
 // longer to start than to run.
+#include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/plan_count.cuh"
 #include "backend/cuda/kernels/plan_layout.cuh"
 #include "backend/cuda/kernels/plan_place.cuh"
@@ -22,6 +23,8 @@ __global__ void __launch_bounds__(kSmallThreads, 1)
   PlanProblem problem = given;
   problem.groups = 1;  // it is: known to the compiler, which leaves divisions out
   extern __shared__ std::int32_t dynamic_shared[];
+  wait_for_kernels_before();
+  let_next_kernel_start();
   const std::int32_t num_blocks = blocks_before_group(problem, 1);
 #pragma unroll 1
   for (std::int32_t i = 0; i < problem.world * home_blocks; ++i) {
@@ -61,8 +64,9 @@ __global__ void __launch_bounds__(kSmallThreads, 1)
 bool launch_small_plan(const PlanProblem& problem, const DevicePlanView& view,
                        const PlanCapacity& capacity, cudaStream_t stream) {
   if (problem.groups != 1 || capacity.blocks > kMostSmallBlocks) return false;
-  small_plan_kernel<<<1, kSmallThreads, place_shared_bytes(problem), stream>>>(
-      problem, view, static_cast<std::int32_t>(capacity.home_blocks));
+  launch_kernel(small_plan_kernel, 1, kSmallThreads, place_shared_bytes(problem), stream,
+                Follow::closely, "launching the plan", problem, view,
+                static_cast<std::int32_t>(capacity.home_blocks));
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/kernels/launch.cuh"
 #include "comet/error.hpp"
 
 namespace comet::cuda {
@@ -225,6 +226,7 @@ __device__ void agree_on_call(const CallParams& p, std::uint32_t epoch) {
 __global__ void __launch_bounds__(kPublishThreads, 4)
     publish_kernel(const __grid_constant__ CallParams p,
                    const __grid_constant__ FaultSentence sentence) {
+  let_next_kernel_start();
   CallState& state = *p.state;
   const std::uint32_t epoch = *p.world.epoch + 1;  // the last block advances it
   if (grid_thread() == 0) {
@@ -296,6 +298,7 @@ __global__ void __launch_bounds__(kPublishThreads, 5)
 __global__ void __launch_bounds__(kHeaderThreads, 1)
     read_headers_kernel(const __grid_constant__ CallParams p) {
   __shared__ bool is_there;
+  wait_for_kernels_before();
   CallState& state = *p.state;
   const std::uint32_t epoch = state.epoch;
   const std::int32_t source = (p.world.rank + static_cast<std::int32_t>(blockIdx.x)) % p.world.size;
@@ -305,6 +308,7 @@ __global__ void __launch_bounds__(kHeaderThreads, 1)
     if (!is_there) state.abandoned = 1;
   }
   __syncthreads();
+  let_next_kernel_start();  // this rank's plan waits for nobody else
   if (is_there) read_source<kHeaderThreads>(p, source, epoch);
   if (!is_last_block(&state.done_blocks)) return;
   agree_on_call<kHeaderThreads>(p, epoch);
@@ -324,8 +328,8 @@ void launch_copy_tokens(const CallParams& params, int num_blocks, cudaStream_t s
 }
 
 void launch_read_headers(const CallParams& params, cudaStream_t stream) {
-  read_headers_kernel<<<params.world.size, kHeaderThreads, 0, stream>>>(params);
-  check_cuda(cudaGetLastError(), "launching the reading of headers");
+  launch_kernel(read_headers_kernel, static_cast<unsigned>(params.world.size), kHeaderThreads, 0,
+                stream, Follow::closely, "launching the reading of headers", params);
 }
 
 void preload_publish_kernels() {

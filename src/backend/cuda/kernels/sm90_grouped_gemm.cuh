@@ -3,6 +3,7 @@
 // multiply.
 #pragma once
 
+#include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/sm90_gemm_tile.cuh"
 
 namespace comet::cuda {
@@ -53,6 +54,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     ring.init();
     mbarrier_init_fence();
   }
+  wait_for_kernels_before();
+  let_next_kernel_start();
   __syncthreads();
   if (threadIdx.x < 128) {
     give_registers<kLoaderRegisters>();
@@ -72,22 +75,24 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 template <typename V>
-void launch_grouped_gemm_of(const GroupedGemmParams& params, int num_blocks, cudaStream_t stream) {
+void launch_grouped_gemm_of(const GroupedGemmParams& params, int num_blocks, Follow follow,
+                            cudaStream_t stream) {
   // Set before each launch: it belongs to a device, and costs less than a microsecond.
   check_cuda(cudaFuncSetAttribute(grouped_gemm_kernel<V>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, V::kRingBytes),
              "asking for the grouped GEMM's shared memory");
-  grouped_gemm_kernel<V><<<num_blocks, kThreads, V::kRingBytes, stream>>>(params);
-  check_cuda(cudaGetLastError(), "launching the grouped GEMM");
+  launch_kernel(grouped_gemm_kernel<V>, static_cast<unsigned>(num_blocks), kThreads, V::kRingBytes,
+                stream, follow, "launching the grouped GEMM", params);
 }
 
 template <bool GATED, int BLOCK_M>
 void launch_grouped_gemm(const GroupedGemmParams& params, DType dtype, int num_blocks,
-                         cudaStream_t stream) {
+                         Follow follow, cudaStream_t stream) {
   if (dtype == DType::f16) {
-    launch_grouped_gemm_of<Variant<GATED, __half, BLOCK_M>>(params, num_blocks, stream);
+    launch_grouped_gemm_of<Variant<GATED, __half, BLOCK_M>>(params, num_blocks, follow, stream);
   } else {
-    launch_grouped_gemm_of<Variant<GATED, __nv_bfloat16, BLOCK_M>>(params, num_blocks, stream);
+    launch_grouped_gemm_of<Variant<GATED, __nv_bfloat16, BLOCK_M>>(params, num_blocks, follow,
+                                                                   stream);
   }
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "backend/cuda/host/preload.hpp"
+#include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/overlap_combine.cuh"
 #include "backend/cuda/kernels/overlap_copies.cuh"
 #include "backend/cuda/kernels/sm90_gemm_tile.cuh"
@@ -370,6 +371,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     overlap_kernel(const __grid_constant__ OverlapParams p) {
   Shared<BLOCK_M>& shared = shared_of_block<BLOCK_M>();
   const CallParams& call = p.call;
+  wait_for_kernels_before();
   if (call.state->abandoned != 0) return;
   if (threadIdx.x == 0) {
     init_shared(shared);
@@ -406,15 +408,16 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 template <typename T, int BLOCK_M>
-void launch_overlap(const OverlapParams& params, int num_blocks, cudaStream_t stream) {
+void launch_overlap(const OverlapParams& params, int num_blocks, Follow follow,
+                    cudaStream_t stream) {
   constexpr int kBytes = sizeof(Shared<BLOCK_M>);
   static_assert(kBytes <= 232448, "what a block of Hopper may have");
   // Set before each launch: it belongs to a device, and costs less than a microsecond.
   check_cuda(cudaFuncSetAttribute(overlap_kernel<T, BLOCK_M>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
              "asking for the fused kernel's shared memory");
-  overlap_kernel<T, BLOCK_M><<<num_blocks, kThreads, kBytes, stream>>>(params);
-  check_cuda(cudaGetLastError(), "launching the fused kernel");
+  launch_kernel(overlap_kernel<T, BLOCK_M>, static_cast<unsigned>(num_blocks), kThreads, kBytes,
+                stream, follow, "launching the fused kernel", params);
 }
 
 }  // namespace comet::cuda::overlap

@@ -3,8 +3,9 @@
 
 namespace comet::cuda {
 
-void launch_overlap_f16_m128(const OverlapParams& params, int num_blocks, cudaStream_t stream) {
-  overlap::launch_overlap<__half, 128>(params, num_blocks, stream);
+void launch_overlap_f16_m128(const OverlapParams& params, int num_blocks, Follow follow,
+                             cudaStream_t stream) {
+  overlap::launch_overlap<__half, 128>(params, num_blocks, follow, stream);
 }
 
 void preload_overlap_f16_m128() { preload(overlap::overlap_kernel<__half, 128>); }

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches that follow the kernel before them closely: blocks start while that one still runs, and
+// wait on the device (programmatic dependent launch, CUDA programming guide, 4.5). A call is a
+// chain of kernels of a few microseconds each, of which starting one after the other has ended is a
+// good part.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <utility>
+
+#include "backend/cuda/host/cuda_error.hpp"
+#include "backend/cuda/kernels/follow.hpp"
+
+namespace comet::cuda {
+
+/// In all threads of a kernel that launch_kernel launches, before it reads or writes global memory
+/// or leaves: waits until the kernels before it on its stream have ended, and sees what they have
+/// written. Since all do, what is true of the kernel before is true of those before that one.
+__device__ __forceinline__ void wait_for_kernels_before() { cudaGridDependencySynchronize(); }
+
+/// Lets the next kernel's blocks start where there is room, once all of this one's have called it
+/// or have ended. They take room of other ranks that share the GPU, so a kernel that waits for
+/// other ranks calls it after that or never.
+__device__ __forceinline__ void let_next_kernel_start() {
+  cudaTriggerProgrammaticLaunchCompletion();
+}
+
+/// Queues a kernel that calls wait_for_kernels_before. Throws Error(internal) with `what` if it
+/// cannot be launched.
+template <typename... Params, typename... Args>
+void launch_kernel(void (*kernel)(Params...), unsigned num_blocks, unsigned threads,
+                   std::size_t shared_bytes, cudaStream_t stream, Follow follow, const char* what,
+                   Args&&... args) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = num_blocks;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = follow == Follow::closely ? 1 : 0;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), what);
+}
+
+}  // namespace comet::cuda
