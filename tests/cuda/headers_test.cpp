@@ -117,6 +117,10 @@ class Headers : public testing::Test {
   std::uint32_t* published() const {
     return reinterpret_cast<std::uint32_t*>(params_.peers[0] + params_.layout.published);
   }
+  // Of each source, at `rank`.
+  std::uint32_t* copied(std::int32_t rank) const {
+    return reinterpret_cast<std::uint32_t*>(params_.peers[rank] + params_.layout.copied);
+  }
   CallHeader* header(std::int32_t rank) const {
     return reinterpret_cast<CallHeader*>(params_.peers[rank] + params_.layout.header[kEpoch & 1U]);
   }
@@ -129,6 +133,11 @@ class Headers : public testing::Test {
   void read_headers() const {
     launch_read_headers(params_, nullptr);
     check_cuda(cudaDeviceSynchronize(), "reading headers");
+  }
+
+  void copy_tokens() const {
+    launch_copy_tokens(params_, 1, nullptr);
+    check_cuda(cudaDeviceSynchronize(), "copying tokens");
   }
 
   std::unique_ptr<Memory> memory_;
@@ -175,6 +184,29 @@ TEST_F(Headers, OfARankThatHasDiedSinceHaveNoSentence) {
     EXPECT_EQ(params_.report->fault.kind, CallFaultKind::published);
     EXPECT_EQ(std::string(params_.report->sentence), is_there ? "[x] it says so" : "");
   }
+}
+
+TEST_F(Headers, WithoutAFaultPromiseTokens) {
+  copied(0)[1] = kEpoch;
+  copy_tokens();
+  EXPECT_EQ(params_.state->abandoned, 0U);
+  EXPECT_EQ(copied(1)[0], kEpoch);
+  copied(0)[1] = kEpoch - 1;
+  copy_tokens();
+  EXPECT_EQ(params_.state->abandoned, 1U) << "waited for the tokens of rank 1";
+  EXPECT_EQ(params_.world.expiries[0].source, 1);
+}
+
+TEST_F(Headers, WithAFaultPromiseNoTokens) {
+  header(1)->fault = 1;
+  copy_tokens();
+  EXPECT_EQ(params_.state->abandoned, 0U) << "nothing to wait for";
+  EXPECT_EQ(copied(1)[0], kEpoch);
+  copied(1)[0] = kEpoch - 1;
+  params_.state->own_fault = 1;
+  copy_tokens();
+  EXPECT_EQ(params_.state->abandoned, 0U);
+  EXPECT_EQ(copied(1)[0], kEpoch - 1) << "a call that overlaps another signals nothing";
 }
 
 }  // namespace

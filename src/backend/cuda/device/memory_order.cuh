@@ -25,6 +25,11 @@ __device__ __forceinline__ std::uint32_t load_relaxed_system(const std::uint32_t
   return value;
 }
 
+/// Orders nothing; a later release of the thread makes it visible.
+__device__ __forceinline__ void store_relaxed_system(std::uint32_t* word, std::uint32_t value) {
+  asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+
 /// Makes visible all that threads of this GPU which released the word had seen.
 __device__ __forceinline__ std::uint32_t load_acquire_gpu(const std::uint32_t* word) {
   std::uint32_t value;

@@ -50,8 +50,11 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.ids = ids_.data();
   params.ids_stride = ids_stride_;
   params.config_hash = call.config_hash;
-  // By the most tokens, not by this call's: all ranks do alike, so that they wait for each other.
-  params.copies_beside_plan = dims_.max_tokens * dims_.row_bytes() > kBytesBesidePlan;
+  // By the most tokens, not by this call's, since all ranks do alike, so that they wait for each
+  // other; one rank alone need not.
+  const std::int64_t own_tokens = call.fault ? 0 : call.routing.tokens;
+  params.copies_beside_plan =
+      (dims_.world > 1 ? dims_.max_tokens : own_tokens) * dims_.row_bytes() > kBytesBesidePlan;
   if (call.fault) {
     params.host_fault = 1 + static_cast<std::int32_t>(call.fault->code);
   } else {
@@ -128,10 +131,6 @@ void CudaEngine::queue(const QueuedCall& call) {
     params.trace = device_trace_->ring();
   }
   queue_publish(params, call, stream);
-  DevicePuts* const puts = device_.puts();
-  if (puts != nullptr) {
-    check_cuda(puts->queue_published(params, stream), "launching puts of what is published");
-  }
   if (dims_.world > 1) launch_read_headers(params, stream);
   if (max_rows_ > 0) {
     launch_check_capacity(params,
@@ -142,6 +141,7 @@ void CudaEngine::queue(const QueuedCall& call) {
                           stream);
   }
   queue_plan(params, stream);
+  DevicePuts* const puts = device_.puts();
   const cudaStream_t put_stream = device_.partition().put_stream();
   if (puts != nullptr) {
     order_streams(stream, put_stream, device_.event(0));
@@ -177,10 +177,16 @@ void CudaEngine::queue_publish(const CallParams& params, const QueuedCall& call,
   launch_publish(params, make_sentence(call.fault),
                  blocks(params.copies_beside_plan ? writers : copiers, kPublishBlocksPerSm * sms),
                  stream);
-  if (!params.copies_beside_plan) return;
   const cudaStream_t copies = device_.partition().copy_stream();
-  order_streams(stream, copies, device_.event(0));
-  launch_copy_tokens(params, blocks(copiers, kCopyBlocksPerSm * sms), copies);
+  if (params.copies_beside_plan) order_streams(stream, copies, device_.event(0));
+  DevicePuts* const puts = device_.puts();
+  if (puts != nullptr) {
+    check_cuda(puts->queue_published(params, stream), "launching puts of what is published");
+  }
+  // After the puts, which other ranks wait for.
+  if (params.copies_beside_plan) {
+    launch_copy_tokens(params, blocks(copiers, kCopyBlocksPerSm * sms), copies);
+  }
 }
 
 // What is queued on `stream` from now on can read the x of this rank and of all within reach. Says

@@ -79,6 +79,7 @@ struct CallState {
   std::uint32_t bad_index = kNoBadIndex;  ///< First choice with an id out of range.
   std::uint32_t abandoned = 0;  ///< 1 once a wait has failed: what is left of the call leaves.
   std::int32_t own_tokens = 0;  ///< T of the own header: 0 if that has a fault.
+  std::int32_t own_fault = 0;   ///< Its fault.
   CallFault fault;
   std::int64_t metadata_bytes_in = 0;
   CallTimes times;

@@ -100,15 +100,42 @@ __device__ void write_tokens(const CallParams& p, std::int32_t tokens) {
   }
 }
 
+// A rank's header without its sentence.
+struct HeaderHead {
+  std::uint32_t epoch;
+  SeenHeader seen;
+};
+
+// The epoch says of all of it whether it is the call's: of what comes by one load of one sector,
+// and of a fault, which does not, by another look.
+__device__ HeaderHead read_head(const CallHeader* header) {
+  static_assert(offsetof(CallHeader, epoch) == 0 && offsetof(CallHeader, tokens) == 4 &&
+                offsetof(CallHeader, config_hash) == 8);
+  const uint4 first = __ldcv(reinterpret_cast<const uint4*>(header));
+  HeaderHead head{first.x,
+                  {static_cast<std::int32_t>(first.y), __ldcv(&header->fault),
+                   first.z | std::uint64_t{first.w} << 32}};
+  if (head.seen.fault != 0) {
+    __threadfence_system();
+    head.epoch = load_relaxed_system(&header->epoch);
+  }
+  return head;
+}
+
 // Waits for the x of the rank at `source`, after its header, so that a rank that stays away is
-// named as read_headers_kernel names it. One thread; false if the wait failed.
+// named as read_headers_kernel names it; of a fault there is none. One thread; false if the wait
+// failed.
 __device__ bool wait_for_x(const CallParams& p, std::int32_t source, std::uint32_t epoch) {
   if (source == p.world.rank) return true;
   // What remote ranks put is waited for block by block, see wait_for_tokens.
   if (p.world.is_remote != nullptr && p.world.is_remote[source] != 0) return true;
-  return wait_for_epoch(p.world, published_slot(p, p.world.rank, source),
-                        {.stage = Stage::publish, .epoch = epoch, .source = source}) &&
-         wait_for_epoch(p.world, copied_slot(p, p.world.rank, source),
+  if (!wait_for_epoch(p.world, published_slot(p, p.world.rank, source),
+                      {.stage = Stage::publish, .epoch = epoch, .source = source})) {
+    return false;
+  }
+  const HeaderHead head = read_head(header_of(p, source, epoch));
+  if (head.epoch == epoch && head.seen.fault != 0) return true;
+  return wait_for_epoch(p.world, copied_slot(p, p.world.rank, source),
                         {.stage = Stage::dispatch_gemm, .epoch = epoch, .source = source});
 }
 
@@ -134,23 +161,6 @@ __device__ void fill_header(const CallParams& p, const FaultSentence& sentence, 
   } else {
     header->tokens = tokens;
   }
-}
-
-// A rank's header without its sentence.
-struct HeaderHead {
-  std::uint32_t epoch;
-  SeenHeader seen;
-};
-
-// T and hash come by one load with the epoch, which so says of them whether they are the call's;
-// the fault comes by a load of its own right after.
-__device__ HeaderHead read_head(const CallHeader* header) {
-  static_assert(offsetof(CallHeader, epoch) == 0 && offsetof(CallHeader, tokens) == 4 &&
-                offsetof(CallHeader, config_hash) == 8 && offsetof(CallHeader, fault) == 16);
-  const uint4 first = __ldcv(reinterpret_cast<const uint4*>(header));
-  return {first.x,
-          {static_cast<std::int32_t>(first.y), __ldcv(&header->fault),
-           first.z | std::uint64_t{first.w} << 32}};
 }
 
 // Metadata of the rank at `source`: its header, and another rank's ids to the own copy. All
@@ -248,6 +258,8 @@ __global__ void __launch_bounds__(kPublishThreads, 4)
     state.bad_index = kNoBadIndex;
     state.abandoned = 0;
     state.own_tokens = header->tokens;
+    state.own_fault = header->fault;
+    state.times.tokens_begin_ns = 0;  // until they are copied beside the plan
     state.fault = {};
     state.metadata_bytes_in = 0;
     *p.world.epoch = epoch;
@@ -257,9 +269,9 @@ __global__ void __launch_bounds__(kPublishThreads, 4)
   for (std::int32_t step = static_cast<std::int32_t>(threadIdx.x); step < p.world.size;
        step += kPublishThreads) {
     const std::int32_t peer = (p.world.rank + step) % p.world.size;
-    store_release_system(published_slot(p, peer, p.world.rank), epoch);
     // Ranks of this layer do not look at it; one that runs another, by mistake, may wait for it.
-    if (!p.copies_beside_plan) store_release_system(copied_slot(p, peer, p.world.rank), epoch);
+    if (!p.copies_beside_plan) store_relaxed_system(copied_slot(p, peer, p.world.rank), epoch);
+    store_release_system(published_slot(p, peer, p.world.rank), epoch);
   }
   if (threadIdx.x == 0) state.times.published_ns = global_timer();
   if (p.world.size > 1) return;  // read_headers_kernel goes on
@@ -269,9 +281,10 @@ __global__ void __launch_bounds__(kPublishThreads, 4)
   agree_on_call<kPublishThreads>(p, epoch);
 }
 
-// On a stream of its own beside read_headers_kernel and the plan, hence a counter of its own. A
-// header with a fault says T = 0: nothing is copied then, and all is signalled. Signals come before
-// waits, so no rank's copy depends on another's. With registers for five blocks on a
+// On a stream of its own beside read_headers_kernel and the plan, hence a counter of its own. After
+// a header with a fault nothing is copied, signalled or waited for: a call that overlaps another,
+// by mistake, would signal before that one does, whose signal would then go back. Signals come
+// before waits, so no rank's copy depends on another's. With registers for five blocks on a
 // multiprocessor, the two that it gets leave more than half of them to others.
 __global__ void __launch_bounds__(kPublishThreads, 5)
     copy_tokens_kernel(const __grid_constant__ CallParams p) {
@@ -281,6 +294,7 @@ __global__ void __launch_bounds__(kPublishThreads, 5)
   write_tokens(p, state.own_tokens);
   if (!is_last_block(&state.copied_blocks)) return;
   if (threadIdx.x == 0) state.times.tokens_end_ns = global_timer();
+  if (state.own_fault != 0) return;
   const auto first = static_cast<std::int32_t>(threadIdx.x);
 #pragma unroll 1
   for (std::int32_t step = first; step < p.world.size; step += kPublishThreads) {
