@@ -43,6 +43,7 @@ constexpr std::int64_t kDeviceSmallWork = 16'000'000;
 constexpr std::int64_t kDeviceLargeWork = 64'000'000;  // of one case in 8
 constexpr std::int64_t kDeviceWeightElements = 1'500'000;
 constexpr std::int64_t kDeviceMaxTokens = 300;
+constexpr std::int64_t kMostRanksOfManyTokens = 4;
 constexpr std::int64_t kDeviceGroups = 8;  // most that the runs of a case ask for
 
 std::int64_t random_divisor(Rng& rng, std::int64_t value) {
@@ -88,6 +89,15 @@ void draw_sizes(Rng& rng, std::int64_t ranks, Case& c) {
   if (rng.one_in(4)) desc.expert_owner = random_placement(rng, desc.num_experts, c.parallel.ep);
 }
 
+// More than a megabyte of tokens, which GPUs copy beside the plan, and little work for each.
+void draw_many_tokens(Rng& rng, Case& c) {
+  MoeDesc& desc = c.desc;
+  desc.topk = c.world_size() <= 2 ? rng.between(1, 2) : 1;
+  desc.hidden = 8 * rng.between(100, 129);
+  desc.intermediate = 8 * c.parallel.tp;
+  desc.max_tokens = rng.between(660, 1000);
+}
+
 // Several panels of 256 columns in one case, several row tiles of an expert in another.
 void draw_device_sizes(Rng& rng, std::int64_t ranks, Case& c) {
   draw_parallel(rng, ranks, c);
@@ -105,6 +115,7 @@ void draw_device_sizes(Rng& rng, std::int64_t ranks, Case& c) {
   const std::int64_t most =
       std::clamp<std::int64_t>(2 * all_rows / (world * desc.topk), 4, kDeviceMaxTokens);
   desc.max_tokens = rng.one_in(64) ? 0 : rng.between(1, most);
+  if (world <= kMostRanksOfManyTokens && rng.one_in(16)) draw_many_tokens(rng, c);
   if (rng.one_in(4)) desc.expert_owner = random_placement(rng, desc.num_experts, c.parallel.ep);
 }
 

@@ -179,6 +179,19 @@ TEST(RandomDeviceCase, EveryChoiceOccurs) {
             256);
 }
 
+// One of 64 has no token; the others have between 1 and 300, or, of few ranks, so many that GPUs
+// copy them beside the plan.
+TEST(RandomDeviceCase, SomeHaveMoreThanAMegabyteOfTokens) {
+  std::set<std::int64_t> ranks;
+  for (std::uint64_t i = 0; i < kCases; ++i) {
+    const Case c = random_case(7, i, Backend::cuda);
+    if (c.desc.max_tokens <= 300) continue;
+    EXPECT_GT(c.desc.max_tokens * c.desc.hidden * 2, 1 << 20) << describe(c);
+    ranks.insert(c.world_size());
+  }
+  EXPECT_EQ(ranks, (std::set<std::int64_t>{1, 2, 3, 4}));
+}
+
 // What TMA asks of weights: whole 16 bytes between rows and experts.
 TEST(RandomDeviceCase, WeightsHaveStridesOfWholeEights) {
   for (const auto form : {WeightForm::fused, WeightForm::listed, WeightForm::separate}) {
