@@ -79,7 +79,8 @@ struct ForwardOptions {
   /// Groups G of tokens for comet, chunks d for pipelined; 1 to 1024, 0 chooses (1 for pipelined,
   /// and on cpu where LayerOptions::max_rows limits the rows). sequential ignores it.
   std::int64_t groups = 0;
-  /// Columns of a panel, rounded up to whole tiles of the second GEMM, at most H; 0 chooses.
+  /// Columns of a panel, rounded up to whole tiles of the second GEMM, at most H; 0 chooses. The
+  /// last panel is cut in two if it is wider than a tile.
   std::int64_t panel = 0;
   /// Most tokens of one transfer, at most the 64 of a block; 0 chooses.
   std::int64_t chunk = 0;

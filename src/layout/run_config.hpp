@@ -11,14 +11,9 @@ namespace comet {
 struct RunConfig {
   std::int32_t schedule = 0;  ///< comet::Schedule as a number.
   std::int32_t groups = 1;
-  std::int64_t panel = 0;  ///< Columns, a multiple of panel_n.
+  std::int64_t panel = 0;  ///< Columns, a multiple of panel_n; see layout/panels.hpp.
   std::int64_t chunk = 0;  ///< Most tokens of one transfer, 1 to kTokenBlock.
 };
-
-/// Panels of H columns.
-constexpr std::int64_t num_panels(const LayerDims& dims, const RunConfig& config) {
-  return ceil_div(dims.hidden, config.panel);
-}
 
 /// FNV-1a over all that must be equal on all ranks; published with every call.
 std::uint64_t config_hash(const MoeDesc& desc, const ParallelDesc& parallel, const LayerDims& dims,

@@ -175,7 +175,7 @@ std::vector<std::int64_t> BenchRank::groups_to_try() const {
       rank_groups({.compute = split_compute(rough_compute_us_, desc.gated),
                    .link = link,
                    .world = world_.size(),
-                   .panels = ceil_div(desc.hidden, shared_.panel)},
+                   .panels = {desc.hidden, shared_.panel, shared_.panel_n}},
                   candidates);
   ranked.resize(std::min(ranked.size(), kGroupsToTry));
   return ranked;

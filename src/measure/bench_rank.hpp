@@ -33,6 +33,7 @@ struct BenchShared {
   std::int64_t block_m = 0;
   std::int64_t block_n = 0;
   std::int64_t panel = 0;                        ///< Of comet.
+  std::int64_t panel_n = 0;                      ///< Columns of a tile of the second GEMM.
   int workers = 0;                               ///< Threads of a rank.
   std::int64_t steps_planned = 1;                ///< For progress.
   std::vector<std::vector<std::byte>> expected;  ///< [W] y of the first sequential call.

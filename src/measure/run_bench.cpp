@@ -82,6 +82,7 @@ std::vector<BenchRow> run_bench(const BenchCase& bench, const ProgressSink& prog
       .block_m = dims.block_m,
       .block_n = dims.block_n,
       .panel = round_up(wished_panel, dims.panel_n),
+      .panel_n = dims.panel_n,
       .workers = bench.workers > 0 ? bench.workers : default_workers(world),
       .steps_planned = count_steps(bench),
       .expected = std::vector<std::vector<std::byte>>(world),

@@ -46,15 +46,4 @@ COMET_HOST_DEVICE constexpr WalkItem combine_walk_item(std::int64_t index, std::
   return item;
 }
 
-/// Columns [begin, end) of part `part` when `columns` are cut every `width`.
-struct ColumnRange {
-  std::int64_t begin;
-  std::int64_t end;
-};
-
-COMET_HOST_DEVICE constexpr ColumnRange column_part(std::int64_t columns, std::int64_t width,
-                                                    std::int64_t part) {
-  return {part * width, min_of(columns, (part + 1) * width)};
-}
-
 }  // namespace comet

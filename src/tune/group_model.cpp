@@ -16,11 +16,10 @@ constexpr double kLeastGain = 0.003;
 }  // namespace
 
 double predict_us(const GroupModel& model, const GroupCandidate& candidate) {
-  check(candidate.groups >= 1 && model.world >= 1 && model.panels >= 1, ErrorCode::invalid_argument,
-        "[tune] group model: {} groups, {} ranks, {} panels, each needs at least 1",
-        candidate.groups, model.world, model.panels);
+  check(candidate.groups >= 1 && model.world >= 1, ErrorCode::invalid_argument,
+        "[tune] group model: {} groups, {} ranks, each needs at least 1", candidate.groups,
+        model.world);
   const auto groups = static_cast<double>(candidate.groups);
-  const auto panels = static_cast<double>(model.panels);
   const double own = 1.0 / static_cast<double>(model.world);
   const auto slices =
       static_cast<std::int64_t>(std::max(1.0, std::round(candidate.tiles_per_expert)));
@@ -38,9 +37,10 @@ double predict_us(const GroupModel& model, const GroupCandidate& candidate) {
                  model.compute.first * candidate.padding / groups / static_cast<double>(slices);
     }
     const double completed = complete_share(g + 1) - complete_share(g);
-    for (std::int64_t p = 0; p < model.panels; ++p) {
-      computed += model.compute.second * candidate.padding / groups / panels;
-      sent = std::max(sent, computed) + model.link.second * completed / panels;
+    for (std::int32_t p = 0; p < model.panels.count(); ++p) {
+      const double share = model.panels.share(p);
+      computed += model.compute.second * candidate.padding / groups * share;
+      sent = std::max(sent, computed) + model.link.second * completed * share;
     }
   }
   return std::max(computed, sent);

@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "layout/panels.hpp"
 #include "tune/stage_pair.hpp"
 
 namespace comet {
@@ -22,7 +23,7 @@ struct GroupModel {
   StagePair compute;  ///< Of the two GEMMs with G = 1, in microseconds.
   StagePair link;     ///< Of dispatch and combine.
   std::int64_t world = 1;
-  std::int64_t panels = 1;
+  Panels panels = {1, 1, 1};
   /// Rows of a token on a rank, where groups are phases of the rank's tiles (GPUs): a token can be
   /// pushed once the last of its rows is computed, so phase g of G completes (g / G)^rows of all.
   /// 1 where groups are ranges of tokens.

@@ -109,10 +109,20 @@ Overlapped with_communication(const MachineRates& rates, const CaseBytes& bytes,
   return result;
 }
 
+constexpr std::int64_t kMostHostTileColumns = 256;
+
 std::int64_t panel_of(const TuneCase& of, const TuneConfig& config) {
   const std::int64_t wished = config.panel > 0 ? config.panel : ceil_div(of.desc.hidden, 8);
   const std::int64_t step = of.backend == Backend::cuda ? kDeviceTileColumns : 16;
   return std::min(round_up(wished, step), of.desc.hidden);
+}
+
+// A CPU's tiles are as wide as its usual panels, but no wider than a block.
+Panels cut_by(const TuneCase& of, const TuneConfig& config) {
+  const std::int64_t panel = panel_of(of, config);
+  return {of.desc.hidden, panel,
+          of.backend == Backend::cuda ? kDeviceTileColumns
+                                      : std::min(panel_of(of, {}), kMostHostTileColumns)};
 }
 
 // Of comet on a GPU: products with what they read from memory, and copies beside them.
@@ -153,7 +163,7 @@ double comet_us(const MachineModel& machine, const TuneCase& of, const CaseLoad&
   return predict_us({.compute = overlapped.compute,
                      .link = overlapped.link,
                      .world = of.parallel.world_size(),
-                     .panels = ceil_div(of.desc.hidden, panel_of(of, config)),
+                     .panels = cut_by(of, config),
                      .rows_per_token = is_device ? load.rows_per_token : 1},
                     {.groups = config.groups,
                      .tiles_per_expert = std::max(1.0, slices),

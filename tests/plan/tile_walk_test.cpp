@@ -57,10 +57,5 @@ TEST(TileWalk, CombineOfOneRankIsAllOwn) {
   EXPECT_EQ(item.part, 1);
 }
 
-TEST(TileWalk, LastColumnPartIsNarrower) {
-  EXPECT_EQ(column_part(100, 32, 3).begin, 96);
-  EXPECT_EQ(column_part(100, 32, 3).end, 100);
-}
-
 }  // namespace
 }  // namespace comet

@@ -13,8 +13,10 @@ namespace comet {
 namespace {
 
 GroupModel model_of(double ratio) {
-  return {
-      .compute = split_compute(1, true), .link = {ratio / 2, ratio / 2}, .world = 4, .panels = 8};
+  return {.compute = split_compute(1, true),
+          .link = {ratio / 2, ratio / 2},
+          .world = 4,
+          .panels = {8, 1, 1}};
 }
 
 // Tiles as they are with many rows per expert: no padding to speak of.
@@ -62,7 +64,7 @@ TEST(GroupModel, OneGroupStaysAboveTheStageBound) {
 // With one slice and one panel the stages do not overlap at all in one group: worked out by hand.
 TEST(GroupModel, HandValueWithoutAnyOverlap) {
   GroupModel model = model_of(0.6);
-  model.panels = 1;
+  model.panels = {1, 1, 1};
   // Pulls 0.3, both GEMMs 1, pushes 0.3.
   EXPECT_NEAR(predict_us(model, {.groups = 1, .tiles_per_expert = 1}), 1.6, 1e-12);
 }
@@ -85,7 +87,7 @@ TEST(GroupModel, RanksEveryCandidateOnce) {
 // What is complete late is sent late: with two rows a token half of the tiles complete a quarter.
 TEST(GroupModel, TokensOfManyRowsArePushedLater) {
   GroupModel model = model_of(1.0);
-  model.panels = 1;
+  model.panels = {1, 1, 1};
   model.link = {0, 1.0};
   const GroupCandidate halves{.groups = 2, .tiles_per_expert = 1};
   EXPECT_NEAR(predict_us(model, halves), 1.0 + 0.5, 1e-12);
@@ -95,9 +97,9 @@ TEST(GroupModel, TokensOfManyRowsArePushedLater) {
 
 TEST(GroupModel, RefusesNonsense) {
   EXPECT_THROW(predict_us(model_of(1), {.groups = 0}), Error);
-  GroupModel no_panels = model_of(1);
-  no_panels.panels = 0;
-  EXPECT_THROW(predict_us(no_panels, {.groups = 1}), Error);
+  GroupModel no_ranks = model_of(1);
+  no_ranks.world = 0;
+  EXPECT_THROW(predict_us(no_ranks, {.groups = 1}), Error);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "layout/panels.hpp"
 #include "plan/tile_walk.hpp"
 
 namespace comet {
@@ -19,7 +20,7 @@ void CallState::reset(const EngineCall& call, const LayerDims& dims, WorldView& 
   plan_ = call.plan;
   dims_ = &dims;
   world_ = &world;
-  panels_ = static_cast<std::int32_t>(num_panels(dims, call.config));
+  panels_ = cut_panels(dims, call.config).count();
   column_tiles_ = static_cast<std::int32_t>(column_tiles);
   slot_blocks_ = num_token_blocks(dims.max_tokens);
   gather_pieces_.clear();

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "layout/panels.hpp"
 #include "layout/token_blocks.hpp"
-#include "plan/tile_walk.hpp"
 
 namespace comet {
 namespace {
@@ -99,7 +99,7 @@ void send_rows(const EngineCall& call, const LayerDims& dims, const WorldView& w
 
 void send_partials(const EngineCall& call, const LayerDims& dims, const WorldView& world,
                    const BlockTransfer& block, std::int64_t panel) {
-  const ColumnRange columns = column_part(dims.hidden, call.config.panel, panel);
+  const ColumnRange columns = cut_panels(dims, call.config).columns(panel);
   for (std::int64_t column = columns.begin; column < columns.end; column += dims.panel_n) {
     const std::int64_t width = min_of(dims.panel_n, columns.end - column);
     const std::byte* const strip =

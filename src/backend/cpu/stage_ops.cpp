@@ -4,7 +4,8 @@
 #include <cstring>
 
 #include "backend/cpu/row_ops.hpp"
-#include "plan/tile_walk.hpp"
+#include "layout/column_range.hpp"
+#include "layout/panels.hpp"
 
 namespace comet {
 namespace {
@@ -148,12 +149,12 @@ void StageOps::finish_first(std::int64_t tile, std::int64_t column, std::int64_t
 }
 
 std::int64_t StageOps::panel_columns(std::int64_t panel) const {
-  const ColumnRange range = column_part(dims_.hidden, call_->config.panel, panel);
+  const ColumnRange range = cut_panels(dims_, call_->config).columns(panel);
   return range.end - range.begin;
 }
 
 void StageOps::second_gemm(const TilePanel& piece, OpScratch& scratch) {
-  const ColumnRange panel = column_part(dims_.hidden, call_->config.panel, piece.panel);
+  const ColumnRange panel = cut_panels(dims_, call_->config).columns(piece.panel);
   const std::int64_t first_row = piece.tile * dims_.block_m;
   const std::byte* a = acts_.data() + first_row * dims_.inter_local * dims_.element_bytes;
   const auto* b = static_cast<const std::byte*>(
@@ -177,7 +178,7 @@ void StageOps::push_partials(const PushPiece& piece) {
 
 template <typename T>
 void StageOps::push_typed(const PushPiece& piece) {
-  const ColumnRange panel = column_part(dims_.hidden, call_->config.panel, piece.panel);
+  const ColumnRange panel = cut_panels(dims_, call_->config).columns(piece.panel);
   for (std::int64_t column = panel.begin; column < panel.end; column += dims_.panel_n) {
     push_columns<T>(call_->plan->blocks[piece.block], column,
                     min_of(dims_.panel_n, panel.end - column));
@@ -217,7 +218,7 @@ void StageOps::sum_home(const HomePiece& piece) {
 
 template <typename T>
 void StageOps::sum_home_typed(const HomePiece& piece) {
-  const ColumnRange panel = column_part(dims_.hidden, call_->config.panel, piece.panel);
+  const ColumnRange panel = cut_panels(dims_, call_->config).columns(piece.panel);
   for (std::int64_t column = panel.begin; column < panel.end; column += dims_.panel_n) {
     sum_home_columns<T>(piece.block, column, min_of(dims_.panel_n, panel.end - column));
   }

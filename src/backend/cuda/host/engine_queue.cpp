@@ -39,6 +39,7 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.dims = dims_;
   params.config = call.config;
   if (call.schedule == Schedule::comet) params.config.groups = 1;  // it cuts tiles, not tokens
+  params.panels = cut_panels(dims_, params.config);
   params.layout = call.layout;
   params.peers = device_peers(call.peers, static_cast<cudaStream_t>(call.stream));
   params.plan = plan_.view();
@@ -242,7 +243,7 @@ void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
                         .second = {},
                         .order = order_.view(),
                         .choice = choose_overlap(dims_, call.config),
-                        .num_panels = static_cast<std::int32_t>(num_panels(dims_, params.config)),
+                        .num_panels = params.panels.count(),
                         .is_gated = desc_.gated};
   overlap.choice.n_c_dispatch = call.n_c_dispatch;
   overlap.choice.n_c_combine = call.n_c_combine;

@@ -14,6 +14,7 @@
 #include "comm/device_ranks.hpp"
 #include "layout/call_fault.hpp"
 #include "layout/layer_dims.hpp"
+#include "layout/panels.hpp"
 #include "layout/run_config.hpp"
 #include "layout/workspace_layout.hpp"
 
@@ -99,6 +100,7 @@ struct CallParams {
   DeviceWorld world;
   LayerDims dims;
   RunConfig config;
+  Panels panels;  ///< Of `config`.
   WorkspaceLayout layout = {};
   std::byte* const* peers = nullptr;  ///< [world] each rank's workspace
   DevicePlanView plan = {};

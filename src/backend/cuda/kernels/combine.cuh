@@ -82,7 +82,7 @@ __device__ inline bool take_item(const CallParams& p, std::uint32_t* ticket, std
   __syncthreads();
   if (threadIdx.x == 0) taken = atomicAdd(ticket, 1U);
   __syncthreads();
-  if (count == 0 || taken >= count * panels_of(p)) return false;
+  if (count == 0 || taken >= count * p.panels.count()) return false;
   item->block = static_cast<std::int32_t>(taken) % count;
   item->panel = static_cast<std::int32_t>(taken) / count;
   return true;

@@ -5,7 +5,6 @@
 #include "backend/cuda/device/bounded_wait.cuh"
 #include "backend/cuda/kernels/call_kernels.hpp"
 #include "layout/token_blocks.hpp"
-#include "plan/tile_walk.hpp"
 
 namespace comet::cuda {
 
@@ -60,11 +59,7 @@ class PendingSignals {
 };
 
 __device__ inline ColumnRange columns_of(const CallParams& p, std::int32_t panel) {
-  return column_part(p.dims.hidden, p.config.panel, panel);
-}
-
-__device__ inline std::int64_t panels_of(const CallParams& p) {
-  return num_panels(p.dims, p.config);
+  return p.panels.columns(panel);
 }
 
 /// Whether a token's only partial sum is the own one, in a world of one rank. It is then written to
@@ -75,7 +70,7 @@ __device__ inline std::uint32_t* combine_slot_at(const CallParams& p, std::int32
                                                  std::int32_t source, std::int32_t panel,
                                                  std::int32_t block) {
   return reinterpret_cast<std::uint32_t*>(p.peers[home] + p.layout.combine_slots) +
-         combine_slot(source, panel, block, panels_of(p), num_token_blocks(p.dims.max_tokens));
+         combine_slot(source, panel, block, p.panels.count(), num_token_blocks(p.dims.max_tokens));
 }
 
 }  // namespace comet::cuda

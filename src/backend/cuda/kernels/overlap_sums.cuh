@@ -11,7 +11,7 @@
 #include "backend/cuda/device/element.cuh"
 #include "backend/cuda/device/ptx.cuh"
 #include "base/int_math.hpp"
-#include "plan/tile_walk.hpp"
+#include "layout/column_range.hpp"
 
 namespace comet::cuda::overlap {
 

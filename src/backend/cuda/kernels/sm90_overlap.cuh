@@ -66,6 +66,11 @@ __device__ __forceinline__ CombinerState& combiner_state() {
   return shared_of_block<BLOCK_M>().combiners[thread / kLanes - 1];
 }
 
+// Of a column tile of the second product.
+__device__ __forceinline__ std::int32_t panel_of(const OverlapParams& p, std::int32_t column) {
+  return p.call.panels.of(column * kGemmBlockN);
+}
+
 // Walks the tickets of products: phase by phase, the first product and then the second.
 template <int BLOCK_M>
 class ItemWalk {
@@ -73,7 +78,6 @@ class ItemWalk {
   __device__ __forceinline__ ItemWalk(const OverlapParams& p, sm90::ColumnTiles first)
       : p_(p), first_(first), num_tiles_(p.call.plan.counters->num_tiles) {
     second_columns_ = static_cast<std::int32_t>(ceil_div(p.second.n, kGemmBlockN));
-    panel_columns_ = static_cast<std::int32_t>(p.call.config.panel / kGemmBlockN);
     band_tiles_ = tiles_of_band(static_cast<std::int32_t>(gridDim.x));
     enter_phase();
   }
@@ -96,11 +100,10 @@ class ItemWalk {
     if (!is_second_) {
       item = gemm_item(index, tiles_, first_.wide, band_tiles_);
     } else {
-      const std::int32_t panel = index / (tiles_ * panel_columns_);
-      first_column = panel * panel_columns_;
-      index -= first_column * tiles_;
-      const std::int32_t left = second_columns_ - first_column;
-      item = gemm_item(index, tiles_, left < panel_columns_ ? left : panel_columns_, band_tiles_);
+      const ColumnRange panel = p_.call.panels.columns(panel_of(p_, index / tiles_));
+      first_column = static_cast<std::int32_t>(panel.begin / kGemmBlockN);
+      const auto end = static_cast<std::int32_t>(ceil_div(panel.end, kGemmBlockN));
+      item = gemm_item(index - first_column * tiles_, tiles_, end - first_column, band_tiles_);
     }
     work.kind = is_second_ ? Work::Kind::second : Work::Kind::first;
     work.tile = p_.order.tile_order[begin_ + item.tile];
@@ -111,9 +114,6 @@ class ItemWalk {
   // First ticket of a second product.
   __device__ __forceinline__ std::uint32_t first_of_second() const {
     return static_cast<std::uint32_t>(phase_begin(num_tiles_, p_.choice.phases, 1) * first_.count);
-  }
-  __device__ __forceinline__ std::int32_t panel_of(std::int32_t column) const {
-    return column / panel_columns_;
   }
 
  private:
@@ -129,7 +129,6 @@ class ItemWalk {
   sm90::ColumnTiles first_;
   std::int32_t num_tiles_;
   std::int32_t second_columns_;
-  std::int32_t panel_columns_;
   std::int32_t band_tiles_;
   std::int32_t phase_ = 0;
   bool is_second_ = false;
@@ -171,9 +170,7 @@ template <int BLOCK_M>
 class Works {
  public:
   __device__ __forceinline__ Works(const OverlapParams& p, Shared<BLOCK_M>& shared)
-      : p_(p),
-        shared_(shared),
-        panel_columns_(static_cast<std::int32_t>(p.call.config.panel / kGemmBlockN)) {}
+      : p_(p), shared_(shared) {}
 
   __device__ __forceinline__ void tell(const Work& work) {
     while (told_ - marked_ == kWorkSlots) mark_next();
@@ -210,7 +207,7 @@ class Works {
       add_release_gpu(p_.order.first_done + work.tile, 1U);
     } else {
       add_release_gpu(
-          p_.order.second_done + work.tile * p_.num_panels + work.column / panel_columns_, 1U);
+          p_.order.second_done + work.tile * p_.num_panels + panel_of(p_, work.column), 1U);
     }
     trace(work);
     ++marked_;
@@ -224,14 +221,13 @@ class Works {
     trace_end(p_.call.trace, told > stored_ns_ ? told : stored_ns_,
               is_first ? TraceKind::first_gemm : TraceKind::second_gemm,
               static_cast<std::int32_t>(blockIdx.x), work.tile,
-              is_first ? work.column : work.column / panel_columns_);
+              is_first ? work.column : panel_of(p_, work.column));
     stored_ns_ = global_timer();
   }
 
   const OverlapParams& p_;
   Shared<BLOCK_M>& shared_;
   unsigned long long stored_ns_ = 0;
-  const std::int32_t panel_columns_;
   std::uint32_t told_ = 0;
   std::uint32_t marked_ = 0;
 };

@@ -134,7 +134,7 @@ __device__ inline void put_partials(const CallParams& p, const BlockTransfer& bl
 /// those of one group before it makes the next. False if a wait failed.
 __device__ inline bool carry_partials(const CallParams& p) {
   const std::uint32_t epoch = p.state->epoch;
-  const auto panels = static_cast<std::int32_t>(panels_of(p));
+  const std::int32_t panels = p.panels.count();
   for (std::int32_t group = 0; group < p.config.groups; ++group) {
     const std::int32_t first = p.plan.group_blocks[group];
     const std::int32_t count = p.plan.group_blocks[group + 1] - first;
