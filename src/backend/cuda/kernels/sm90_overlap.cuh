@@ -155,7 +155,7 @@ __device__ __forceinline__ sm90::ColumnTiles first_column_tiles(const OverlapPar
 // up in the time that the other warps need for the next.
 template <typename T, int BLOCK_M>
 __device__ __forceinline__ std::int32_t tiles_to_begin_with(const OverlapParams& p) {
-  constexpr std::int32_t kItemsOfBlock = 3;
+  constexpr std::int32_t kItemsOfBlock = 1;
   const auto blocks = static_cast<std::int32_t>(gridDim.x);
   const std::int32_t columns = max(first_column_tiles<T, BLOCK_M>(p).count, 1);  // of no experts 0
   const std::int32_t band = tiles_of_band(blocks);
