@@ -116,12 +116,15 @@ TEST_F(PlanKernels, RandomPlansEqualTheHosts) {
 }
 
 TEST_F(PlanKernels, ManyBlocksSegmentsAndChoices) {
-  // Each past the threads of one piece: 560 blocks, 1600 segments, 400 experts, 9 home blocks.
+  // Each past the threads of one piece: 560 blocks, 1600 segments, 400 experts, 9 home blocks. And
+  // few tokens of so many experts that one kernel's shared memory has room for them, or has not.
   std::mt19937 random(3);
   for (const RoutingShape& shape :
        {RoutingShape{.ep = 8, .topk = 2, .num_experts = 9, .max_tokens = 4480},
         RoutingShape{.topk = 32, .num_experts = 400, .max_tokens = 550, .groups = 4},
         RoutingShape{.topk = 1, .num_experts = 3, .max_tokens = 33000, .groups = 3},
+        RoutingShape{.topk = 4, .num_experts = 1500, .max_tokens = 40},
+        RoutingShape{.topk = 4, .num_experts = 3000, .max_tokens = 40},
         RoutingShape{.ep = 40,
         .tp = 2,
         .topk = 6,
