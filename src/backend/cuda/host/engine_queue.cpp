@@ -39,6 +39,12 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.dims = dims_;
   params.config = call.config;
   if (call.schedule == Schedule::comet) params.config.groups = 1;  // it cuts tiles, not tokens
+  const std::int64_t own_tokens = call.fault ? 0 : call.routing.tokens;
+  // One rank alone has no transfers that should be long, but multiprocessors to copy its tokens.
+  if (dims_.world == 1) {
+    params.config.chunk =
+        std::clamp<std::int64_t>(ceil_div(own_tokens, multiprocessors_), 1, params.config.chunk);
+  }
   params.panels = cut_panels(dims_, params.config);
   params.layout = call.layout;
   params.peers = device_peers(call.peers, static_cast<cudaStream_t>(call.stream));
@@ -53,7 +59,6 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.config_hash = call.config_hash;
   // By the most tokens, not by this call's, since all ranks do alike, so that they wait for each
   // other; one rank alone need not.
-  const std::int64_t own_tokens = call.fault ? 0 : call.routing.tokens;
   params.copies_beside_plan =
       (dims_.world > 1 ? dims_.max_tokens : own_tokens) * dims_.row_bytes() > kBytesBesidePlan;
   if (call.fault) {
