@@ -27,51 +27,78 @@ struct Item {
   std::int32_t panel;
 };
 
+// Adds `count` rows, at most 32, in order, of which each lane knows one: how many elements after
+// `base` the lanes' columns of it begin, and its weight. Two loads are on their way at once: each takes
+// most of a microsecond, and for more there are no registers. All lanes.
+template <typename T>
+__device__ __forceinline__ void add_rows(float (&sum)[kRunOf16Bits], int count, const T* base,
+                                         std::int64_t offset, float weight, bool has_columns) {
+  constexpr int kBatch = 2;
+  const T* const from = base + static_cast<int>(threadIdx.x) % kLanes * kRunOf16Bits;
+#pragma unroll 1
+  for (int first = 0; first < count; first += kBatch) {
+    uint4 runs[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const std::int64_t row = __shfl_sync(~0U, offset, first + i);
+      if (has_columns && first + i < count) runs[i] = load_run(from + row);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const float of_row = __shfl_sync(~0U, weight, first + i);
+      if (has_columns && first + i < count) add_run<T>(sum, runs[i], of_row);
+    }
+  }
+}
+
 // Partial sum of needed token `index` over the panel: its rows in expert order, in float32, rounded
-// once.
+// once. A warp.
 template <typename T>
 __device__ void push_token(const CallParams& p, std::int32_t source, std::int32_t index,
                            const ColumnRange& panel) {
   const NeededToken needed = p.plan.needed[index];
-  const std::int32_t row_end = p.plan.needed[index + 1].row_begin;
-  const std::int64_t at = threadIdx.x % kLanes * kRunOf16Bits;
+  const std::int32_t count = p.plan.needed[index + 1].row_begin - needed.row_begin;
+  const auto lane = static_cast<std::int32_t>(threadIdx.x) % kLanes;
+  std::int64_t row = 0;  // the lane's; there are no more than lanes
+  float weight = 1.0F;
+  if (lane < count) {
+    row = p.plan.rows[needed.row_begin + lane].row;
+    if (p.weights_after_down) weight = p.row_weights[row];
+  }
   const bool is_y = pushes_write_y(p);
   auto* combine = reinterpret_cast<T*>(p.peers[source] + p.layout.combine);
   auto* y = reinterpret_cast<T*>(p.y + needed.token * p.y_stride_bytes);
   const auto* out = reinterpret_cast<const T*>(p.out);
   for (std::int64_t column = panel.begin; column < panel.end; column += kStrip) {
     const std::int64_t width = min_of(kStrip, p.dims.hidden - column);
-    if (at >= width) continue;
+    const bool has_columns = lane * kRunOf16Bits < width;
     float sum[kRunOf16Bits] = {};
-    for (std::int32_t r = needed.row_begin; r < row_end; ++r) {
-      const std::int64_t row = p.plan.rows[r].row;
-      add_run<T>(sum, load_run(out + row * p.dims.hidden + column + at),
-                 p.weights_after_down ? p.row_weights[row] : 1.0F);
-    }
+    add_rows<T>(sum, count, out + column, row * p.dims.hidden, weight, has_columns);
+    if (!has_columns) continue;
     T* const to = is_y ? y + column
                        : combine + combine_index(p.dims, column, width, p.world.rank, needed.token);
-    store_run_unaligned(to + at, round_run<T>(sum));
+    store_run_unaligned(to + lane * kRunOf16Bits, round_run<T>(sum));
   }
 }
 
-// Sum of own token `token` over the panel: all partials in rank order.
+// Sum of own token `token` over the panel: all partials in rank order. A warp.
 template <typename T>
 __device__ void sum_token(const CallParams& p, std::int32_t token, const ColumnRange& panel) {
   const std::int32_t begin = p.plan.token_sources_begin[token];
   const std::int32_t end = p.plan.token_sources_begin[token + 1];
-  const std::int64_t at = threadIdx.x % kLanes * kRunOf16Bits;
+  const auto lane = static_cast<std::int32_t>(threadIdx.x) % kLanes;
   const auto* combine = reinterpret_cast<const T*>(p.peers[p.world.rank] + p.layout.combine);
   auto* y = reinterpret_cast<T*>(p.y + token * p.y_stride_bytes);
   for (std::int64_t column = panel.begin; column < panel.end; column += kStrip) {
     const std::int64_t width = min_of(kStrip, p.dims.hidden - column);
-    if (at >= width) continue;
+    const bool has_columns = lane * kRunOf16Bits < width;
     float sum[kRunOf16Bits] = {};
-    for (std::int32_t i = begin; i < end; ++i) {
-      const std::int32_t source = p.plan.token_sources[i];
-      add_run<T>(sum, load_run(combine + combine_index(p.dims, column, width, source, token) + at),
-                 1.0F);
+    for (std::int32_t first = begin; first < end; first += kLanes) {
+      const std::int32_t source = first + lane < end ? p.plan.token_sources[first + lane] : 0;
+      add_rows<T>(sum, static_cast<int>(min_of(kLanes, end - first)), combine,
+                  combine_index(p.dims, column, width, source, token), 1.0F, has_columns);
     }
-    store_run_unaligned(y + column + at, round_run<T>(sum));
+    if (has_columns) store_run_unaligned(y + column + lane * kRunOf16Bits, round_run<T>(sum));
   }
 }
 

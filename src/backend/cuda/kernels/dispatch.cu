@@ -24,17 +24,20 @@ struct Piece {
   std::int32_t end;
 };
 
-// A warp copies one token, four times 16 bytes of each lane in flight.
+// A warp copies one token, four times 16 bytes of each lane in flight. Each lane knows one of its
+// rows; there are no more than lanes.
 __device__ void copy_token(const CallParams& p, std::int32_t source, std::int32_t index) {
   constexpr int kUnroll = 4;
   const NeededToken needed = p.plan.needed[index];
-  const std::int32_t row_end = p.plan.needed[index + 1].row_begin;
+  const std::int32_t count = p.plan.needed[index + 1].row_begin - needed.row_begin;
   const auto lane = static_cast<std::int32_t>(threadIdx.x) % kLanes;
+  NeededRow row{};
+  if (lane < count) row = p.plan.rows[needed.row_begin + lane];
   const std::int64_t row_bytes = p.dims.row_bytes();
   const auto words = static_cast<std::int32_t>(row_bytes / 16);
   const auto* from =
       reinterpret_cast<const uint4*>(p.peers[source] + p.layout.x + needed.token * row_bytes);
-  for (std::int32_t first = lane; first < words; first += kUnroll * kLanes) {
+  for (std::int32_t first = lane; first - lane < words; first += kUnroll * kLanes) {
     uint4 values[kUnroll];
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
@@ -43,8 +46,9 @@ __device__ void copy_token(const CallParams& p, std::int32_t source, std::int32_
       // Host memory may be cached; a rank must not be served what another has fetched.
       values[i] = p.world.host_link ? __ldcv(from + at) : __ldcs(from + at);
     }
-    for (std::int32_t r = needed.row_begin; r < row_end; ++r) {
-      auto* to = reinterpret_cast<uint4*>(p.rows + p.plan.rows[r].row * row_bytes);
+    for (std::int32_t r = 0; r < count; ++r) {
+      const std::int64_t to_row = __shfl_sync(~0U, row.row, r);
+      auto* to = reinterpret_cast<uint4*>(p.rows + to_row * row_bytes);
 #pragma unroll
       for (int i = 0; i < kUnroll; ++i) {
         const std::int32_t at = first + i * kLanes;
@@ -52,12 +56,11 @@ __device__ void copy_token(const CallParams& p, std::int32_t source, std::int32_
       }
     }
   }
+  if (lane >= count) return;
   const auto* weights =
       reinterpret_cast<const float*>(p.peers[source] + p.layout.weights[p.state->epoch & 1U]) +
       std::int64_t{needed.token} * p.dims.topk;
-  for (std::int32_t r = needed.row_begin + lane; r < row_end; r += kLanes) {
-    p.row_weights[p.plan.rows[r].row] = weights[p.plan.rows[r].choice];
-  }
+  p.row_weights[row.row] = weights[row.choice];
 }
 
 // Piece number `ticket` of a group, empty if the block has fewer; false past the group's end.
