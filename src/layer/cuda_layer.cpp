@@ -174,6 +174,7 @@ CallStats CudaMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rou
       .n_c_dispatch = options.n_c_dispatch,
       .n_c_combine = options.n_c_combine,
       .placement = options.placement,
+      .follows_counts = asked.n_c_dispatch == -1 && asked.n_c_combine == -1,
       .config_hash = config_hash(desc_, parallel_, dims_, config, options_.max_rows, layer_id_),
       .peers = workspace_->peers(),
       .layout = workspace_->layout(),

@@ -33,13 +33,16 @@ struct OrderCall {
   std::int32_t num_blocks = 2;  // of the fused kernel
   // How long the link takes beside the products; below 0: nobody knows, but it is slow.
   double link_over_products = -1;
+  // What uniform routing would copy, over what the call does.
+  double uniform_over_actual = 1;
 
   std::string describe() const {
     return fmt::format(
         "; {} phases, {} waves, link {} of products, {} panels, {} blocks, n_c {} and {}, "
-        "dedicated {}",
+        "dedicated {}, follows {}, uniform {} of it",
         choice.phases, choice.waves, link_over_products, num_panels, num_blocks,
-        choice.n_c_dispatch, choice.n_c_combine, choice.is_dedicated);
+        choice.n_c_dispatch, choice.n_c_combine, choice.is_dedicated, choice.follows_counts,
+        uniform_over_actual);
   }
 };
 
@@ -235,7 +238,12 @@ class OrderCheck {
     const std::int32_t most = std::max(call_.num_blocks - (dedicated ? 1 : 0), 1);
     std::int32_t low = dedicated ? 1 : most;
     std::int32_t high = most;
-    if (n_c > 0) low = high = std::min(n_c, most);
+    if (n_c > 0) {
+      low = high = std::min(n_c, most);
+      const bool follows = dedicated && call_.choice.follows_counts;
+      if (follows && call_.uniform_over_actual < 1) high = most;
+      if (follows && call_.uniform_over_actual > 1) low = 1;
+    }
     if (seen >= low && seen <= high) return "";
     return fmt::format("{}: {}, allowed are {} to {}\n", name, seen, low, high);
   }
@@ -268,6 +276,27 @@ class OrderCheck {
   OrderTruth truth_;
 };
 
+// What a rank copies for each of its rows.
+struct PerRow {
+  double pulls = 0;
+  double pushes = 0;
+};
+
+PerRow copies_of(const Plan& plan, std::int32_t rank) {
+  if (plan.rows.empty()) return {};
+  PerRow copies;
+  for (const BlockTransfer& block : plan.blocks) {
+    const std::int32_t tokens = block.needed_end - block.needed_begin;
+    copies.pushes += tokens;
+    if (block.source != rank) copies.pulls += tokens;
+  }
+  copies.pushes +=
+      static_cast<double>(std::count_if(plan.token_sources.begin(), plan.token_sources.end(),
+                                        [&](std::int32_t source) { return source != rank; }));
+  const auto rows = static_cast<double>(plan.rows.size());
+  return {copies.pulls / rows, copies.pushes / rows};
+}
+
 // Memory for all calls of one rank.
 class RankMemory {
  public:
@@ -283,8 +312,11 @@ class RankMemory {
     const float ns_per_byte = link_rate(plan, call);
     ns_per_byte_.copy_from(&ns_per_byte);
     const bool is_known = call.link_over_products >= 0;
+    const PerRow copies = copies_of(plan, rank);
     const OverlapCosts costs{.operations_per_row = kOperationsPerRow,
                              .bytes_per_token = kBytesPerToken,
+                             .uniform_pulls_per_row = copies.pulls * call.uniform_over_actual,
+                             .uniform_pushes_per_row = copies.pushes * call.uniform_over_actual,
                              .ns_per_byte = is_known ? ns_per_byte_.data() : nullptr};
     const DevicePlanProblem problem = routing.device_problem(rank);
     launch_build_plan(problem, plan_.view(), nullptr);
@@ -357,6 +389,9 @@ OrderCall draw_call(std::mt19937& random) {
   call.choice.phases = draw(1, kMaxPhases);
   call.choice.waves = draw(1, 3);
   call.choice.is_dedicated = draw(0, 1) == 0;
+  call.choice.follows_counts = draw(0, 1) == 0;
+  call.uniform_over_actual =
+      std::array<double, 3>{0.25, 1, 4}[static_cast<std::size_t>(draw(0, 2))];
   call.num_panels = draw(1, kMaxPanels);
   call.num_blocks = draw(1, 12);
   call.link_over_products =

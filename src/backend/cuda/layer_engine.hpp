@@ -49,6 +49,7 @@ struct QueuedCall {
   int n_c_dispatch = -1;
   int n_c_combine = -1;
   Placement placement = Placement::warps;
+  bool follows_counts = false;  ///< Both n_c were chosen for uniform routing, see OverlapChoice.
   std::uint64_t config_hash = 0;
   std::byte* const* peers = nullptr;  ///< [world] each rank's workspace.
   WorkspaceLayout layout = {};

@@ -253,6 +253,7 @@ void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
   overlap.choice.n_c_dispatch = call.n_c_dispatch;
   overlap.choice.n_c_combine = call.n_c_combine;
   overlap.choice.is_dedicated = call.placement == Placement::blocks;
+  overlap.choice.follows_counts = call.follows_counts;
   if (first_ != nullptr) {
     const bool before_down = desc_.weight_position == WeightPosition::before_down;
     overlap.first = first_->params(plan.tiles, before_down ? row_weights_.data() : nullptr);
@@ -260,9 +261,12 @@ void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
   }
   const DeviceWorld& world = params.world;
   const bool is_slow = world.host_link || world.is_remote != nullptr;
+  const UniformCounts uniform = uniform_counts(dims_);
   const OverlapCosts costs{
       .operations_per_row = 2.0 * static_cast<double>(products * dims_.hidden * dims_.inter_local),
       .bytes_per_token = static_cast<double>(dims_.row_bytes()),
+      .uniform_pulls_per_row = uniform.pulls_per_row,
+      .uniform_pushes_per_row = uniform.pushes_per_row,
       .ns_per_byte = is_slow ? nullptr : world.ns_per_byte};
   launch_order_overlap(plan_problem(params), plan, order_.view(), overlap.choice, costs,
                        overlap.num_panels, multiprocessors_, stream);

@@ -44,6 +44,12 @@ std::int32_t tokens_per_home(double sources) {
 
 }  // namespace
 
+UniformCounts uniform_counts(const LayerDims& dims) {
+  const double tokens_per_row = 1 / rows_per_token(dims);
+  const double of_others = 1 - 1.0 / dims.world;
+  return {tokens_per_row * of_others, tokens_per_row * (1 + of_others)};
+}
+
 OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config) {
   constexpr double kFewRows = 2.5;
   const double rows = rows_per_token(dims);

@@ -12,4 +12,11 @@ namespace comet::cuda {
 /// Takes routing to be uniform: other routings are slower by it and as right.
 OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config);
 
+/// What a rank copies for each of its rows if routing is uniform.
+struct UniformCounts {
+  double pulls_per_row;   ///< Tokens of other ranks.
+  double pushes_per_row;  ///< Partial sums that it sends, to itself too, or gets from others.
+};
+UniformCounts uniform_counts(const LayerDims& dims);
+
 }  // namespace comet::cuda

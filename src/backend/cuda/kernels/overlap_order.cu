@@ -63,13 +63,24 @@ __device__ std::int32_t choose_waves(const DevicePlanCounters& counters,
   return link * kOperationsPerSecond * num_blocks > products ? choice.waves : 1;
 }
 
-// Copies by dedicated blocks should take as long as the products of the others do.
-__device__ std::int32_t balance_blocks(const OverlapCosts& costs, double rows, double tokens,
-                                       std::int32_t num_blocks) {
-  constexpr double kBytesPerSecond = 16e9;  // of its copies
+// Part of the blocks by which, if they are dedicated, copies take as long as the others' products.
+__device__ double share_of_copies(const OverlapCosts& costs, double rows, double tokens) {
+  constexpr double kBytesPerSecond = 16e9;  // of a block's copies
   const double compute = costs.operations_per_row * rows / kOperationsPerSecond;
   const double copy = costs.bytes_per_token * tokens / kBytesPerSecond;
-  const auto wished = static_cast<std::int32_t>(ceil(num_blocks * copy / (copy + compute + 1e-12)));
+  return copy / (copy + compute + 1e-12);
+}
+
+// Dedicated blocks for `tokens` copies: `chosen`, if that is positive, made for `uniform` ones.
+__device__ std::int32_t dedicate_blocks(const OverlapCosts& costs, std::int32_t chosen, double rows,
+                                        double tokens, double uniform, std::int32_t num_blocks) {
+  const double share = share_of_copies(costs, rows, tokens);
+  if (chosen > 0) {
+    const double usual = share_of_copies(costs, rows, uniform);
+    const double wished = usual > 0 ? chosen * share / usual : chosen;
+    return max(1, static_cast<std::int32_t>(rint(min(wished, double{INT32_MAX}))));
+  }
+  const auto wished = static_cast<std::int32_t>(ceil(num_blocks * share));
   return wished < 1 ? 1 : wished > num_blocks / 2 ? num_blocks / 2 + num_blocks % 2 : wished;
 }
 
@@ -77,15 +88,20 @@ __device__ OverlapRoles choose_roles(const DevicePlanCounters& counters,
                                      const OverlapChoice& choice, const OverlapCosts& costs,
                                      std::int32_t num_blocks) {
   OverlapRoles roles{num_blocks, num_blocks};
-  if (choice.is_dedicated) {
-    roles.pullers = balance_blocks(costs, counters.num_rows, counters.tokens_in, num_blocks);
-    roles.pushers = balance_blocks(costs, counters.num_rows,
-                                   counters.num_needed + counters.tokens_out, num_blocks);
+  if (choice.n_c_dispatch > 0) roles.pullers = choice.n_c_dispatch;
+  if (choice.n_c_combine > 0) roles.pushers = choice.n_c_combine;
+  const double rows = counters.num_rows;
+  if (choice.is_dedicated && (choice.n_c_dispatch <= 0 || choice.follows_counts)) {
+    roles.pullers = dedicate_blocks(costs, choice.n_c_dispatch, rows, counters.tokens_in,
+                                    rows * costs.uniform_pulls_per_row, num_blocks);
+  }
+  if (choice.is_dedicated && (choice.n_c_combine <= 0 || choice.follows_counts)) {
+    roles.pushers =
+        dedicate_blocks(costs, choice.n_c_combine, rows, counters.num_needed + counters.tokens_out,
+                        rows * costs.uniform_pushes_per_row, num_blocks);
   }
   const std::int32_t most = choice.is_dedicated && num_blocks > 1 ? num_blocks - 1 : num_blocks;
-  if (choice.n_c_dispatch > 0) roles.pullers = min(choice.n_c_dispatch, most);
-  if (choice.n_c_combine > 0) roles.pushers = min(choice.n_c_combine, most);
-  return roles;
+  return {min(roles.pullers, most), min(roles.pushers, most)};
 }
 
 __global__ void __launch_bounds__(kThreads)

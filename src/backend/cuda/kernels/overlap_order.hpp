@@ -58,6 +58,9 @@ struct OverlapChoice {
   std::int32_t n_c_combine = -1;
   /// They do nothing else meanwhile.
   bool is_dedicated = false;
+  /// n_c were chosen for uniform routing, and dedicated blocks are as many more or fewer as the
+  /// call's counts differ from that; else a number that is given stays.
+  bool follows_counts = false;
 };
 
 /// What a call's multiprocessors do besides products, in device memory: a graph replays with
@@ -117,6 +120,9 @@ class OverlapOrder {
 struct OverlapCosts {
   double operations_per_row = 0;
   double bytes_per_token = 0;
+  /// See UniformCounts.
+  double uniform_pulls_per_row = 0;
+  double uniform_pushes_per_row = 0;
   /// DeviceWorld::ns_per_byte, 0 being a link that nobody paces, which is taken to be fast; null
   /// where the link is slow, nobody knows how slow.
   const float* ns_per_byte = nullptr;
