@@ -23,7 +23,9 @@ std::string input_fault_sentence(const LayerDims& dims, std::int32_t rank,
     case InputFaultKind::none:
       break;
   }
-  return fmt::format("[publish] rank {}: unknown fault", rank);
+  // The rank had a sentence of its own, which died with it.
+  return fmt::format(
+      "[publish] rank {} has refused the call and ended before it could be asked why", rank);
 }
 
 }  // namespace comet
