@@ -33,7 +33,8 @@ struct MachineRates {
   double plan_ns_per_token = 1;  ///< Of the tokens of all ranks.
   double phase_us = 1;           ///< Of comet, for each group.
   double tail_us = 1;            ///< Of comet: last signals and sums.
-  // Copies of all workers together, when nothing else runs.
+  // Copies when nothing else runs, of all multiprocessors of a GPU together, of which a rank may
+  // have a part; on CPUs of all workers of a rank.
   double pull_gbs = 100;  ///< Reading tokens of other ranks.
   double row_gbs = 100;   ///< Writing rows.
   double sum_gbs = 100;   ///< Reading rows to sum them.

@@ -111,17 +111,38 @@ Reads weight_reads(const MachineRates& rates, const TuneCase& of, double all_byt
           .missed = missed_by_cache(rates, expert * part)};
 }
 
+// Which part of a device's ranks is in the second product at a time. With one group all are; with
+// more they drift apart, and the cache is theirs that are in it.
+double ranks_part(const StagePair& products, double groups) {
+  return groups > 1 ? products.second / products.sum() : 1;
+}
+
 // All that comet's second product reads of the activations from memory.
 double activations_us(const MachineRates& rates, const TuneCase& of, const CaseLoad& load,
                       const StagePair& products, double groups, double panel_columns) {
   const double all = activation_bytes(of, load);
-  // With one group all ranks are in the second product at the same time; with more they drift
-  // apart, and the cache is theirs that are in it.
-  const double ranks = groups > 1 ? products.second / products.sum() : 1;
   // What runs at once covers a panel, or more of them where a group has few tiles.
   const double at_once = std::max(panel_columns, of.workers * groups / load.row_tiles);
-  const double missed = missed_by_cache(rates, all / groups * ranks);
+  const double missed = missed_by_cache(rates, all / groups * ranks_part(products, groups));
   return read_us(all * missed * second_columns(of) / at_once, rates.reread_gbs);
+}
+
+// Rows of comet's second product that no cache keeps until they are summed, a panel of a group
+// later: they go to memory and back.
+double sums_us(const MachineRates& rates, const TuneCase& of, const CaseLoad& load,
+               const StagePair& products, double groups, double panel_columns) {
+  const double all = load.rows * static_cast<double>(of.desc.hidden) *
+                     static_cast<double>(size_of(of.desc.dtype)) * of.ranks_per_device;
+  const double at_once =
+      ranks_part(products, groups) * std::min(1.0, panel_columns / second_columns(of)) / groups;
+  return read_us(2 * all * missed_by_cache(rates, all * at_once), rates.reread_gbs);
+}
+
+// What a row tile takes for each panel of comet's second product beside its items. By so much are
+// panels of a single column tile slower than wider ones in sweeps (bench/results/tuner.jsonl).
+double panels_us(const TuneCase& of, const CaseLoad& load, double panel_columns) {
+  constexpr double kTileUs = 2;
+  return kTileUs * load.row_tiles * second_columns(of) / panel_columns / of.workers;
 }
 
 }  // namespace
@@ -144,9 +165,11 @@ StagePair comet_walk_us(const MachineRates& rates, const TuneCase& of, const Cas
   const StagePair bytes = weight_bytes(of);
   const auto columns = static_cast<double>(panel_columns);
   Reads second = weight_reads(rates, of, bytes.second, std::min(1.0, columns / second_columns(of)));
-  second.others_us =
-      activations_us(rates, of, load, products, static_cast<double>(groups), columns);
-  return walk_us(of, load, products, groups, weight_reads(rates, of, bytes.first, 1), second);
+  const auto cuts = static_cast<double>(groups);
+  second.others_us = activations_us(rates, of, load, products, cuts, columns) +
+                     sums_us(rates, of, load, products, cuts, columns);
+  return walk_us(of, load, products, groups, weight_reads(rates, of, bytes.first, 1), second) +
+         StagePair{0, panels_us(of, load, columns)};
 }
 
 }  // namespace comet

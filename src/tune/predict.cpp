@@ -6,6 +6,7 @@
 
 #include "base/check.hpp"
 #include "base/int_math.hpp"
+#include "layout/band_walk.hpp"
 #include "tune/group_model.hpp"
 #include "tune/memory_reads.hpp"
 
@@ -76,9 +77,13 @@ StagePair link_us(const MachineRates& rates, const TuneCase& of, const CaseBytes
   return {time, time};
 }
 
-StagePair copies_us(const MachineRates& rates, const CaseBytes& bytes) {
-  return {copy_us(bytes.in, rates.pull_gbs) + copy_us(bytes.rows, rates.row_gbs),
-          copy_us(bytes.rows, rates.sum_gbs) + copy_us(bytes.in, rates.push_gbs)};
+// A rank has as large a part of its GPU's rates as it has of the multiprocessors. A processor's are
+// a rank's own.
+StagePair copies_us(const MachineModel& machine, const TuneCase& of, const CaseBytes& bytes) {
+  const MachineRates& rates = machine.rates;
+  const double part = machine.workers_copy ? 1 : static_cast<double>(of.workers) / machine.workers;
+  return {copy_us(bytes.in, rates.pull_gbs * part) + copy_us(bytes.rows, rates.row_gbs * part),
+          copy_us(bytes.rows, rates.sum_gbs * part) + copy_us(bytes.in, rates.push_gbs * part)};
 }
 
 // Copies of comet beside products, which blocks of their own may hold up, and what those blocks do
@@ -88,10 +93,11 @@ struct Overlapped {
   StagePair link;
 };
 
-Overlapped with_communication(const MachineRates& rates, const CaseBytes& bytes,
-                              const TuneConfig& config, const StagePair& compute,
-                              const StagePair& link, double workers) {
-  const StagePair copies = copies_us(rates, bytes);
+Overlapped with_communication(const MachineModel& machine, const TuneCase& of,
+                              const CaseBytes& bytes, const TuneConfig& config,
+                              const StagePair& compute, const StagePair& link) {
+  const MachineRates& rates = machine.rates;
+  const StagePair copies = copies_us(machine, of, bytes);
   StagePair slow{copies.first * rates.overlap_pull, copies.second * rates.overlap_push};
   Overlapped result{.compute = compute, .link = {}};
   if (config.placement == Placement::blocks) {
@@ -99,7 +105,9 @@ Overlapped with_communication(const MachineRates& rates, const CaseBytes& bytes,
     const double n_push = std::max(1, config.n_c_combine);
     slow.first = std::max(slow.first, copy_us(bytes.in, rates.block_pull_gbs * n_pull));
     slow.second = std::max(slow.second, copy_us(bytes.rows, rates.block_sum_gbs * n_push));
-    const auto lost = [&](double n) { return rates.block_idle * n / std::max(1.0, workers - n); };
+    const auto lost = [&](double n) {
+      return rates.block_idle * n / std::max(1.0, of.workers - n);
+    };
     // They compute once no pull is left, and communicate again when the second product has begun.
     const double pulling = std::min(compute.first, std::max(link.first, slow.first));
     result.compute.first += pulling * lost(n_pull);
@@ -126,18 +134,19 @@ Panels cut_by(const TuneCase& of, const TuneConfig& config) {
 }
 
 // Of comet on a GPU: products with what they read from memory, and copies beside them.
-Overlapped device_stages(const MachineRates& rates, const TuneCase& of, const CaseLoad& load,
+Overlapped device_stages(const MachineModel& machine, const TuneCase& of, const CaseLoad& load,
                          const CaseBytes& bytes, const StagePair& products, const StagePair& link,
                          const TuneConfig& config) {
-  const StagePair compute = comet_walk_us(rates, of, load, products, config.groups,
-                                          panel_of(of, config) / kDeviceTileColumns);
-  return with_communication(rates, bytes, config, compute, link, of.workers);
+  const StagePair compute = comet_walk_us(machine.rates, of, load, products, config.groups,
+                                          ceil_div(panel_of(of, config), kDeviceTileColumns));
+  return with_communication(machine, of, bytes, config, compute, link);
 }
 
 // Of comet on a CPU, where copies are its workers' too.
-Overlapped host_stages(const MachineRates& rates, const TuneCase& of, const CaseBytes& bytes,
+Overlapped host_stages(const MachineModel& machine, const TuneCase& of, const CaseBytes& bytes,
                        const StagePair& products, const StagePair& link) {
-  const StagePair copies = copies_us(rates, bytes);
+  const MachineRates& rates = machine.rates;
+  const StagePair copies = copies_us(machine, of, bytes);
   return {
       .compute = products + one_pass_us(rates, of) +
                  StagePair{copies.first * rates.overlap_pull, copies.second * rates.overlap_push},
@@ -151,15 +160,19 @@ double comet_us(const MachineModel& machine, const TuneCase& of, const CaseLoad&
   const StagePair products = products_us(
       of, load, {rates.overlap_tflops, rates.overlap_tile_us, rates.overlap_cut_slowdown},
       usable_workers(machine, of));
-  const Overlapped overlapped = is_device
-                                    ? device_stages(rates, of, load, bytes, products, link, config)
-                                    : host_stages(rates, of, bytes, products, link);
+  const Overlapped overlapped =
+      is_device ? device_stages(machine, of, load, bytes, products, link, config)
+                : host_stages(machine, of, bytes, products, link);
   const auto groups = static_cast<double>(config.groups);
   const auto local = static_cast<double>(ceil_div(of.desc.num_experts, of.parallel.ep));
   // Groups of tokens, on CPUs, each have half-empty last tiles of their own.
   const double padding =
       is_device ? 1 : 1 + (groups - 1) * local / 2 / std::max(1.0, load.row_tiles);
-  const double slices = is_device ? load.row_tiles / groups : load.row_tiles / local / groups;
+  // On GPUs a band of tiles waits for its rows together.
+  const double slices =
+      is_device
+          ? std::ceil(load.row_tiles / groups / static_cast<double>(tiles_of_band(of.workers)))
+          : load.row_tiles / local / groups;
   return predict_us({.compute = overlapped.compute,
                      .link = overlapped.link,
                      .world = of.parallel.world_size(),
@@ -229,7 +242,7 @@ Prediction predict(const MachineModel& machine, const TuneCase& of, const CaseLo
   if (schedule == Schedule::comet) {
     result.t_layer_us += comet_us(machine, of, load, bytes, link, config);
   } else {
-    const StagePair copies = copies_us(rates, bytes);
+    const StagePair copies = copies_us(machine, of, bytes);
     result.t_layer_us +=
         std::max(link.first, copies.first) + compute.sum() + std::max(link.second, copies.second);
   }

@@ -89,6 +89,34 @@ TEST(MemoryReads, ActivationsOfSmallGroupsStayInTheCache) {
   EXPECT_GT(second(1, 2), second(4, 2));
 }
 
+// What comet sums comes from memory, and went there, unless a group's panel stays in the cache.
+TEST(MemoryReads, RowsOfSmallGroupsAreSummedFromTheCache) {
+  const TuneCase of = shared_gpu_case();
+  const CaseLoad load = load_of({16});
+  const StagePair products{kTiny, 1000};
+  MachineRates rates{.weight_gbs = 1e12, .reread_gbs = 4000, .cache_mb = 1e-6};
+  const auto second = [&](std::int64_t groups) {
+    TuneCase narrow = of;
+    narrow.desc.intermediate = 8;  // next to no activations
+    return comet_walk_us(rates, narrow, load, products, groups, 16).second;
+  };
+  const double moved_us = 2.0 * 8 * 16 * 128 * 4096 * 2 / 4000 * 1e-3;  // 8 ranks, there and back
+  EXPECT_NEAR(second(1), 1000 + 0.75 * moved_us + 2, 1);
+  rates.cache_mb = 8 * 16 * 128 * 4096 * 2 * 1e-6;
+  EXPECT_NEAR(second(4), 1000 + 0.75 * moved_us / 4 + 2, 1);
+}
+
+TEST(MemoryReads, EachPanelOfARowTileCosts) {
+  const TuneCase of = shared_gpu_case();  // 16 column tiles, 16 workers
+  const CaseLoad load = load_of({16});
+  const MachineRates rates{.weight_gbs = 1e12, .reread_gbs = 1e12};
+  const auto second = [&](std::int64_t panel_columns) {
+    return comet_walk_us(rates, of, load, {1000, 1000}, 1, panel_columns).second;
+  };
+  EXPECT_NEAR(second(1) - second(2), 16, 1e-3);
+  EXPECT_NEAR(second(2) - second(4), 8, 1e-3);
+}
+
 // What is hidden is less than the shorter of the two.
 TEST(MemoryReads, ProductsHideAPartOfTheirReads) {
   const TuneCase of = shared_gpu_case();

@@ -113,6 +113,18 @@ TEST(Predict, GpusCopyTokensBesideThePlan) {
   EXPECT_LT(start(cpu, cpu_case(), 2000), start(cpu, cpu_case(), 1000));
 }
 
+TEST(Predict, ARankCopiesWithItsPartOfAGpu) {
+  TuneCase of = shared_gpu_case(8192, "native");
+  const auto copies_us = [&] {
+    const Prediction found = predict(find_machine("h200"), of, Schedule::sequential, {});
+    return found.t_layer_us - found.t_compute_us - found.t_plan_us - found.t_publish_us;
+  };
+  of.workers = 32;
+  const double base = copies_us();
+  of.workers = 16;
+  EXPECT_NEAR(copies_us(), 2 * base, 1e-6 * base);
+}
+
 // On a CPU the copies of comet take its workers' time, and threads beyond the processors none.
 TEST(Predict, CopiesOnACpuCostWorkersTime) {
   MachineModel machine = find_machine("cpu");
