@@ -20,16 +20,6 @@ import tuner_grid
 from bench_cases import Failure, say
 
 
-def preferred(comet, machine, row, ranks_per_device):
-    """The model's choice in a case as --choices takes it, and its time in microseconds."""
-    key = tuner_grid.key_of(row)
-    command = [comet, "plan", *tuner_grid.flags_of(key).split(), "--dtype", row.get("dtype", "bf16"), "--predict",
-               *machine, "--ranks-per-device", ranks_per_device or row["ep"] * row["tp"], "--json"]
-    schedules = bench_cases.json_of(", ".join(key), command)["prediction"]["schedules"]
-    first = next(one for one in schedules if one["schedule"] == "comet")
-    return tuner_grid.choice_text(first), first["predicted_us"]
-
-
 def judge(row, choice, predicted_us):
     """The row with the loss of that choice, by the last rounds if they timed it, else by the sweep; None if neither did."""
     for times in (row.get("finals", {}), row["sweep"]):
@@ -76,7 +66,7 @@ def main():
     for row in bench_cases.read_rows(arguments.rows):
         if row.get("kind") != "case" or "sweep" not in row:
             continue
-        choice, predicted_us = preferred(arguments.comet, machine, row, arguments.ranks_per_device)
+        choice, predicted_us = tuner_grid.preferred(arguments.comet, machine, row, arguments.ranks_per_device)
         found = judge(row, choice, predicted_us)
         if found is None:
             num_untimed += 1

@@ -6,7 +6,8 @@ In each case of a grid: `comet tune` chooses; all numbers of communication multi
 are swept, with several groups and panels, and timed side by side; and the best of the sweep, the tuner's
 choice and the model's own are timed again in the same rounds. Prints how much slower the choices are
 than the best. It stops after --seconds, the case in hand finished, and goes on at the next call. A case that
-fails is named and left out, makes the exit code 1, and is tried again by the next call.
+fails is named and left out, makes the exit code 1, and is tried again by the next call. After a change of the model
+--model-anew takes its choices anew, and times those cases' last rounds once more whose choice is another now.
 """
 
 import argparse
@@ -70,6 +71,16 @@ def choice_of_row(row):
     return choice_text({**row, "placement": row.get("communication", "warps")})
 
 
+def preferred(comet, machine, row, ranks_per_device=None):
+    """The model's choice in a case as --choices takes it, and its time in microseconds; `machine` are flags."""
+    key = key_of(row)
+    command = [comet, "plan", *flags_of(key).split(), "--dtype", row.get("dtype", "bf16"), "--predict",
+               *machine, "--ranks-per-device", ranks_per_device or row["ep"] * row["tp"], "--json"]
+    schedules = bench_cases.json_of(", ".join(key), command)["prediction"]["schedules"]
+    first = next(one for one in schedules if one["schedule"] == "comet")
+    return choice_text(first), first["predicted_us"]
+
+
 class Grid:
     """The cases, what is known of them, and the commands that find out more."""
 
@@ -102,6 +113,22 @@ class Grid:
                                           "kind": "case", **case_of(key)})
         row.update(news, date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         bench_cases.write_rows(self.path, list(self.known.values()))
+
+    def take_model_anew(self):
+        """By the model as it is and the profile's constants; what was swept and tuned stays."""
+        machine = ["--profile", self.arguments.out / "tuner_profile.json"]
+        others = 0
+        for row in self.known.values():
+            if "sweep" not in row:
+                continue
+            choice, predicted_us = preferred(self.arguments.comet, machine, row)
+            row["predicted_us"] = predicted_us
+            if choice != row["by_model"]:
+                others += 1
+                row["by_model"] = choice
+                row.pop("finals", None)
+        bench_cases.write_rows(self.path, list(self.known.values()))
+        say(f"the model chooses otherwise in {others} cases")
 
     def lacking(self, batch, what):
         return [key for key in batch if what not in self.known.get(key, {}) and key not in self.failed]
@@ -324,6 +351,8 @@ def parse_arguments():
     parser.add_argument("--out", type=Path, default=Path("build/experiments"),
                         help="folder of what is found; default build/experiments")
     parser.add_argument("--seconds", type=float, help="stop after about so long; the same command goes on")
+    parser.add_argument("--model-anew", action="store_true",
+                        help="first take the model's choices of swept cases anew, on GPUs, and time them")
     parser.add_argument("--flags", help="more flags of comet bench and comet tune, as one argument")
     for name, default in (("models", MODELS), ("tokens", TOKENS), ("splits", SPLITS), ("links", LINKS)):
         parser.add_argument(f"--{name}", type=words, default=list(default),
@@ -337,6 +366,8 @@ def main():
     arguments = parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
     grid, deadline = Grid(arguments), Deadline(arguments.seconds)
+    if arguments.model_anew:
+        grid.take_model_anew()
     try:
         is_whole = bool(arguments.rows) or grid.run(deadline)
     finally:

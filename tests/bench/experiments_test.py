@@ -3,10 +3,12 @@
 """The experiments of bench/experiments on a tiny layer on the CPU: their files, rows, resuming, slices,
 and what is counted from times. argv[1] is the command."""
 
+import argparse
 import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,7 +234,7 @@ class Running(unittest.TestCase):
 
     def test_the_model_is_judged_by_stored_sweeps(self):
         case = {"kind": "case", "model": "mixtral-8x7b", "tokens": 2048, "ep": 8, "tp": 1, "link": "paced:45"}
-        choice, predicted_us = model_choices.preferred(COMET, ["--machine", "h200"], case, None)
+        choice, predicted_us = tuner_grid.preferred(COMET, ["--machine", "h200"], case)
         self.assertRegex(choice, "^[1248]:(512|1024):16/16:warps$")
         sweep = {choice: 2 * predicted_us, "3:512:16/16:warps": 1.6 * predicted_us}
         bench_cases.write_rows(self.out / "tuner.jsonl", [
@@ -249,6 +251,22 @@ class Running(unittest.TestCase):
         code, _, errors = start("model_choices.py", self.out / "none.jsonl", "--machine", "h200")
         self.assertEqual(code, 1)
         self.assertIn("none.jsonl: no such file", errors)
+
+    def test_the_model_chooses_anew(self):
+        shutil.copy(ROOT / "tuning" / "nvidia-h200-local.json", self.out / "tuner_profile.json")
+        case = {"kind": "case", "model": "mixtral-8x7b", "tokens": 2048, "ep": 8, "tp": 1, "link": "paced:45"}
+        old = {"by_model": "3:512:16/16:warps", "sweep": {}, "finals": {}, "predicted_us": 1.0}
+        bench_cases.write_rows(self.out / "tuner.jsonl", [{**case, **old}, {**case, "tokens": 4096}])
+        arguments = argparse.Namespace(comet=COMET, rows=None, out=self.out, backend="cuda")
+        tuner_grid.Grid(arguments).take_model_anew()
+        row, untouched = rows_at(self.out / "tuner.jsonl")
+        self.assertNotIn("finals", row)
+        self.assertEqual((row["by_model"], row["predicted_us"]),
+                         tuner_grid.preferred(COMET, ["--profile", self.out / "tuner_profile.json"], case))
+        self.assertNotIn("by_model", untouched)
+        bench_cases.write_rows(self.out / "tuner.jsonl", [{**row, "finals": {"a": 1.0}}])
+        tuner_grid.Grid(arguments).take_model_anew()
+        self.assertEqual(rows_at(self.out / "tuner.jsonl"), [{**row, "finals": {"a": 1.0}}], "the same choice: timed already")
 
     def test_a_case_that_the_tuner_cannot_run_is_left_out(self):
         code, text, errors = start("tuner_grid.py", "--comet", COMET, "--backend", "cpu", "--out", self.out, "--models",
