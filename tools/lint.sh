@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Lint: format, layers, names, registration, headers that compile alone, clang-tidy. Configures a folder of
+# Lint: format, layers, names, registration, waits of kernels, headers that compile alone, clang-tidy. Configures a folder of
 # its own (preset lint) for the compile commands and the generated headers.
 #
 #   tools/lint.sh                      everything
@@ -82,6 +82,7 @@ check "format" format_check
 check "layers" python3 tools/check_layers.py
 check "names" python3 tools/check_names.py
 check "registration" python3 tools/check_tests_registered.py
+check "kernel waits" python3 tools/check_kernel_waits.py
 check "public headers" python3 tools/check_headers.py --folder include -I "$build_dir/include"
 check "own headers" python3 tools/check_headers.py --folder src --skip-proved -I include -I "$build_dir/include"
 check "clang-tidy" tidy

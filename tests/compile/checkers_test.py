@@ -119,6 +119,26 @@ class CheckersTest(unittest.TestCase):
         self.write("src/backend/cpu/b.cpp", source)
         self.expect_fault("check_names.py", "src/backend/cpu/b.cpp: parse is also in src/base/a.hpp")
 
+    def test_kernel_that_does_not_wait(self):
+        self.assertEqual(self.run_tool("check_kernel_waits.py", "--root", self.root)[0], 0)
+        launch = "void launch(int n) {\n  launch_kernel(fill_kernel<float>, 1, 32, n);\n}\n"
+        head = "template <typename T>\n__global__ void __launch_bounds__(32)\n    fill_kernel(int n) "
+        wait = "wait_for_kernels_before();"
+        bodies = {
+            "{\n  go(n);\n}\n": "does not call",
+            "{\n  // " + wait + "\n  go(n);\n}\n": "does not call",
+            "{\n  if (n > 0) {\n    " + wait + "\n  }\n  go(n);\n}\n": "does not call",
+            "{\n  if (n == 0) return;\n  " + wait + "\n  go(n);\n}\n": "may return before",
+        }
+        for body, why in bodies.items():
+            with self.subTest(body=body):
+                self.write("src/backend/cuda/k.cu", head + body + launch)
+                self.expect_fault("check_kernel_waits.py", f"src/backend/cuda/k.cu: fill_kernel {why}")
+        self.write("src/backend/cuda/k.cu", head + "{\n  " + wait + "\n  if (n == 0) return;\n}\n" + launch)
+        self.assertEqual(self.run_tool("check_kernel_waits.py", "--root", self.root)[0], 0)
+        self.write("src/backend/cuda/k.cu", launch)
+        self.expect_fault("check_kernel_waits.py", "fill_kernel: launched by launch_kernel, but no kernel has that name")
+
     def test_header_that_needs_another(self):
         self.write("include/comet/bad.hpp", "#pragma once\nstd::string leans_on_others();\n")
         folder = self.root / "include"
