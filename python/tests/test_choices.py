@@ -30,7 +30,7 @@ def profile_of(case):
            "topk": case.topk, "dtype": "f32", "gated": True, "tokens": TOKENS, "ep": RANKS, "tp": 1, "link": "native",
            "workers": max(1, len(os.sched_getaffinity(0)) // RANKS), "ranks_per_device": RANKS, "schedule": "comet", "best": best, "runner_up": None,
            "commit": "test", "date": "2026-01-01T00:00:00Z"}
-    return {"format": "comet-profile", "version": 1, "backend": "cpu", "device": device.split(": ", 1)[1],
+    return {"format": "comet-profile", "version": 2, "backend": "cpu", "device": device.split(": ", 1)[1],
             "world": "local", "machine": None, "rows": [row]}
 
 

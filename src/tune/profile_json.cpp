@@ -14,7 +14,7 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr int kProfileVersion = 1;
+constexpr int kProfileVersion = 2;
 constexpr const char* kProfileFormat = "comet-profile";
 constexpr std::size_t kMostProfileBytes = std::size_t{1} << 26;
 

@@ -57,7 +57,7 @@ TEST(Tune, MakesAProfileAndGoesOnFromIt) {
   EXPECT_EQ(second[0].at("best"), first[0].at("best"));
   EXPECT_EQ(second[1].at("measured_now"), true);
   const nlohmann::json profile = profile_at(path);
-  EXPECT_EQ(profile.at("version"), 1);
+  EXPECT_EQ(profile.at("version"), 2);
   ASSERT_EQ(profile.at("rows").size(), 3U);
   EXPECT_EQ(profile.at("rows")[1].at("tokens"), 96);
   EXPECT_EQ(
@@ -112,7 +112,7 @@ TEST(Tune, MergesProfiles) {
   EXPECT_EQ(profile_at(path("both.json")).at("rows").size(), 3U);
   EXPECT_NE(run_comet(merge).out.find("3 rows, 0 of them new"), std::string::npos);
   dir.write("other.json",
-            R"({"format":"comet-profile","version":1,"backend":"cuda","device":"NVIDIA X",)"
+            R"({"format":"comet-profile","version":2,"backend":"cuda","device":"NVIDIA X",)"
             R"("world":"local","machine":null,"rows":[]})");
   expect_refusal(run_comet({"tune", "--merge", path("a.json"), path("other.json"), "--profile",
                             path("none.json")}),
@@ -124,7 +124,7 @@ TEST(Tune, RefusesProfilesThatAreDamagedOrOfAnotherDevice) {
   const TempDir dir;
   const std::string path = (dir / "p.json").string();
   const std::string text =
-      R"({"format":"comet-profile","version":1,"backend":"cuda","device":"NVIDIA X","world":"local",)"
+      R"({"format":"comet-profile","version":2,"backend":"cuda","device":"NVIDIA X","world":"local",)"
       R"("machine":null,"rows":[]})";
   dir.write("p.json", text);
   expect_refusal(run_comet(tiny({"--tokens", "64", "--profile", path})), 2, "NVIDIA X");

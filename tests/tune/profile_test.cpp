@@ -143,8 +143,8 @@ TEST(Profile, RefusesDamagedFiles) {
     expect_error(ErrorCode::format, "bad.json", [&] { read_profile(dir / "bad.json"); });
   };
   expect_refused("comet-profile", "comic-profile", "no profile of Comet");
-  expect_refused("\"version\": 1", "\"version\": 0", "tune anew");
-  expect_refused("\"version\": 1", "\"version\": \"x\"", "tune anew");
+  expect_refused("\"version\": 2", "\"version\": 0", "tune anew");
+  expect_refused("\"version\": 2", "\"version\": \"x\"", "tune anew");
   expect_refused("\"groups\":4", "\"groups\":0", "row 0: groups is '0'");
   expect_refused("\"groups\":4", "\"groups\":5000", "at most 1024");
   expect_refused("\"groups\":4", "\"groups\":1.5", "a whole number");
