@@ -48,8 +48,8 @@ MachineModel h100() {
 // layers say little of what comes before the first row, so the search began with that as it was
 // measured: 6.1 us to publish and 37 for the plan of 4096 tokens by the rows, 1900 GB/s for the
 // copy of tokens by a trace; and with products beside copies near products alone (6.8 TFLOP/s of a
-// multiprocessor and 4 us an item) and sums at 1500 GB/s, of which many combinations explain the
-// rows that are fitted, and this one those that are not.
+// multiprocessor and 4 us an item) and sums at 1500 GB/s: many combinations explain the rows that
+// are fitted, and this one others and sweeps as well.
 MachineModel h200() {
   return {.name = "h200",
           .device = "NVIDIA H200",
