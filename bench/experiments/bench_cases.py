@@ -5,8 +5,11 @@ A case is a line of flags. The rows that come back say which case they are of, a
 EMULATED. A case that fails is named and left out; the others go on in a new process.
 """
 
+import argparse
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,13 +54,27 @@ def read_rows(path):
     """The rows of a file, or none if it is not there."""
     if not path.exists():
         return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise Failure(f"{path}: no text: {error}") from error
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError as error:
             raise Failure(f"{path}:{number}: no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise Failure(f"{path}:{number}: no JSON object")
+        rows.append(row)
     return rows
+
+
+def rows_of(path):
+    """The rows of a file that somebody has named."""
+    if not path.exists():
+        raise Failure(f"{path}: no such file")
+    return read_rows(path)
 
 
 def write_rows(path, rows):
@@ -185,10 +202,40 @@ def run_cases(comet, shared, lines, keep, seconds=None, on_line=show):
     return failed, True
 
 
+def seconds_of(text):
+    """The value of a flag --seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}', a number of at least 0")
+    return seconds
+
+
+def check_command(comet):
+    """Failure unless it can be run: said before anything of an earlier run is replaced."""
+    if shutil.which(str(comet)) is None:
+        raise Failure(f"{comet}: no such command")
+
+
 def main_of(function):
-    """Runs a program's main; a Failure is one line on standard error and exit code 1."""
+    """Runs a program's main, and returns the exit code.
+
+    A Failure, and a file that cannot be read or written, is one line on standard error and exit code 1. After Ctrl-C, and where
+    nobody reads the output to its end (`| head`), a program ends quietly with the code that a shell shows for that signal.
+    """
     try:
         return function()
     except Failure as failure:
-        print(f"{Path(sys.argv[0]).name}: {failure}", file=sys.stderr)
-        return 1
+        sentence = str(failure)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What the stream still has would fail once more when Python flushes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    print(f"{Path(sys.argv[0]).name}: {sentence}", file=sys.stderr)
+    return 1

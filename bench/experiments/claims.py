@@ -78,7 +78,8 @@ def judge_choices(rows, verdicts):
         claim = f"{who} are within {within:.0%} of the best in {share:.0%} of the cases"
         claim += f", never more than {most:.0%} slower" if most else ""
         holds = near >= share and (most is None or max(row[key] for row in rows) <= most)
-        verdicts.say(claim, holds, f"in {near:.1%} of {len(rows)}, {worst_of(rows, key)}")
+        verdicts.say(claim, holds, f"in {near:.1%} of {len(rows)}, "
+                     f"{statistics.mean(row[key] for row in rows):.1%} slower on average, {worst_of(rows, key)}")
     fresh = [row for row in rows if row.get("calibrated") and is_news(row)]
     for row in fresh:
         row["error"] = abs(row["predicted_us"] / row["model_us"] - 1)
@@ -172,6 +173,12 @@ def say_slowed(cases):
                 f"{slowed} their time alone")
 
 
+def short_commit(commit):
+    """Of whole hashes, which some rows have, what the others have."""
+    name, mark, changed = commit.partition("-")
+    return name[:12] + mark + changed
+
+
 def device_of(row):
     return row.get("device") or row.get("gpu")
 
@@ -190,16 +197,14 @@ def main():
     arguments = parser.parse_args()
     rows = []
     for path in arguments.rows:
-        if not path.exists():
-            raise Failure(f"{path}: no such file")
-        rows += bench_cases.read_rows(path)
+        rows += bench_cases.rows_of(path)
     devices, verdicts = judged_devices(rows), Verdicts()
     if not devices:
         raise Failure("no rows of tuner_grid.py, of the experiment efficiency or of suite overlap")
     for device in devices:
         own = [row for row in rows if device_of(row) == device]
         tuned, overlap = tuned_cases(own), overlap_cases(own)
-        commits = {row["commit"] for row in [*tuned, *(case["comet"] for case in overlap)]}
+        commits = {short_commit(row["commit"]) for row in [*tuned, *(case["comet"] for case in overlap)]}
         say(f"{device}, commits {', '.join(sorted(commits))}")
         judge_choices(tuned, verdicts)
         judge_fixed(tuned, verdicts)

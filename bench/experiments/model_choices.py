@@ -43,7 +43,7 @@ def summary(judged, num_untimed):
                      f"Its time is predicted {statistics.median(row['error'] for row in judged):.1%} off in the median."]
     if num_untimed:
         sentences.append(f"{num_untimed} cases: the model's choice was not timed.")
-    return sentences or ["No case was swept."]
+    return sentences
 
 
 def parse_arguments():
@@ -53,19 +53,19 @@ def parse_arguments():
     constants = parser.add_mutually_exclusive_group(required=True)
     constants.add_argument("--profile", help="a profile with calibrated constants")
     constants.add_argument("--machine", help="a machine that comet plan knows")
-    parser.add_argument("--ranks-per-device", type=int, help="ranks that shared a GPU; default all")
+    parser.add_argument("--ranks-per-device", type=int, choices=range(1, 1025), metavar="N",
+                        help="ranks that shared a GPU, 1 to 1024; default all")
     return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
-    if not arguments.rows.exists():
-        raise Failure(f"{arguments.rows}: no such file")
+    swept = [row for row in bench_cases.rows_of(arguments.rows) if row.get("kind") == "case" and "sweep" in row]
+    if not swept:
+        raise Failure(f"{arguments.rows}: no case that tuner_grid.py has swept")
     machine = ["--profile", arguments.profile] if arguments.profile else ["--machine", arguments.machine]
     judged, num_untimed = [], 0
-    for row in bench_cases.read_rows(arguments.rows):
-        if row.get("kind") != "case" or "sweep" not in row:
-            continue
+    for row in swept:
         choice, predicted_us = tuner_grid.preferred(arguments.comet, machine, row, arguments.ranks_per_device)
         found = judge(row, choice, predicted_us)
         if found is None:

@@ -193,9 +193,7 @@ class Table:
 
     def __init__(self, arguments):
         self.path = arguments.draw or arguments.out / "rows.jsonl"
-        if arguments.draw and not arguments.draw.exists():
-            raise Failure(f"{arguments.draw}: no such file")
-        self.rows = bench_cases.read_rows(self.path)
+        self.rows = bench_cases.rows_of(self.path) if arguments.draw else bench_cases.read_rows(self.path)
 
     def of(self, name):
         return [row for row in self.rows if row.get("experiment") == name and row.get("kind") != "experiment"]
@@ -221,6 +219,16 @@ def show_experiment(name, experiment, rows, out):
     if rows and not charts.draw(picture, rows, out, name):
         say(f"run.py: {charts.MISSING}")
     print_summary(name, rows)
+
+
+def draw_all(chosen, table, out):
+    """The pictures of those experiments that the table has rows of."""
+    known = [name for name in chosen if table.of(name)]
+    if not known:
+        raise Failure(f"{table.path}: no rows of {', '.join(chosen)}")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in known:
+        show_experiment(name, read_experiment(name), table.of(name), out)
 
 
 def run_experiment(name, arguments, table, seconds):
@@ -260,7 +268,7 @@ def parse_arguments():
     parser.add_argument(NO_GRAPHS, action="store_true",
                         help="each case once more with calls that are launched anew, not replayed from CUDA graphs")
     parser.add_argument("--resume", action="store_true", help="keep the rows that OUT has, run the rest")
-    parser.add_argument("--seconds", type=float,
+    parser.add_argument("--seconds", type=bench_cases.seconds_of,
                         help="stop after about so long, the case in hand finished; go on with --resume")
     parser.add_argument("--draw", type=Path, metavar="ROWS",
                         help="run nothing: draw the pictures of these rows, which a machine without matplotlib made")
@@ -280,12 +288,14 @@ def main():
     chosen = names() if arguments.names == ["all"] else arguments.names
     for name in chosen:
         read_experiment(name)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    if not arguments.draw:
+        bench_cases.check_command(arguments.comet)
     table, deadline, num_failed = Table(arguments), Deadline(arguments.seconds), 0
+    if arguments.draw:
+        draw_all(chosen, table, arguments.out)
+        return 0
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for name in chosen:
-        if arguments.draw:
-            show_experiment(name, read_experiment(name), table.of(name), arguments.out)
-            continue
         failed, is_whole = {}, False
         if not deadline.is_over():
             failed, is_whole = run_experiment(name, arguments, table, deadline.left())

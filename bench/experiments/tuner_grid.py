@@ -13,6 +13,7 @@ fails is named and left out, makes the exit code 1, and is tried again by the ne
 import argparse
 import itertools
 import json
+import re
 import statistics
 import sys
 import time
@@ -87,12 +88,10 @@ class Grid:
     def __init__(self, arguments):
         self.arguments = arguments
         self.path = arguments.rows or arguments.out / "tuner.jsonl"
-        if arguments.rows and not arguments.rows.exists():
-            raise Failure(f"{arguments.rows}: no such file")
         # CPUs know no placements, and call theirs warps.
         self.swept = "blocks" if arguments.backend == "cuda" else "warps"
-        self.known = {key_of(row): row for row in bench_cases.read_rows(self.path)
-                      if row.get("kind") == "case"}
+        rows = bench_cases.rows_of(self.path) if arguments.rows else bench_cases.read_rows(self.path)
+        self.known = {key_of(row): row for row in rows if row.get("kind") == "case"}
         self.failed = {}  # {case: what went wrong}
 
     def flags(self):
@@ -341,6 +340,26 @@ def words(text):
     return text.split(",")
 
 
+def numbers(text, least):
+    """Whole numbers with commas between."""
+    for word in words(text):
+        if not (word.isascii() and word.isdigit() and int(word) >= least):
+            raise argparse.ArgumentTypeError(f"'{word}', a whole number of at least {least}")
+    return [int(word) for word in words(text)]
+
+
+def token_counts(text):
+    return [str(count) for count in numbers(text, 1)]
+
+
+def splits(text):
+    """EP x TP, with commas between."""
+    for word in words(text):
+        if not re.fullmatch("[1-9][0-9]*x[1-9][0-9]*", word):
+            raise argparse.ArgumentTypeError(f"'{word}', <EP>x<TP>, for example 4x2")
+    return words(text)
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comet", type=Path, default=Path("build/cuda/comet"),
@@ -350,22 +369,27 @@ def parse_arguments():
     parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--out", type=Path, default=Path("build/experiments"),
                         help="folder of what is found; default build/experiments")
-    parser.add_argument("--seconds", type=float, help="stop after about so long; the same command goes on")
+    parser.add_argument("--seconds", type=bench_cases.seconds_of, help="stop after about so long; the same command goes on")
     parser.add_argument("--model-anew", action="store_true",
                         help="first take the model's choices of swept cases anew, on GPUs, and time them")
     parser.add_argument("--flags", help="more flags of comet bench and comet tune, as one argument")
-    for name, default in (("models", MODELS), ("tokens", TOKENS), ("splits", SPLITS), ("links", LINKS)):
-        parser.add_argument(f"--{name}", type=words, default=list(default),
+    for name, read, default in (("models", words, MODELS), ("tokens", token_counts, TOKENS), ("splits", splits, SPLITS),
+                                ("links", words, LINKS)):
+        parser.add_argument(f"--{name}", type=read, default=list(default),
                             help=f"with commas between; default {','.join(default)}")
-    parser.add_argument("--n-c", type=lambda text: [int(word) for word in words(text)], default=list(N_C),
+    parser.add_argument("--n-c", type=lambda text: numbers(text, 0), default=list(N_C),
                         help=f"numbers to be swept; default {','.join(map(str, N_C))}")
     return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    if not arguments.rows:
+        bench_cases.check_command(arguments.comet)
     grid, deadline = Grid(arguments), Deadline(arguments.seconds)
+    if arguments.rows and not any("finals" in row for row in grid.known.values()):
+        raise Failure(f"{arguments.rows}: no finished case of tuner_grid.py")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.model_anew:
         grid.take_model_anew()
     try:

@@ -22,6 +22,7 @@ sys.path.insert(0, str(FOLDER))
 
 import bench_cases  # noqa: E402
 import charts  # noqa: E402
+import claims  # noqa: E402
 import model_choices  # noqa: E402
 import run  # noqa: E402
 import slowed_products  # noqa: E402
@@ -198,8 +199,11 @@ class Running(unittest.TestCase):
 
     def test_bad_input_is_one_sentence(self):
         for arguments, why in ((["nothing"], "no experiment 'nothing'"), ([], "no experiment named"),
-                               (["n_c", "--comet", "/nowhere"], "/nowhere: No such file")):
-            code, _, errors = start("run.py", *arguments, "--out", self.out)
+                               (["n_c", "--comet", "/nowhere"], "/nowhere: no such command"),
+                               (["n_c", "--comet", ROOT], f"{ROOT}: no such command"),
+                               (["n_c", "--draw", ROOT], f"{ROOT}: Is a directory"),
+                               (["n_c", "--comet", COMET, "--out", __file__], f"{__file__}: File exists")):
+            code, _, errors = start("run.py", "--out", self.out, *arguments)
             self.assertEqual(code, 1)
             self.assertIn(why, errors)
             self.assertEqual(errors.count("\n"), 1, errors)
@@ -207,6 +211,40 @@ class Running(unittest.TestCase):
         code, _, errors = start("run.py", "memory", "--comet", COMET, "--out", self.out)
         self.assertEqual(code, 1)
         self.assertIn("rows.jsonl:1: no JSON", errors)
+
+    def test_bad_flags_are_refused_before_anything_runs(self):
+        for script, flags, why in (("run.py", ("n_c", "--seconds", "-1"), "'-1', a number of at least 0"),
+                                   ("run.py", ("n_c", "--seconds", "nan"), "'nan', a number of at least 0"),
+                                   ("tuner_grid.py", ("--splits", "8"), "'8', <EP>x<TP>"),
+                                   ("tuner_grid.py", ("--splits", "8x1,0x2"), "'0x2', <EP>x<TP>"),
+                                   ("tuner_grid.py", ("--tokens", "8,x"), "'x', a whole number of at least 1"),
+                                   ("tuner_grid.py", ("--n-c", "1,-2"), "'-2', a whole number of at least 0"),
+                                   ("model_choices.py", ("x", "--machine", "h200", "--ranks-per-device", "0"), "0")):
+            code, text, errors = start(script, *flags)
+            self.assertEqual((code, text), (2, ""), flags)
+            self.assertIn(why, errors)
+
+    def test_rows_of_something_else_are_refused(self):
+        rows = self.out / "rows.jsonl"
+        for content, why in ((b'{"suite": "bench"}\n', None), (b"{}\n[1]\n", ":2: no JSON object"), (b"\xff\n", ": no text")):
+            rows.write_bytes(content)
+            for script, flags in (("claims.py", [rows]), ("model_choices.py", [rows, "--machine", "h200", "--comet", COMET]),
+                                  ("tuner_grid.py", ["--rows", rows, "--out", self.out / "new"]),
+                                  ("run.py", ["all", "--draw", rows, "--out", self.out / "new"])):
+                code, text, errors = start(script, *flags)
+                self.assertEqual((code, text, errors.count("\n")), (1, "", 1), errors)
+                self.assertIn(why or "no ", errors)
+        self.assertFalse((self.out / "new").exists())
+
+    def test_nobody_need_read_to_the_end(self):
+        """As with `| head`: no traceback, and the exit code of SIGPIPE."""
+        for script, flags in (("run.py", ["--list"]), ("claims.py", [ROOT / "bench" / "results" / "tuner.jsonl"])):
+            reader, writer = os.pipe()
+            os.close(reader)
+            with open(writer, "w", encoding="utf-8") as output:
+                done = subprocess.run([sys.executable, FOLDER / script, *flags], check=False, stdout=output,
+                                      stderr=subprocess.PIPE, text=True)
+            self.assertEqual((done.returncode, done.stderr), (128 + signal.SIGPIPE, ""))
 
     def test_the_tuner_is_judged_in_slices(self):
         arguments = ("--comet", COMET, "--backend", "cpu", "--out", self.out, "--models", "phi-3.5-moe",
@@ -329,6 +367,10 @@ class Counting(unittest.TestCase):
         code, errors, words, text = verdicts(good + overlap)
         self.assertEqual((code, errors, words), (0, "", ["holds"] * 9), text)
         self.assertIn("1/2                         30               0.5%       1.0%", text)
+        self.assertIn("in 100.0% of 60, 1.0% slower on average, 1.0% at worst", text)
+        self.assertEqual({claims.short_commit(commit) for commit in ("6cfe8fc170b8", "6cfe8fc170b82ce2df7e")},
+                         {"6cfe8fc170b8"})
+        self.assertEqual(claims.short_commit("6cfe8fc170b82ce2df7e-dirty"), "6cfe8fc170b8-dirty")
         cases = {0: good[1:], 1: [*good[4:], *(case(t, 103.0, 105.0) for t in range(4))],
                  2: [*good[1:], case(0, 101.0, 121.0)], 3: [{**row, "predicted_us": 118.0} for row in good],
                  4: [case(2 * tokens, 101.0, 105.0) for tokens in range(60)]}
