@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ SUITE = "adaptive"
 INTERRUPTED = 130  # exit code of a command that finished the case in hand
 GRACE_S = 120  # that a case in hand may take before its process is killed
 MOST_IN_VAIN = 2  # processes in a row that may end without a case done
+REFUSED_LINE = re.compile(r"\[cases\] .+? line (\d+): (.*)")  # what comet bench says of a line that is no case
 
 
 class Failure(Exception):
@@ -188,14 +190,18 @@ def run_cases(comet, shared, lines, keep, seconds=None, on_line=show):
     while rest:
         if deadline.is_over():
             return failed, False
-        code, said, done = run_process(comet, shared, rest, deadline.left(), keep, on_line)
-        rest = [line for line in rest if line not in done]
+        tried = rest
+        code, said, done = run_process(comet, shared, tried, deadline.left(), keep, on_line)
+        rest = [line for line in tried if line not in done]
         if code == 0:
             break
         if code == INTERRUPTED or deadline.is_over():
             return failed, False
         num_in_vain = 0 if done else num_in_vain + 1
-        failed[rest.pop(0)] = said
+        refused = REFUSED_LINE.fullmatch(said)
+        case, said = (tried[int(refused[1]) - 1], refused[2]) if refused else (rest[0], said)
+        rest.remove(case)
+        failed[case] = said
         if num_in_vain > MOST_IN_VAIN:
             failed.update(dict.fromkeys(rest, f"not tried: {said}"))
             break

@@ -2,10 +2,13 @@
 // comet bench: flags, and the cases that they ask for, one after the other.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,6 +19,7 @@
 #include "cli/bench_report.hpp"
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/file_flags.hpp"
 #include "cli/flags.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/json_lines.hpp"
@@ -34,6 +38,7 @@ constexpr const char* kPromise =
 
 struct BenchCommand {
   bool demo = false;
+  std::string beside_demo;  ///< A flag that was given, of those that --demo has no use for.
   BenchCaseFlags of;
   std::string cases;
   std::string json;
@@ -68,7 +73,11 @@ std::vector<RecordedBench> planned_benches(const BenchCommand& command, const Ra
     check(ranks.kind() == "local", ErrorCode::unsupported,
           "[flags] --cases: only for ranks of one process, --world local");
     for (const CaseLine& line : read_case_lines(command.cases, command.of)) {
-      benches.push_back({plan_bench_case(line.of, ranks), typed + " " + line.text});
+      try {
+        benches.push_back({plan_bench_case(line.of, ranks), typed + " " + line.text});
+      } catch (const Error& error) {
+        fail(error.code(), "[cases] {}: {}", line.place, error.what());
+      }
     }
     return benches;
   }
@@ -76,6 +85,9 @@ std::vector<RecordedBench> planned_benches(const BenchCommand& command, const Ra
     const Backend backend = command.of.flags.backend;
     check(backend == Backend::cpu, ErrorCode::invalid_argument,
           "[flags] --demo runs on cpu; on {} give --model", to_string(backend));
+    check(command.beside_demo.empty(), ErrorCode::invalid_argument,
+          "[flags] --demo: not with {}; what it runs is fixed but for --seed, --json and --svg",
+          command.beside_demo);
     for (PlannedBench& planned : demo_benches(command.of.flags.seed)) {
       ranks.check_fits(planned.bench.backend, planned.bench.link);
       benches.push_back({std::move(planned), typed});
@@ -94,11 +106,24 @@ void show_case(const PlannedBench& planned, const std::vector<BenchRow>& rows,
   print(fmt::format("  picture of one call of each: {}\n", svg));
 }
 
+// The first of the flags given that --demo would ignore, or nothing.
+std::string flag_beside_demo(const CLI::App& command) {
+  constexpr std::string_view kUseful[] = {"--demo", "--seed",  "--json",
+                                          "--svg",  "--cases", "--backend"};  // refused apart
+  for (const CLI::Option* const option : command.get_options()) {
+    const std::string name = option->get_name();
+    if (option->count() > 0 && std::ranges::find(kUseful, name) == std::end(kUseful)) return name;
+  }
+  return {};
+}
+
 int run_bench_command(const BenchCommand& command, const Ranks& ranks) {
+  check_apart({"--svg", command.svg}, {"--json", command.json});
+  check_apart({"--json", command.json}, {"--cases", command.cases});
   std::vector<RecordedBench> benches = planned_benches(command, ranks);
   std::optional<JsonLines> json;
   if (!command.json.empty() && ranks.is_first()) json.emplace(command.json);
-  if (!command.svg.empty() && ranks.is_first()) check_writable(command.svg);
+  if (!command.svg.empty() && ranks.is_first()) check_writable(command.svg, "trace");
   std::optional<Interrupt> interrupt;
   if (!command.cases.empty()) interrupt.emplace(kPromise);
   BenchWeightsCache weights;
@@ -135,18 +160,12 @@ void add_bench(CLI::App& app, Context& context) {
                     "Three models in small on 4 ranks with an emulated link, in under a minute");
   add_bench_case_flags(*command, chosen->of);
   CLI::Option* const dtype = command->get_option("--dtype");
-  command
-      ->add_option("--cases", chosen->cases,
-                   "Run many cases in this process: each line of the file has flags that add to or "
-                   "replace those given here")
-      ->type_name("FILE");
-  command
-      ->add_option("--json", chosen->json,
-                   "Add one JSON object a line per schedule to this file; docs/benchmarks.md has "
-                   "the keys")
-      ->type_name("FILE");
-  command->add_option("--svg", chosen->svg, "Draw one call of each schedule, see comet trace")
-      ->type_name("FILE");
+  add_file(*command, "--cases", chosen->cases,
+           "Run many cases in this process: each line of the file has flags that add to or "
+           "replace those given here");
+  add_file(*command, "--json", chosen->json,
+           "Add one JSON object a line per schedule to this file; docs/benchmarks.md has the keys");
+  add_file(*command, "--svg", chosen->svg, "Draw one call of each schedule, see comet trace");
   command->footer(
       examples(
           "  comet bench --demo\n"
@@ -158,7 +177,8 @@ void add_bench(CLI::App& app, Context& context) {
           "  comet bench --model qwen2-moe --scale demo --world local:2 --link paced:0.5 \\\n"
           "      --choices 1:64:0/0,4:64:0/0\n") +
       "With --cases, Ctrl-C finishes the case in hand; the rows so far are kept.\n");
-  command->callback([chosen, dtype, &context] {
+  command->callback([chosen, command, dtype, &context] {
+    if (chosen->demo) chosen->beside_demo = flag_beside_demo(*command);
     chosen->of.flags.is_dtype_given = dtype->count() > 0;
     context.world = &chosen->of.flags.world.world;
     context.ranks_backend = &chosen->of.flags.backend;

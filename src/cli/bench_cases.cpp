@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <iterator>
@@ -60,7 +61,11 @@ BenchCaseFlags parse_line(const std::string& line, BenchCaseFlags of) {
   add_bench_case_flags(app, of);
   std::istringstream stream(line);
   std::vector<std::string> words{std::istream_iterator<std::string>(stream), {}};
-  app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+  try {
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+  } catch (const CLI::ExtrasError&) {
+    fail(ErrorCode::invalid_argument, "unexpected argument '{}'", app.remaining().front());
+  }
   check(app.count("--world") == 0, ErrorCode::invalid_argument,
         "--world is the same for all cases: give it beside --cases");
   of.flags.is_dtype_given |= app.count("--dtype") > 0;
@@ -86,6 +91,10 @@ void add_bench_case_flags(CLI::App& app, BenchCaseFlags& of) {
               {"--warmup", "Untimed calls of each schedule before; cuda: at least 3", 0, 1'000'000},
               of.warmup)
       ->group(kSchedulesGroup);
+  for (const char* const chosen :
+       {"--groups", "--n-c-dispatch", "--n-c-combine", "--placement", "--panel"}) {
+    app.get_option("--choices")->excludes(app.get_option(chosen));
+  }
   app.add_flag("--no-graphs", of.no_graphs,
                "cuda: launch every call anew in place of replaying it from a CUDA graph")
       ->group(kSchedulesGroup);
@@ -95,6 +104,10 @@ void add_bench_case_flags(CLI::App& app, BenchCaseFlags& of) {
 }
 
 PlannedBench plan_bench_case(const BenchCaseFlags& of, const Ranks& ranks) {
+  const std::vector<Schedule>& schedules = of.flags.schedules;
+  check(of.choices.empty() || schedules.empty() ||
+            std::find(schedules.begin(), schedules.end(), Schedule::comet) != schedules.end(),
+        ErrorCode::invalid_argument, "[flags] --choices: of comet, which --schedules leaves out");
   PlannedBench planned = plan_bench(of.flags, ranks);
   planned.bench.suite = of.suite;
   planned.bench.graphs = !of.no_graphs;
@@ -114,12 +127,13 @@ std::vector<CaseLine> read_case_lines(const std::string& path, const BenchCaseFl
     line.resize(std::min(line.size(), line.find('#')));
     line.resize(line.find_last_not_of(" \t\r") + 1);  // npos + 1 is 0
     if (line.empty()) continue;
+    const std::string place = fmt::format("{} line {}", path, number);
     try {
-      cases.push_back({parse_line(line, base), line});
+      cases.push_back({parse_line(line, base), line, place});
     } catch (const CLI::ParseError& error) {
-      fail(ErrorCode::invalid_argument, "[cases] {} line {}: {}", path, number, error.what());
+      fail(ErrorCode::invalid_argument, "[cases] {}: {}", place, error.what());
     } catch (const Error& error) {
-      fail(error.code(), "[cases] {} line {}: {}", path, number, error.what());
+      fail(error.code(), "[cases] {}: {}", place, error.what());
     }
   }
   check(!cases.empty(), ErrorCode::invalid_argument, "[cases] {}: no case in it", path);

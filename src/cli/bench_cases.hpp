@@ -29,7 +29,8 @@ PlannedBench plan_bench_case(const BenchCaseFlags& of, const Ranks& ranks);
 /// A line of --cases.
 struct CaseLine {
   BenchCaseFlags of;
-  std::string text;  ///< As it stands there.
+  std::string text;   ///< As it stands there.
+  std::string place;  ///< The file and the line's number, for sentences.
 };
 /// Flags that add to or replace those of `base`, one case a line; # begins a comment. Throws
 /// Error(invalid_argument) that names the line, Error(io).

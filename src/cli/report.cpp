@@ -8,6 +8,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/file_flags.hpp"
 #include "cli/flags.hpp"
 #include "cli/output.hpp"
 #include "cli/report_page.hpp"
@@ -22,6 +23,9 @@ struct ReportFlags {
 };
 
 int run_report(const ReportFlags& flags) {
+  for (const std::string& rows : flags.rows) {
+    check_apart({"--out", flags.out}, {"the rows", rows});
+  }
   const Report report = read_report(flags.rows);
   NewFile file(flags.out, "report");
   file.append(report_html(report));
@@ -48,9 +52,8 @@ void add_report(CLI::App& app, Context& context) {
                    "pictures are taken from <experiment>.svg beside them")
       ->type_name("ROWS")
       ->required();
-  command->add_option("-o,--out", flags->out, "The page; it needs no other file")
-      ->type_name("FILE")
-      ->capture_default_str();
+  add_file(*command, "-o,--out", flags->out, "The page; it needs no other file")
+      ->default_str(flags->out);
   command->footer(
       examples("  comet report build/experiments/rows.jsonl -o report.html\n"
                "  comet report bench/results/h100.jsonl bench/results/node.jsonl -o gpus.html\n"));

@@ -10,6 +10,7 @@
 #include "base/check.hpp"
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/file_flags.hpp"
 #include "cli/flags.hpp"
 #include "cli/output.hpp"
 #include "cli/run_layer.hpp"
@@ -72,6 +73,8 @@ int run_run(const RunFlags& flags, const Ranks& ranks) {
         ErrorCode::unsupported,
         "[run] --check in f16: the reference runs on cpu, whose layers run in f32 or bf16");
   require_backend(flags.backend);
+  check_apart({"--out", flags.out}, {"--tokens", flags.tokens});
+  if (!flags.out.empty() && ranks.is_first()) check_writable(flags.out, "run");
   MoeBlock block = load_moe_block(flags.checkpoint, flags.layer, flags.dtype);
   const Tokens x = load_tokens(flags.tokens, block.desc.hidden, flags.dtype, flags.seed);
   const Schedule schedule = flags.schedule.value_or(tiled_schedules(flags.backend).back());
@@ -141,8 +144,7 @@ void add_run(CLI::App& app, Context& context) {
       ->type_name("SOURCE")
       ->required();
   add_unsigned(*command, "--seed", flags->seed, "Of random tokens");
-  command->add_option("--out", flags->out, "Write y [T, H] to this safetensors file")
-      ->type_name("FILE");
+  add_file(*command, "--out", flags->out, "Write y [T, H] to this safetensors file");
   add_dtype(*command, flags->dtype);
   add_world(*command, flags->world);
   add_backend(*command, flags->backend);

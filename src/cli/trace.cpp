@@ -15,6 +15,7 @@
 #include "cli/bench_progress.hpp"
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/file_flags.hpp"
 #include "cli/flags.hpp"
 #include "cli/output.hpp"
 #include "cli/trace_report.hpp"
@@ -69,9 +70,10 @@ PlannedBench plan_trace(const TraceCommand& command, const Ranks& ranks) {
 }
 
 int run_trace_command(const TraceCommand& command, const Ranks& ranks) {
+  check_apart({"--svg", command.svg}, {"--out", command.out});
   const PlannedBench planned = plan_trace(command, ranks);
   for (const std::string& path : {command.out, command.svg}) {
-    if (!path.empty() && ranks.is_first()) check_writable(path);
+    if (!path.empty() && ranks.is_first()) check_writable(path, "trace");
   }
   BenchMeter meter(1);
   meter.next_case(planned.bench.model);
@@ -106,9 +108,9 @@ void add_trace(CLI::App& app, Context& context) {
   dtype->default_str("f32, bf16 on cuda");
   add_schedule_flags(*command, chosen->flags);
   command->get_option("--schedules")->default_str("all but reference, comet on cuda");
-  command->add_option("--out", chosen->out, "Write a trace for Perfetto and chrome://tracing")
+  add_file(*command, "--out", chosen->out, "Write a trace for Perfetto and chrome://tracing")
       ->type_name("FILE.json");
-  command->add_option("--svg", chosen->svg, "Draw the schedules one under the other")
+  add_file(*command, "--svg", chosen->svg, "Draw the schedules one under the other")
       ->type_name("FILE.svg");
   add_parsed(*command, "--ranks", chosen->ranks, parse_ranks, "RANKS",
              "Show only these, with commas between; all of them run")

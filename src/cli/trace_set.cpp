@@ -6,7 +6,6 @@
 #include <thread>
 
 #include "cli/bench_report.hpp"
-#include "io/new_file.hpp"
 #include "trace/bench_timelines.hpp"
 
 namespace comet::cli {
@@ -38,7 +37,5 @@ TimelineSet timeline_set(const PlannedBench& planned, const std::vector<BenchRow
   set.captions.push_back(call_text(is_cpu ? ranks * rows.front().workers : 0));
   return set;
 }
-
-void check_writable(const std::string& path) { const NewFile probe(path, "trace"); }
 
 }  // namespace comet::cli

@@ -13,7 +13,4 @@ namespace comet::cli {
 /// `rows` are what run_bench made of the case, which asked for recorded calls.
 TimelineSet timeline_set(const PlannedBench& planned, const std::vector<BenchRow>& rows);
 
-/// Throws Error(io) if no file can be made there: better before a long run than after it.
-void check_writable(const std::string& path);
-
 }  // namespace comet::cli

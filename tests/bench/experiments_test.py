@@ -106,6 +106,14 @@ class Running(unittest.TestCase):
         self.assertIn("no bytes cross a link", failed[bad])
         self.assertTrue(is_whole)
 
+    def test_a_line_that_is_no_case_is_named_and_the_others_go_on(self):
+        good = [f"{TINY} --tokens {tokens} --schedules sequential" for tokens in (32, 48)]
+        bad = "--model abacus"
+        found = {}
+        failed, is_whole = bench_cases.run_cases(COMET, ["--rounds", "1"], [good[0], bad, good[1]], found.__setitem__)
+        self.assertEqual((list(found), list(failed), is_whole), (good, [bad], True))
+        self.assertTrue(failed[bad].startswith("[model] unknown name 'abacus'"), failed[bad])
+
     def test_where_nothing_runs_it_gives_up(self):
         lines = [f"--model {name}" for name in "abcdefgh"]  # no such models
         started = []

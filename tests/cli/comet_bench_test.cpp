@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -91,11 +92,37 @@ TEST(Bench, RefusesCasesThatItCannotRead) {
   };
   refused("# nothing\n", "no case in it");
   refused("--tokens 32\n--tokens x\n", "cases line 2");
-  refused("--tokns 32\n", "--tokns");
+  refused("--tokens 32\n--tokns 32 --ep 2\n", "cases line 2: unexpected argument '--tokns'");
+  refused("--tokens 32\n\n--model x\n", "cases line 3: [model] unknown name 'x'");
   refused("--world local:2\n", "--world is the same for all cases");
   refused("--link host\n", "only between ranks on GPUs");
   expect_refusal(bench({"--cases", "/nowhere"}), 2, "/nowhere");
   expect_refusal(run_comet({"bench", "--demo", "--cases", "x"}), 2, "not with --demo");
+}
+
+TEST(Bench, RefusesFlagsThatWouldBeIgnored) {
+  for (const char* flag :
+       {"--groups", "--panel", "--n-c-dispatch", "--n-c-combine", "--placement"}) {
+    const std::string value = flag == std::string("--placement") ? "warps" : "1";
+    expect_refusal(bench({"--choices", "1:0:0/0", flag, value}), 2, "excludes --choices");
+  }
+  expect_refusal(bench({"--choices", "1:0:0/0", "--schedules", "sequential"}), 2,
+                 "of comet, which --schedules leaves out");
+  expect_refusal(run_comet({"bench", "--demo", "--model", "mixtral"}), 2, "not with --model");
+  expect_refusal(run_comet({"bench", "--demo", "--world", "local:2"}), 2, "not with --world");
+}
+
+TEST(Bench, RefusesFilesThatAreNoneOrOneAnother) {
+  const TempDir dir;
+  const std::string file = (dir / "f").string(), same = (dir / "." / "f").string();
+  for (const char* flag : {"--json", "--svg", "--cases"}) {
+    expect_refusal(bench({flag, ""}), 2, std::string(flag) + ": '', the name of a file");
+  }
+  expect_refusal(bench({"--json", file, "--svg", same}), 2, "a file other than that of --json");
+  dir.write("f", "--tokens 32\n");
+  expect_refusal(bench({"--json", same, "--cases", file}), 2, "a file other than that of --cases");
+  std::ifstream kept(file);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}), "--tokens 32\n");
 }
 
 TEST(Bench, GpusThatAreNotThereAreRefused) {

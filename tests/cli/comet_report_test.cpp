@@ -2,12 +2,14 @@
 // comet report: what rows and pictures become, that their text stays text, and bad input.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 
 #include "cli/run_comet.hpp"
 #include "io/temp_dir.hpp"
+#include "io/text_file.hpp"
 
 namespace comet::cli {
 namespace {
@@ -85,6 +87,21 @@ TEST(Report, SaysInOneSentenceWhatIsWrong) {
   refused(R"({"kind":"experiment","experiment":"a","columns":[],"said":[3]})", "line 1");
   expect_refusal(run_comet({"report", "/nowhere.jsonl"}), 2, "/nowhere.jsonl");
   expect_refusal(run_comet({"report"}), 2, "rows is required");
+  expect_refusal(run_comet({"report", "/nowhere.jsonl", "-o", ""}), 2, "--out: ''");
+}
+
+TEST(Report, DoesNotWriteOverItsRows) {
+  const TempDir dir;
+  const std::string row = R"({"suite":"mine","schedule":"comet","t_layer_us":1})";
+  dir.write("rows.jsonl", row);
+  dir.write("other.jsonl", row);
+  std::filesystem::create_symlink("rows.jsonl", dir / "link");
+  const auto path = [&](const char* name) { return (dir / name).string(); };
+  for (const char* out : {"rows.jsonl", "link"}) {
+    expect_refusal(run_comet({"report", path("other.jsonl"), path("rows.jsonl"), "-o", path(out)}),
+                   2, "a file other than that of the rows");
+  }
+  EXPECT_EQ(read_text_file(path("rows.jsonl"), 1000), row);
 }
 
 }  // namespace

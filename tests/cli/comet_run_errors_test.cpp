@@ -100,6 +100,11 @@ TEST(RunErrors, ValuesThatDoNotFit) {
       {{"--tokens", "random:4", "--link", "paced:auto"}, "paced:<GB/s>"},
       {{"--tokens", "random:4", "--workers", "100000"}, "--workers: '100000'"},
       {{"--tokens", "random:4", "--out", "/nowhere/y.safetensors"}, "/nowhere/y.safetensors"},
+      {{"--tokens", "random:4", "--out", ""}, "--out: '', the name of a file"},
+      {{"--tokens", "x.safetensors", "--out", "./x.safetensors"}, "other than that of --tokens"},
+      // Told before the checkpoint is read, which may take minutes.
+      {{"--tokens", "random:4", "--layer", "99", "--out", "/nowhere/y"},
+       "cannot create '/nowhere/y"},
   };
   for (const BadFlags& bad : table) {
     expect_refusal(run_on(checkpoint("mixtral"), bad.arguments), 2, bad.words);

@@ -93,6 +93,8 @@ TEST(Trace, RefusesWithOneLine) {
   refuse({"--out", json, "--ranks", "x"}, "ranks with commas between");
   refuse({"--out", dir / "no" / "t.json"}, "No such file or directory");
   refuse({"--svg", "/dev/null"}, "not a regular file");
+  refuse({"--svg", json, "--out", json}, "--svg: '" + json + "', a file other than that of --out");
+  refuse({"--out", ""}, "--out: '', the name of a file");
   EXPECT_EQ(files_in(dir), 0U);
 }
 
