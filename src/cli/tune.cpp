@@ -15,6 +15,7 @@
 #include "cli/commands.hpp"
 #include "cli/devices.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/file_flags.hpp"
 #include "cli/flags.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/output.hpp"
@@ -279,10 +280,8 @@ void add_tune(CLI::App& app, Context& context) {
                    "Measure nothing: take the cases of these profiles of one device; of two of a "
                    "case the later stays, and the constants of the last that has any")
       ->type_name("FILE");
-  command
-      ->add_option("--profile", flags->profile,
-                   "The profile, made or added to; default: a name made of the device's")
-      ->type_name("FILE");
+  add_file(*command, "--profile", flags->profile,
+           "The profile, made or added to; default: a name made of the device's");
   add_integer(*command,
               {"--seconds", "For each case, about; set-up and verification aside", 1, 3600},
               flags->seconds);

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/tune_cases.hpp"
 
+#include <algorithm>
+#include <charconv>
+#include <optional>
 #include <sstream>
+#include <string_view>
+#include <utility>
 
 #include "base/check.hpp"
 #include "base/int_math.hpp"
@@ -13,30 +18,48 @@ namespace {
 
 constexpr const char* kGridGroup = "Grid";
 
-template <typename T, typename Parse>
-std::vector<T> parse_list(const std::string& text, Parse parse) {
-  std::vector<T> values;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) values.push_back(parse(part));
-  check(!values.empty(), ErrorCode::invalid_argument, "[flags] '{}': values with commas between",
-        text);
-  return values;
-}
-
-std::int64_t parse_grid_count(const std::string& text) {
+// A whole number of `text` from 1 to `high`; nothing if it is none.
+std::optional<std::int64_t> grid_count(std::string_view text, std::int64_t high) {
   std::int64_t value = 0;
-  std::istringstream stream(text);
-  check(static_cast<bool>(stream >> value) && stream.eof() && value >= 1 && value <= 1 << 24,
-        ErrorCode::invalid_argument, "[flags] '{}': a whole number from 1 to {}", text, 1 << 24);
-  return value;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value >= 1 && value <= high ? std::optional(value) : std::nullopt;
 }
 
-ParallelDesc parse_grid_split(const std::string& text) {
-  const std::size_t cross = text.find('x');
-  check(cross != std::string::npos, ErrorCode::invalid_argument,
-        "[flags] split '{}': <EP>x<TP>, for example 4x2", text);
-  return {.ep = parse_grid_count(text.substr(0, cross)),
-          .tp = parse_grid_count(text.substr(cross + 1))};
+std::int64_t parse_tokens(const std::string& text) {
+  constexpr std::int64_t kMost = 1 << 24;
+  const auto tokens = grid_count(text, kMost);
+  check(tokens.has_value(), ErrorCode::invalid_argument,
+        "[flags] --token-counts: '{}', a whole number from 1 to {}", text, kMost);
+  return *tokens;
+}
+
+ParallelDesc parse_split(const std::string& text) {
+  const std::size_t cross = std::min(text.find('x'), text.size());
+  const auto ep = grid_count(std::string_view(text).substr(0, cross), kMaxRanks);
+  const auto tp =
+      grid_count(std::string_view(text).substr(std::min(cross + 1, text.size())), kMaxRanks);
+  check(ep && tp, ErrorCode::invalid_argument, "[flags] --splits: '{}', <EP>x<TP>, for example 4x2",
+        text);
+  return {.ep = *ep, .tp = *tp};
+}
+
+// Parts of a list, each made a value by `parse`, which throws Error if it is none.
+template <typename T, typename Parse>
+void add_list(CLI::App& app, const std::string& name, std::vector<T>& values, Parse parse,
+              const std::string& help) {
+  add_parsed(
+      app, name, values,
+      [name, parse](const std::string& text) {
+        std::vector<T> parsed;
+        std::istringstream stream(text);
+        for (std::string part; std::getline(stream, part, ',');) parsed.push_back(parse(part));
+        check(!parsed.empty(), ErrorCode::invalid_argument,
+              "[flags] {}: '', values with commas between", name);
+        return parsed;
+      },
+      "LIST", help)
+      ->group(kGridGroup);
 }
 
 template <typename T>
@@ -56,30 +79,22 @@ MoeDesc small_layer(bool has_many, std::int64_t ranks, DType dtype) {
 }  // namespace
 
 void add_grid_flags(CLI::App& app, TuneGridFlags& flags) {
-  const std::string type = "LIST";
-  const auto as_is = [](const std::string& text) { return text; };
-  add_parsed(
-      app, "--models", flags.models,
-      [as_is](const std::string& text) { return parse_list<std::string>(text, as_is); }, type,
-      "Names with commas between, each tuned with each of the lists below")
-      ->group(kGridGroup);
-  add_parsed(
-      app, "--token-counts", flags.tokens,
-      [](const std::string& text) { return parse_list<std::int64_t>(text, parse_grid_count); },
-      type, "Tokens of all ranks together")
-      ->group(kGridGroup);
-  add_parsed(
-      app, "--splits", flags.splits,
-      [](const std::string& text) { return parse_list<ParallelDesc>(text, parse_grid_split); },
-      type, "EP x TP, for example 8x1,4x2")
-      ->group(kGridGroup);
-  add_parsed(
-      app, "--links", flags.links,
-      [](const std::string& text) {
-        return parse_list<LinkSpec>(text, [](const std::string& link) { return parse_link(link); });
-      },
-      type, "For example native,paced:20")
-      ->group(kGridGroup);
+  add_list(
+      app, "--models", flags.models, [](const std::string& text) { return text; },
+      "Names with commas between, each tuned with each of the lists below");
+  add_list(app, "--token-counts", flags.tokens, parse_tokens, "Tokens of all ranks together");
+  add_list(app, "--splits", flags.splits, parse_split, "EP x TP, for example 8x1,4x2");
+  add_list(
+      app, "--links", flags.links, [](const std::string& text) { return parse_link(text); },
+      "For example native,paced:20");
+  // A list stands in the place of these.
+  for (const auto& [list, single] : {std::pair{"--models", "--model"},
+                                     {"--token-counts", "--tokens"},
+                                     {"--splits", "--ep"},
+                                     {"--splits", "--tp"},
+                                     {"--links", "--link"}}) {
+    app.get_option(list)->excludes(app.get_option(single));
+  }
 }
 
 std::vector<BenchCase> grid_cases(const BenchFlags& base, const TuneGridFlags& grid,

@@ -142,9 +142,26 @@ TEST(Tune, RefusesWhatCannotBeTuned) {
   expect_refusal(run_comet(tiny({"--rows", "x.jsonl"})), 2, "no layer");
   expect_refusal(run_comet(tiny({"--merge", "x.json"})), 2, "no layer");
   expect_refusal(run_comet({"tune", "--rows", "/nowhere.jsonl"}), 2, "/nowhere.jsonl");
-  expect_refusal(run_comet(tiny({"--splits", "2"})), 2, "4x2");
-  expect_refusal(run_comet(tiny({"--token-counts", "0"})), 2, "whole number");
+  for (const char* split : {"2", "0x1", "x", "1x", "1x2x3", "-1x2"}) {
+    expect_refusal(run_comet(tiny({"--splits", split})), 2,
+                   "--splits: '" + std::string(split) + "', <EP>x<TP>, for example 4x2");
+  }
+  expect_refusal(run_comet(tiny({"--token-counts", "8,0"})), 2, "--token-counts: '0'");
+  expect_refusal(run_comet(tiny({"--models", ""})), 2, "--models: ''");
+  expect_refusal(run_comet(tiny({"--profile", ""})), 2, "--profile: ''");
   expect_refusal(run_comet(tiny({"--splits", "4x2"})), 2, "ep * tp");
+}
+
+TEST(Tune, AListStandsInThePlaceOfAFlag) {
+  const std::vector<std::vector<std::string>> both = {{"--model", "a", "--models", "b"},
+                                                      {"--tokens", "8", "--token-counts", "9"},
+                                                      {"--ep", "1", "--splits", "1x2"},
+                                                      {"--tp", "1", "--splits", "2x1"},
+                                                      {"--link", "native", "--links", "paced:1"}};
+  for (std::vector<std::string> flags : both) {
+    flags.insert(flags.begin(), "tune");
+    expect_refusal(run_comet(flags), 2, flags[1] + " excludes " + flags[3]);
+  }
 }
 
 }  // namespace
