@@ -19,6 +19,7 @@
 #include "cli/tuning_report.hpp"
 #include "cli/workspace_report.hpp"
 #include "comet/version.hpp"
+#include "comm/link_spec.hpp"
 #include "layer/backends.hpp"
 #include "models/presets.hpp"
 
@@ -139,6 +140,7 @@ std::string info_json(const TuningReport& tuning, const std::optional<WorkspaceR
 
 std::optional<WorkspaceReport> find_workspace(const InfoFlags& flags, const Ranks& ranks) {
   if (!flags.has_layer) return std::nullopt;
+  check_link(flags.link, flags.backend);
   const MoeDesc desc = resolve_shape(flags.shape);
   check(flags.tokens > 0, ErrorCode::invalid_argument,
         "[info] a layer's workspace depends on its tokens: give --tokens");

@@ -7,8 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.hpp"
+#include "cli/file_flags.hpp"
 #include "cli/flags.hpp"
 #include "cli/shared_flags.hpp"
+#include "comm/link_spec.hpp"
 #include "tune/profile.hpp"
 
 namespace comet::cli {
@@ -27,7 +29,10 @@ MachineModel asked_machine(const PredictFlags& flags) {
 TuneCase case_of_plan(const PredictFlags& flags, const PlanQuery& query,
                       const MachineModel& machine, std::int64_t tokens) {
   const std::int64_t ranks = query.parallel.world_size();
-  const std::int64_t shared = std::min(flags.ranks_per_device, ranks);
+  const std::int64_t shared = flags.ranks_per_device;
+  check(shared <= ranks, ErrorCode::invalid_argument,
+        "[predict] --ranks-per-device: {}, at most the {} ranks that there are", shared, ranks);
+  check_link(flags.link, machine.backend);
   TuneCase of;
   of.desc = query.desc;
   of.parallel = query.parallel;
@@ -39,7 +44,13 @@ TuneCase case_of_plan(const PredictFlags& flags, const PlanQuery& query,
   // Ranks that share a GPU get multiples of eight of its multiprocessors.
   if (machine.backend == Backend::cuda && shared > 1 && of.workers >= 8)
     of.workers -= of.workers % 8;
-  if (flags.workers > 0) of.workers = static_cast<int>(flags.workers);
+  if (flags.workers == 0) return of;
+  // Threads may be more than processors, and multiprocessors not.
+  const std::int64_t most = std::max<std::int64_t>(1, machine.workers / shared);
+  check(machine.backend == Backend::cpu || flags.workers <= most, ErrorCode::invalid_argument,
+        "[predict] --workers: {}, at most the {} multiprocessors that machine {} has for a rank",
+        flags.workers, most, machine.name);
+  of.workers = static_cast<int>(flags.workers);
   return of;
 }
 
@@ -60,14 +71,14 @@ void add_predict_flags(CLI::App& app, PredictFlags& flags) {
     names += (names.empty() ? "" : "|") + machine.name;
   }
   app.add_flag("--predict", flags.wanted,
-               "Also predict the times of sequential and comet by a model; nothing is run")
+               "Also predict the times of sequential and comet by a model; nothing is run. Each of "
+               "the flags below asks for that too")
       ->group(kPredictGroup);
   app.add_option("--machine", flags.machine, "Whose rates; docs/tuning.md says where they are from")
       ->type_name(names)
       ->default_str("h100")
       ->group(kPredictGroup);
-  app.add_option("--profile", flags.profile, "In place of --machine: a calibrated profile's")
-      ->type_name("FILE")
+  add_file(app, "--profile", flags.profile, "In place of --machine: a calibrated profile's")
       ->group(kPredictGroup);
   add_link(app, flags.link);
   app.get_option("--link")->group(kPredictGroup);

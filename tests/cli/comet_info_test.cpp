@@ -154,6 +154,8 @@ TEST(Info, AsksForWhatAWorkspaceNeeds) {
                  "8 x tp = 40");
   expect_refusal(run_comet({"info", "--model", "mixtral", "--tokens", "8", "--backend", "cuda"}), 2,
                  "cuda");
+  expect_refusal(run_comet({"info", "--model", "mixtral", "--tokens", "8", "--link", "host"}), 2,
+                 "only between ranks on GPUs");
 }
 
 }  // namespace

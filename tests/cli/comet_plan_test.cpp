@@ -157,6 +157,14 @@ TEST(Plan, RefusesPredictionsWithoutGrounds) {
   expect_refusal(run_comet(small({"--ep", "2", "--link", "paced:auto"})), 2, "needs the rate");
   expect_refusal(run_comet(small({"--profile", "/nowhere.json"})), 2, "/nowhere.json");
   expect_refusal(run_comet(small({"--profile", "a", "--machine", "h100"})), 2, "give one");
+  expect_refusal(run_comet(small({"--ep", "2", "--machine", "cpu", "--link", "host"})), 2,
+                 "only between ranks on GPUs");
+  expect_refusal(run_comet(small({"--ep", "2", "--ranks-per-device", "3"})), 2, "the 2 ranks");
+  expect_refusal(run_comet(small({"--ep", "2", "--workers", "133"})), 2,
+                 "the 132 multiprocessors that machine h100 has");
+  expect_refusal(run_comet(small({"--ep", "2", "--ranks-per-device", "2", "--workers", "67"})), 2,
+                 "the 66 multiprocessors");
+  EXPECT_EQ(run_comet(small({"--ep", "2", "--machine", "cpu", "--workers", "9"})).code, 0);
 }
 
 }  // namespace
