@@ -26,6 +26,13 @@ std::string quote_text(std::string_view text) {
   return result;
 }
 
+// Before that stands the parser's own name for the fault, "[json.exception.parse_error.101] ".
+std::string quote_fault(const nlohmann::json::exception& error) {
+  const std::string_view text = error.what();
+  const std::size_t end = text.find("] ");
+  return quote_text(text.substr(end == std::string_view::npos ? 0 : end + 2));
+}
+
 nlohmann::json parse_json(std::string_view text, std::string_view stage,
                           const std::string& source) {
   using nlohmann::json;
@@ -49,7 +56,7 @@ nlohmann::json parse_json(std::string_view text, std::string_view stage,
   try {
     return json::parse(text.begin(), text.end(), guard);
   } catch (const json::exception& error) {
-    fail(ErrorCode::format, "[{}] {}: bad JSON: {}", stage, source, quote_text(error.what()));
+    fail(ErrorCode::format, "[{}] {}: bad JSON: {}", stage, source, quote_fault(error));
   }
 }
 

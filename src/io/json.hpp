@@ -17,4 +17,7 @@ nlohmann::json parse_json(std::string_view text, std::string_view stage, const s
 /// shown as '?'.
 std::string quote_text(std::string_view text);
 
+/// What the parser says is wrong, and where, quoted as by quote_text.
+std::string quote_fault(const nlohmann::json::exception& error);
+
 }  // namespace comet

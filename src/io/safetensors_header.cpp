@@ -123,7 +123,7 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 
   bool parse_error(std::size_t, const std::string&, const json::exception& error) override {
     fail(ErrorCode::format, "[safetensors] {}: the header is bad JSON: {}", source_,
-         quote_text(error.what()));
+         quote_fault(error));
   }
 
  private:

@@ -65,7 +65,7 @@ TEST(Checkpoint, RefusesBadIndexes) {
   const auto refuse = [](const std::string& text, const std::string& words) {
     expect_error(ErrorCode::format, words, [&] { parse_weight_map(text, "i.json"); });
   };
-  refuse("", "bad JSON");
+  refuse("", "bad JSON: 'parse error at line 1, column 1: ");
   refuse("[]", "needs an object 'weight_map'");
   refuse("null", "needs an object 'weight_map'");
   refuse("{}", "needs an object 'weight_map'");

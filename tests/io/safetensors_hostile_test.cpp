@@ -37,7 +37,7 @@ std::vector<Case> structure_cases() {
       {"no_object", "[]", 0, "does not begin with '{'"},
       {"leading_space", " {}", 0, "does not begin with '{'"},
       {"empty_header", "", 0, "does not begin with '{'"},
-      {"cut_json", R"({"a":{)", 0, "bad JSON"},
+      {"cut_json", R"({"a":{)", 0, "the header is bad JSON: 'parse error at line 1, column "},
       {"trailing_garbage", "{}x", 0, "bad JSON"},
       {"two_values", "{}{}", 0, "bad JSON"},
       {"bad_utf8", "{\"\xff\":{}}", 0, "bad JSON"},
