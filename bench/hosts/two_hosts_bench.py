@@ -64,7 +64,8 @@ def main() -> int:
     shaping = f"tc tbf rate {rate}bit on both ends of a veth pair, 2 hosts of one machine"
     with open(options.out, "a", encoding="utf-8") as out:
         for row in rows:
-            out.write(json.dumps({**row, "link_shaping": shaping}) + "\n")
+            row.update(command=" ".join(["comet", "bench", *arguments]), link_shaping=shaping)
+            out.write(json.dumps(row) + "\n")
     by_schedule = {row["schedule"]: row for row in rows}
     comet_row, sequential = by_schedule["comet"], by_schedule["sequential"]
     speedup = sequential["t_layer_us"] / comet_row["t_layer_us"]
