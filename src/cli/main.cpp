@@ -78,6 +78,12 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error, bool has_
   if (!extras.empty() && (is_extra || chosen.empty())) {
     return "[command] unexpected argument '" + extras[0] + "': " + help;
   }
+  const CLI::App& parsed = chosen.empty() ? app : *chosen[0];
+  for (const CLI::Option* const option : parsed.get_options()) {
+    if (option->count() > 1 && option->get_items_expected_max() == 1) {
+      return "[command] " + option->get_name() + " is given more than once: " + help;
+    }
+  }
   return std::string("[command] ") + error.what() + ": " + help;
 }
 

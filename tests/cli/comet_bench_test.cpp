@@ -112,6 +112,12 @@ TEST(Bench, RefusesFlagsThatWouldBeIgnored) {
   expect_refusal(run_comet({"bench", "--demo", "--world", "local:2"}), 2, "not with --world");
 }
 
+TEST(Bench, RefusesLayersThatNoMachineHolds) {
+  const std::vector<std::string> large = {"bench",    "--experts", "60000",          "--topk", "2",
+                                          "--hidden", "8192",      "--intermediate", "8192"};
+  expect_refusal(run_comet(large), 2, "[memory] the experts' weights take 45000.0 GiB, and ");
+}
+
 TEST(Bench, RefusesFilesThatAreNoneOrOneAnother) {
   const TempDir dir;
   const std::string file = (dir / "f").string(), same = (dir / "." / "f").string();
