@@ -43,7 +43,7 @@ struct MachineRates {
   double overlap_pull = 1;  ///< Of dispatch.
   double overlap_push = 1;  ///< Of combine.
   // Blocks that only communicate.
-  double block_pull_gbs = 30;  ///< One block's pulls.
+  double block_pull_gbs = 20;  ///< Tokens that one block pulls, and rows that it writes.
   double block_sum_gbs = 10;   ///< Rows that one block sums.
   double block_idle = 0.6;     ///< Part of such a block's time that products lose.
   // Links that are neither paced nor memory.

@@ -103,7 +103,8 @@ Overlapped with_communication(const MachineModel& machine, const TuneCase& of,
   if (config.placement == Placement::blocks) {
     const double n_pull = std::max(1, config.n_c_dispatch);
     const double n_push = std::max(1, config.n_c_combine);
-    slow.first = std::max(slow.first, copy_us(bytes.in, rates.block_pull_gbs * n_pull));
+    slow.first =
+        std::max(slow.first, copy_us(bytes.in + bytes.rows, rates.block_pull_gbs * n_pull));
     slow.second = std::max(slow.second, copy_us(bytes.rows, rates.block_sum_gbs * n_push));
     const auto lost = [&](double n) {
       return rates.block_idle * n / std::max(1.0, of.workers - n);

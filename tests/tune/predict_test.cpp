@@ -99,6 +99,24 @@ TEST(Predict, BlocksThatOnlyCommunicateAreMissedByProducts) {
   EXPECT_LT(two, layer_us(shared_gpu_case(), Schedule::comet, blocks));
 }
 
+// Each rank of TP8 has a row of every choice: four times what it pulls. Qwen2-MoE with 8192 tokens
+// took 10.5 ms with two blocks and 3.5 with eight on an H200 (bench/results/tuner.jsonl).
+TEST(Predict, BlocksThatOnlyCommunicateWriteRowsToo) {
+  TuneCase of = shared_gpu_case(8192, "native");
+  of.desc = {.num_experts = 64, .topk = 4, .hidden = 2048, .intermediate = 1408, .gated = true};
+  of.desc.dtype = DType::bf16;
+  of.parallel = {.ep = 1, .tp = 8};
+  const auto with = [&](int pullers) {
+    return layer_us(of, Schedule::comet,
+                    {.groups = 4,
+                     .panel = 512,
+                     .n_c_dispatch = pullers,
+                     .n_c_combine = 2,
+                     .placement = Placement::blocks});
+  };
+  EXPECT_GT(with(2), 1.5 * with(8));
+}
+
 // What tokens take to copy shows on a GPU where it is longer than the plan, on a CPU always.
 TEST(Predict, GpusCopyTokensBesideThePlan) {
   const auto start = [](MachineModel machine, const TuneCase& of, double publish_gbs) {
