@@ -384,6 +384,8 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
+    if arguments.model_anew and (arguments.rows or arguments.backend != "cuda"):
+        raise Failure("--model-anew: of a grid on GPUs that is run, not with --rows or --backend cpu")
     if not arguments.rows:
         bench_cases.check_command(arguments.comet)
     grid, deadline = Grid(arguments), Deadline(arguments.seconds)

@@ -313,6 +313,12 @@ class Running(unittest.TestCase):
         bench_cases.write_rows(self.out / "tuner.jsonl", [{**row, "finals": {"a": 1.0}}])
         tuner_grid.Grid(arguments).take_model_anew()
         self.assertEqual(rows_at(self.out / "tuner.jsonl"), [{**row, "finals": {"a": 1.0}}], "the same choice: timed already")
+        kept = (self.out / "tuner.jsonl").read_bytes()
+        for other in (["--rows", self.out / "tuner.jsonl"], ["--backend", "cpu"]):
+            code, _, errors = start("tuner_grid.py", "--comet", COMET, "--out", self.out, "--model-anew", *other)
+            self.assertEqual(code, 1)
+            self.assertIn("--model-anew: of a grid on GPUs", errors)
+        self.assertEqual((self.out / "tuner.jsonl").read_bytes(), kept)
 
     def test_a_case_that_the_tuner_cannot_run_is_left_out(self):
         code, text, errors = start("tuner_grid.py", "--comet", COMET, "--backend", "cpu", "--out", self.out, "--models",
