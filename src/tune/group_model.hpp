@@ -4,9 +4,10 @@
 //
 // The link first pulls the groups in order, then sends panels as they get ready. Computation goes
 // A0 B0 A1 B1 ... (A the first GEMM, B the second). A is cut into as many slices as an expert has
-// tiles in a group; a slice waits for its part of the group's rows, of which the rank's own are
-// there at once. So G = 1 costs what two stages cost, more groups let the link work through both,
-// and each group pays for its half-empty last tiles.
+// tiles in a group, on GPUs as a group has bands of tiles (layout/band_walk.hpp); a slice waits for
+// its part of the group's rows, of which the rank's own are there at once. So G = 1 costs what two
+// stages cost, more groups let the link work through both, and each group pays for its half-empty
+// last tiles.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ struct GroupModel {
 /// One choice of G with what it does to the tiles.
 struct GroupCandidate {
   std::int64_t groups = 1;
-  double tiles_per_expert = 1;  ///< In one group, of experts that have rows.
+  double tiles_per_expert = 1;  ///< In one group, of experts that have rows; on GPUs its bands.
   double padding = 1;           ///< Row slots of all tiles over those with G = 1.
 };
 
