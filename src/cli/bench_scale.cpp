@@ -2,9 +2,9 @@
 #include "cli/bench_scale.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/check.hpp"
+#include "cli/whole_number.hpp"
 
 namespace comet::cli {
 namespace {
@@ -26,12 +26,10 @@ std::int64_t round_down(std::int64_t value, std::int64_t unit) {
 Scale parse_scale(std::string_view text) {
   if (text == "none") return {};
   if (text == "demo") return {.kind = Scale::Kind::demo};
-  std::int64_t factor = 0;
-  const char* const text_end = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), text_end, factor);
-  check(error == std::errc() && end == text_end && factor >= 1, ErrorCode::invalid_argument,
+  const auto factor = whole_number<std::int64_t>(text);
+  check(factor && *factor >= 1, ErrorCode::invalid_argument,
         "[bench] unknown scale '{}': none, demo or a whole number of at least 1", text);
-  return {.kind = Scale::Kind::factor, .factor = factor};
+  return {.kind = Scale::Kind::factor, .factor = *factor};
 }
 
 Divisors scale_for(const Scale& scale, const MoeDesc& desc, std::int64_t tokens) {

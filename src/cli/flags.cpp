@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/flags.hpp"
 
-#include <charconv>
-
 #include "base/check.hpp"
+#include "cli/whole_number.hpp"
 
 namespace comet::cli {
 namespace {
 
 // The whole of `text` as a decimal number in [low, high].
 template <typename T>
-T parse_number(const std::string& flag, const std::string& text, T low, T high) {
-  T value = 0;
-  const char* const text_end = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), text_end, value);
-  if (error == std::errc() && end == text_end && value >= low && value <= high) return value;
+T number_in(const std::string& flag, const std::string& text, T low, T high) {
+  const auto value = whole_number<T>(text);
+  if (value && *value >= low && *value <= high) return *value;
   if (high == std::numeric_limits<T>::max()) {
     fail(ErrorCode::invalid_argument, "[flags] {}: '{}', a whole number of at least {}", flag, text,
          low);
@@ -30,7 +27,7 @@ CLI::Option* add_integer(CLI::App& app, const IntegerFlag& flag, std::int64_t& v
   CLI::Option* option = add_parsed(
       app, flag.name, value,
       [flag](const std::string& text) {
-        return parse_number<std::int64_t>(flag.name, text, flag.low, flag.high);
+        return number_in<std::int64_t>(flag.name, text, flag.low, flag.high);
       },
       "N", flag.help);
   return show_default ? option->default_str(std::to_string(value)) : option;
@@ -41,8 +38,8 @@ CLI::Option* add_unsigned(CLI::App& app, const std::string& name, std::uint64_t&
   return add_parsed(
              app, name, value,
              [name](const std::string& text) {
-               return parse_number<std::uint64_t>(name, text, 0,
-                                                  std::numeric_limits<std::uint64_t>::max());
+               return number_in<std::uint64_t>(name, text, 0,
+                                               std::numeric_limits<std::uint64_t>::max());
              },
              "N", help)
       ->default_str(std::to_string(value));

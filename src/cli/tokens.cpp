@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -13,6 +12,7 @@
 #include "base/element.hpp"
 #include "base/int_math.hpp"
 #include "check/rng.hpp"
+#include "cli/whole_number.hpp"
 #include "io/safetensors.hpp"
 
 namespace comet::cli {
@@ -22,13 +22,10 @@ constexpr std::string_view kRandom = "random:";
 constexpr std::int64_t kMaxTokens = 1 << 24;
 
 std::int64_t parse_count(std::string_view text) {
-  std::int64_t count = -1;
-  const char* const text_end = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), text_end, count);
-  check(error == std::errc() && end == text_end && count >= 0 && count <= kMaxTokens,
-        ErrorCode::invalid_argument, "[tokens] --tokens random:'{}', a whole number from 0 to {}",
-        text, kMaxTokens);
-  return count;
+  const auto count = whole_number<std::int64_t>(text);
+  check(count && *count >= 0 && *count <= kMaxTokens, ErrorCode::invalid_argument,
+        "[tokens] --tokens random:'{}', a whole number from 0 to {}", text, kMaxTokens);
+  return *count;
 }
 
 Tokens random_tokens(std::int64_t rows, std::int64_t hidden, DType dtype, std::uint64_t seed) {

@@ -4,7 +4,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +19,7 @@
 #include "cli/output.hpp"
 #include "cli/trace_report.hpp"
 #include "cli/trace_set.hpp"
+#include "cli/whole_number.hpp"
 #include "trace/chrome_json.hpp"
 #include "trace/timeline_svg.hpp"
 
@@ -37,11 +37,10 @@ std::vector<int> parse_ranks(const std::string& text) {
   std::vector<int> ranks;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
-    int rank = -1;
-    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, rank);
-    check(error == std::errc() && stop == text.data() + end && rank >= 0,
-          ErrorCode::invalid_argument, "[flags] --ranks: '{}', ranks with commas between", text);
-    ranks.push_back(rank);
+    const auto rank = whole_number<int>(std::string_view(text).substr(begin, end - begin));
+    check(rank && *rank >= 0, ErrorCode::invalid_argument,
+          "[flags] --ranks: '{}', ranks with commas between", text);
+    ranks.push_back(*rank);
     begin = end + 1;
   }
   return ranks;

@@ -2,7 +2,6 @@
 #include "cli/tune_cases.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <sstream>
 #include <string_view>
@@ -11,6 +10,7 @@
 #include "base/check.hpp"
 #include "base/int_math.hpp"
 #include "cli/flags.hpp"
+#include "cli/whole_number.hpp"
 #include "models/presets.hpp"
 
 namespace comet::cli {
@@ -20,10 +20,8 @@ constexpr const char* kGridGroup = "Grid";
 
 // A whole number of `text` from 1 to `high`; nothing if it is none.
 std::optional<std::int64_t> grid_count(std::string_view text, std::int64_t high) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value >= 1 && value <= high ? std::optional(value) : std::nullopt;
+  const auto value = whole_number<std::int64_t>(text);
+  return value && *value >= 1 && *value <= high ? value : std::nullopt;
 }
 
 std::int64_t parse_tokens(const std::string& text) {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/world_choice.hpp"
 
-#include <charconv>
-
 #include "base/check.hpp"
 #include "base/name_table.hpp"
 #include "cli/shared_flags.hpp"
+#include "cli/whole_number.hpp"
 
 namespace comet::cli {
 namespace {
@@ -32,10 +31,7 @@ WorldChoice parse_world(std::string_view text) {
   }
   std::int64_t ranks = 0;
   if (kind == kLocal && text.size() > kLocal.size() + 1) {
-    const std::string_view number = text.substr(kLocal.size() + 1);
-    const char* const number_end = number.data() + number.size();
-    const auto [end, error] = std::from_chars(number.data(), number_end, ranks);
-    if (error != std::errc() || end != number_end) ranks = 0;
+    ranks = whole_number<std::int64_t>(text.substr(kLocal.size() + 1)).value_or(0);
   }
   check(ranks >= 1 && ranks <= kMaxRanks, ErrorCode::invalid_argument,
         "[world] unknown world '{}': local, local:<ranks> with 1 to {} ranks, mpi, process or "
