@@ -1,6 +1,8 @@
 # The everyday commands; CMake presets do the work. `make` alone lists them.
 # JOBS=1 for machines that are short of memory.
 JOBS ?= $(shell nproc)
+# Tests wait for each other's deaths and time limits more than they compute.
+TEST_JOBS ?= $(shell expr 2 '*' $(JOBS))
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 
@@ -24,7 +26,7 @@ build: deps ## Install what is missing, configure, build: build/cpu/comet.
 	cmake --build --preset cpu -j $(JOBS)
 
 test: build ## Run all tests.
-	ctest --preset cpu -j $(JOBS)
+	ctest --preset cpu -j $(TEST_JOBS)
 
 demo: deps ## Show what overlap gains, in under a minute.
 	cmake --preset cpu
@@ -55,12 +57,12 @@ check-evidence: ## Whether the GPU rows in bench/results are of the sources as t
 asan: deps ## Build and test under AddressSanitizer and UBSan.
 	cmake --preset cpu-asan
 	cmake --build --preset cpu-asan -j $(JOBS)
-	ctest --preset cpu-asan -j $(JOBS)
+	ctest --preset cpu-asan -j $(TEST_JOBS)
 
 tsan: deps ## Build and test under ThreadSanitizer.
 	cmake --preset cpu-tsan
 	$(FIXED_LAYOUT) cmake --build --preset cpu-tsan -j $(JOBS)
-	$(FIXED_LAYOUT) ctest --preset cpu-tsan -j $(JOBS)
+	$(FIXED_LAYOUT) ctest --preset cpu-tsan -j $(TEST_JOBS)
 
 fuzz: tools-deps ## Fuzz every harness, FUZZ_SECONDS=60 in all.
 	tools/fuzz.sh $(FUZZ_SECONDS)
