@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/flags.hpp"
 
+#include <limits>
+
 #include "base/check.hpp"
 #include "cli/whole_number.hpp"
 
