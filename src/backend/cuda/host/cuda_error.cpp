@@ -9,6 +9,7 @@ namespace comet::cuda {
 
 void check_cuda(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // or the next launch, of a call that can go well, would report it
   fail(ErrorCode::internal, "[cuda] {}: {} ({})", what, cudaGetErrorString(status),
        cudaGetErrorName(status));
 }

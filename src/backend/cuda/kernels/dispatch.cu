@@ -84,7 +84,6 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ Piece piece;
   __shared__ bool is_work;
   wait_for_kernels_before();
-  if (p.world.is_remote == nullptr) let_next_kernel_start();  // or it waits for other ranks
   CallState& state = *p.state;
   if (state.abandoned != 0) return;
   if (threadIdx.x == 0 && blockIdx.x == 0) {

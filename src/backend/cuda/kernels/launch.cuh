@@ -21,7 +21,9 @@ __device__ __forceinline__ void wait_for_kernels_before() { cudaGridDependencySy
 
 /// Lets the next kernel's blocks start where there is room, once all of this one's have called it
 /// or have ended. They take room of other ranks that share the GPU, so a kernel that waits for
-/// other ranks calls it after that or never.
+/// other ranks calls it after that or never. Nor does one that fills multiprocessors, dispatch or
+/// products: blocks of the next would start one by one as its own end, on the multiprocessors that
+/// happen to be free, and products run longer for it.
 __device__ __forceinline__ void let_next_kernel_start() {
   cudaTriggerProgrammaticLaunchCompletion();
 }

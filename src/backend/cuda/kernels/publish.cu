@@ -322,7 +322,9 @@ __global__ void __launch_bounds__(kHeaderThreads, 1)
     if (!is_there) state.abandoned = 1;
   }
   __syncthreads();
-  let_next_kernel_start();  // this rank's plan waits for nobody else
+  // This rank's plan waits for nobody else; what follows here waits, up to the limit, only for the
+  // fault of a rank that has died.
+  let_next_kernel_start();
   if (is_there) read_source<kHeaderThreads>(p, source, epoch);
   if (!is_last_block(&state.done_blocks)) return;
   agree_on_call<kHeaderThreads>(p, epoch);

@@ -55,7 +55,6 @@ __global__ void __launch_bounds__(kThreads, 1)
     mbarrier_init_fence();
   }
   wait_for_kernels_before();
-  let_next_kernel_start();
   __syncthreads();
   if (threadIdx.x < 128) {
     give_registers<kLoaderRegisters>();
