@@ -318,11 +318,16 @@ class RankMemory {
                              .uniform_pulls_per_row = copies.pulls * call.uniform_over_actual,
                              .uniform_pushes_per_row = copies.pushes * call.uniform_over_actual,
                              .ns_per_byte = is_known ? ns_per_byte_.data() : nullptr};
+    const OrderProblem wanted{.order = order_.view(),
+                              .choice = call.choice,
+                              .costs = costs,
+                              .num_panels = call.num_panels,
+                              .num_blocks = call.num_blocks};
     const DevicePlanProblem problem = routing.device_problem(rank);
-    launch_build_plan(problem, plan_.view(), nullptr);
     scribble();
-    launch_order_overlap(problem.problem, plan_.view(), order_.view(), call.choice, costs,
-                         call.num_panels, call.num_blocks, nullptr);
+    launch_build_plan(problem, plan_.view(), wanted, nullptr);
+    if (!wanted.comes_with_plan())
+      launch_order_overlap(problem.problem, plan_.view(), wanted, nullptr);
     check_cuda(cudaDeviceSynchronize(), "running the order's kernels");
     return OrderCheck(plan, routing.host_problem(rank), call, order_.view()).faults();
   }

@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "backend/cuda/kernels/overlap_order.hpp"
 #include "comet/error.hpp"
 #include "cuda/gpu_test.hpp"
 #include "cuda/routing.hpp"
@@ -91,7 +92,7 @@ std::string differences(const DevicePlanView& view, const Plan& plan) {
 
 // Builds the plan of `rank` in `memory` and compares.
 std::string build_and_compare(const Routing& routing, std::int32_t rank, const DevicePlan& memory) {
-  launch_build_plan(routing.device_problem(rank), memory.view(), nullptr);
+  launch_build_plan(routing.device_problem(rank), memory.view(), {}, nullptr);
   check_cuda(cudaDeviceSynchronize(), "running the plan's kernels");
   return differences(memory.view(), routing.host_plan(rank));
 }
@@ -158,7 +159,7 @@ TEST_F(PlanKernels, MemoryOfALargerPlanServesASmallerOne) {
   EXPECT_EQ(build_and_compare(routing, 1, memory), "");
   limits.topk = 2;
   const DevicePlan small(limits);
-  EXPECT_THROW(launch_build_plan(routing.device_problem(1), small.view(), nullptr), Error);
+  EXPECT_THROW(launch_build_plan(routing.device_problem(1), small.view(), {}, nullptr), Error);
 }
 
 // Median of 50 launches, in microseconds.
@@ -177,7 +178,7 @@ float time_plan(const RoutingShape& shape) {
   std::vector<float> times_us;
   for (int i = 0; i < 60; ++i) {
     check_cuda(cudaEventRecord(begin, stream), "recording an event");
-    launch_build_plan(routing.device_problem(0), memory.view(), stream);
+    launch_build_plan(routing.device_problem(0), memory.view(), {}, stream);
     check_cuda(cudaEventRecord(end, stream), "recording an event");
     check_cuda(cudaEventSynchronize(end), "running the plan's kernels");
     float ms = 0;

@@ -125,7 +125,7 @@ void CudaEngine::preload_products() {
   params.plan = plan_.view();
   for (const std::int64_t groups : {std::int64_t{1}, max_groups_}) {  // their kernels may differ
     params.config.groups = static_cast<std::int32_t>(groups);
-    queue_plan(params, stream);
+    queue_plan(params, {}, stream);
   }
   queue_products(plan_.view().group_tiles, 1, Follow::after_all, stream);
   check_cuda(cudaStreamSynchronize(stream), "loading a layer's kernels");

@@ -35,10 +35,11 @@ class CudaEngine final : public LayerEngine {
   PlanProblem plan_problem(const CallParams& params) const;
   void queue_publish(const CallParams& params, const QueuedCall& call, cudaStream_t stream);
   Follow join_tokens(const CallParams& params, cudaStream_t stream);
-  void queue_plan(const CallParams& params, cudaStream_t stream);
+  OrderProblem order_problem(const CallParams& params, const QueuedCall& call) const;
+  void queue_plan(const CallParams& params, const OrderProblem& wanted, cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);
-  void queue_comet(const CallParams& params, const QueuedCall& call, cudaStream_t stream);
+  void queue_comet(const CallParams& params, const OrderProblem& wanted, cudaStream_t stream);
   void queue_products(const std::int32_t* tile_range, int num_blocks, Follow follow,
                       cudaStream_t stream) const;
   void queue_combine(const CallParams& params, std::int32_t group, int num_blocks, Follow follow,

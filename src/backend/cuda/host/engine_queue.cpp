@@ -98,10 +98,37 @@ PlanProblem CudaEngine::plan_problem(const CallParams& params) const {
           .ids = id_pointers_.data()};
 }
 
-void CudaEngine::queue_plan(const CallParams& params, cudaStream_t stream) {
+// Of the fused schedule.
+OrderProblem CudaEngine::order_problem(const CallParams& params, const QueuedCall& call) const {
+  OrderProblem wanted{.order = order_.view(),
+                      .choice = choose_overlap(dims_, call.config),
+                      .costs = {},
+                      .num_panels = params.panels.count(),
+                      .num_blocks = multiprocessors_};
+  wanted.choice.n_c_dispatch = call.n_c_dispatch;
+  wanted.choice.n_c_combine = call.n_c_combine;
+  wanted.choice.is_dedicated = call.placement == Placement::blocks;
+  wanted.choice.follows_counts = call.follows_counts;
+  const DeviceWorld& world = params.world;
+  const bool is_slow = world.host_link || world.is_remote != nullptr;
+  // What the device would take, too; and then the order comes with the plan.
+  if (!is_slow && !world_.link->paced()) wanted.choice.waves = 1;
+  const std::int64_t products = desc_.gated ? 3 : 2;
+  const UniformCounts uniform = uniform_counts(dims_);
+  wanted.costs = {
+      .operations_per_row = 2.0 * static_cast<double>(products * dims_.hidden * dims_.inter_local),
+      .bytes_per_token = static_cast<double>(dims_.row_bytes()),
+      .uniform_pulls_per_row = uniform.pulls_per_row,
+      .uniform_pushes_per_row = uniform.pushes_per_row,
+      .ns_per_byte = is_slow ? nullptr : world.ns_per_byte};
+  return wanted;
+}
+
+void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted,
+                            cudaStream_t stream) {
   launch_build_plan(
       {.problem = plan_problem(params), .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)},
-      plan_.view(), stream);
+      plan_.view(), wanted, stream);
 }
 
 void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks, Follow follow,
@@ -146,7 +173,9 @@ void CudaEngine::queue(const QueuedCall& call) {
                            .max_rows = max_rows_},
                           stream);
   }
-  queue_plan(params, stream);
+  const OrderProblem wanted =
+      call.schedule == Schedule::comet ? order_problem(params, call) : OrderProblem{};
+  queue_plan(params, wanted, stream);
   DevicePuts* const puts = device_.puts();
   const cudaStream_t put_stream = device_.partition().put_stream();
   if (puts != nullptr) {
@@ -155,7 +184,7 @@ void CudaEngine::queue(const QueuedCall& call) {
     check_cuda(puts->queue_carry(params, put_stream), "launching puts");
   }
   if (call.schedule == Schedule::comet) {
-    queue_comet(params, call, stream);
+    queue_comet(params, wanted, stream);
   } else if (call.schedule == Schedule::pipelined) {
     queue_pipelined(params, call.reserved, stream);
   } else {
@@ -239,37 +268,24 @@ void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStr
   order(copies, stream);
 }
 
-void CudaEngine::queue_comet(const CallParams& params, const QueuedCall& call,
+void CudaEngine::queue_comet(const CallParams& params, const OrderProblem& wanted,
                              cudaStream_t stream) {
   const DevicePlanView& plan = plan_.view();
-  const std::int64_t products = desc_.gated ? 3 : 2;
   OverlapParams overlap{.call = params,
                         .first = {},
                         .second = {},
-                        .order = order_.view(),
-                        .choice = choose_overlap(dims_, call.config),
-                        .num_panels = params.panels.count(),
+                        .order = wanted.order,
+                        .choice = wanted.choice,
+                        .num_panels = wanted.num_panels,
                         .is_gated = desc_.gated};
-  overlap.choice.n_c_dispatch = call.n_c_dispatch;
-  overlap.choice.n_c_combine = call.n_c_combine;
-  overlap.choice.is_dedicated = call.placement == Placement::blocks;
-  overlap.choice.follows_counts = call.follows_counts;
   if (first_ != nullptr) {
     const bool before_down = desc_.weight_position == WeightPosition::before_down;
     overlap.first = first_->params(plan.tiles, before_down ? row_weights_.data() : nullptr);
     overlap.second = second_->params(plan.tiles, nullptr);
   }
-  const DeviceWorld& world = params.world;
-  const bool is_slow = world.host_link || world.is_remote != nullptr;
-  const UniformCounts uniform = uniform_counts(dims_);
-  const OverlapCosts costs{
-      .operations_per_row = 2.0 * static_cast<double>(products * dims_.hidden * dims_.inter_local),
-      .bytes_per_token = static_cast<double>(dims_.row_bytes()),
-      .uniform_pulls_per_row = uniform.pulls_per_row,
-      .uniform_pushes_per_row = uniform.pushes_per_row,
-      .ns_per_byte = is_slow ? nullptr : world.ns_per_byte};
-  launch_order_overlap(plan_problem(params), plan, order_.view(), overlap.choice, costs,
-                       overlap.num_panels, multiprocessors_, stream);
+  if (!wanted.comes_with_plan()) {
+    launch_order_overlap(plan_problem(params), plan, wanted, stream);
+  }
   const Follow follow = join_tokens(params, stream);
   const bool is_half = desc_.dtype == DType::f16;
   if (dims_.block_m == 64) {

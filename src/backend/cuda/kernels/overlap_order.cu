@@ -6,6 +6,7 @@
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
 #include "backend/cuda/kernels/launch.cuh"
+#include "backend/cuda/kernels/overlap_order.cuh"
 #include "base/int_math.hpp"
 #include "layout/token_blocks.hpp"
 
@@ -14,8 +15,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kBlocksPerSm = 4;
-constexpr int kLanes = 32;
-constexpr unsigned kAllLanes = 0xffffffffU;
 
 __device__ std::int32_t grid_thread() {
   return static_cast<std::int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
@@ -42,103 +41,46 @@ __device__ std::int32_t place_of(const PlanProblem& problem, const DevicePlanVie
   const std::int32_t own_tiles = tiles_of_expert(problem, plan, expert);
   const std::int32_t wave = tile * waves / own_tiles;
   std::int32_t before = 0;
-  for (std::int32_t e = static_cast<std::int32_t>(threadIdx.x) % kLanes; e < problem.num_local;
-       e += kLanes) {
+  for (std::int32_t e = static_cast<std::int32_t>(threadIdx.x) % kWarp; e < problem.num_local;
+       e += kWarp) {
     const std::int32_t tiles = tiles_of_expert(problem, plan, e);
     before += wave_begin(tiles, waves, e < expert ? wave + 1 : wave);
   }
-  return tile - wave_begin(own_tiles, waves, wave) + __reduce_add_sync(kAllLanes, before);
+  return tile - wave_begin(own_tiles, waves, wave) + __reduce_add_sync(kFullWarp, before);
 }
-
-constexpr double kOperationsPerSecond = 5e12;  // of a multiprocessor's products
 
 // Waves bring partial sums earlier and have products read weights more often, which pays only if
 // the link is what takes longest.
 __device__ std::int32_t choose_waves(const DevicePlanCounters& counters,
-                                     const OverlapChoice& choice, const OverlapCosts& costs,
-                                     std::int32_t num_blocks) {
-  if (choice.waves == 1 || costs.ns_per_byte == nullptr) return choice.waves;
+                                     const OrderProblem& wanted) {
+  const OverlapCosts& costs = wanted.costs;
+  if (wanted.choice.waves == 1 || costs.ns_per_byte == nullptr) return wanted.choice.waves;
   const double link = 2e-9 * *costs.ns_per_byte * costs.bytes_per_token * counters.tokens_in;
   const double products = costs.operations_per_row * counters.num_rows;
-  return link * kOperationsPerSecond * num_blocks > products ? choice.waves : 1;
+  return link * kOperationsPerSecond * wanted.num_blocks > products ? wanted.choice.waves : 1;
 }
 
-// Part of the blocks by which, if they are dedicated, copies take as long as the others' products.
-__device__ double share_of_copies(const OverlapCosts& costs, double rows, double tokens) {
-  constexpr double kBytesPerSecond = 16e9;  // of a block's copies
-  const double compute = costs.operations_per_row * rows / kOperationsPerSecond;
-  const double copy = costs.bytes_per_token * tokens / kBytesPerSecond;
-  return copy / (copy + compute + 1e-12);
-}
-
-// Dedicated blocks for `tokens` copies: `chosen`, if that is positive, made for `uniform` ones.
-__device__ std::int32_t dedicate_blocks(const OverlapCosts& costs, std::int32_t chosen, double rows,
-                                        double tokens, double uniform, std::int32_t num_blocks) {
-  const double share = share_of_copies(costs, rows, tokens);
-  if (chosen > 0) {
-    const double usual = share_of_copies(costs, rows, uniform);
-    const double wished = usual > 0 ? chosen * share / usual : chosen;
-    return max(1, static_cast<std::int32_t>(rint(min(wished, double{INT32_MAX}))));
-  }
-  const auto wished = static_cast<std::int32_t>(ceil(num_blocks * share));
-  return wished < 1 ? 1 : wished > num_blocks / 2 ? num_blocks / 2 + num_blocks % 2 : wished;
-}
-
-__device__ OverlapRoles choose_roles(const DevicePlanCounters& counters,
-                                     const OverlapChoice& choice, const OverlapCosts& costs,
-                                     std::int32_t num_blocks) {
-  OverlapRoles roles{num_blocks, num_blocks};
-  if (choice.n_c_dispatch > 0) roles.pullers = choice.n_c_dispatch;
-  if (choice.n_c_combine > 0) roles.pushers = choice.n_c_combine;
-  const double rows = counters.num_rows;
-  if (choice.is_dedicated && (choice.n_c_dispatch <= 0 || choice.follows_counts)) {
-    roles.pullers = dedicate_blocks(costs, choice.n_c_dispatch, rows, counters.tokens_in,
-                                    rows * costs.uniform_pulls_per_row, num_blocks);
-  }
-  if (choice.is_dedicated && (choice.n_c_combine <= 0 || choice.follows_counts)) {
-    roles.pushers =
-        dedicate_blocks(costs, choice.n_c_combine, rows, counters.num_needed + counters.tokens_out,
-                        rows * costs.uniform_pushes_per_row, num_blocks);
-  }
-  const std::int32_t most = choice.is_dedicated && num_blocks > 1 ? num_blocks - 1 : num_blocks;
-  return {min(roles.pullers, most), min(roles.pushers, most)};
-}
-
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
     order_tiles_kernel(const PlanProblem problem, const DevicePlanView plan,
-                       const OverlapOrderView order, const OverlapChoice choice,
-                       const OverlapCosts costs, std::int32_t num_panels, std::int32_t num_blocks) {
+                       const __grid_constant__ OrderProblem wanted) {
   wait_for_kernels_before();
   let_next_kernel_start();
+  const OverlapOrderView& order = wanted.order;
   const std::int32_t num_tiles = plan.counters->num_tiles;
-  for (std::int32_t tile = grid_thread() / kLanes; tile < num_tiles;
-       tile += grid_threads() / kLanes) {
+  for (std::int32_t tile = grid_thread() / kWarp; tile < num_tiles;
+       tile += grid_threads() / kWarp) {
     const std::int32_t expert = plan.tiles[tile].expert;
     // Of warps with a tile only: the link's rate may lie in another GPU's memory.
-    const std::int32_t waves = choose_waves(*plan.counters, choice, costs, num_blocks);
+    const std::int32_t waves = choose_waves(*plan.counters, wanted);
     const std::int32_t place =
         waves == 1 ? tile
                    : place_of(problem, plan, waves, expert, tile - plan.segment_tile[expert]);
-    if (threadIdx.x % kLanes != 0) continue;
+    if (threadIdx.x % kWarp != 0) continue;
     order.tile_order[place] = tile;
     order.tile_place[tile] = place;
-    order.arrived[tile] = 0;
-    order.first_done[tile] = 0;
   }
-  for (std::int32_t i = grid_thread(); i < num_tiles * num_panels; i += grid_threads()) {
-    order.second_done[i] = 0;
-  }
-  for (std::int32_t i = grid_thread(); i < order.home_blocks * num_panels; i += grid_threads()) {
-    order.seen[i] = 0;
-  }
-  if (grid_thread() < choice.phases) {
-    order.num_sent[grid_thread()] = 0;
-    order.num_own[grid_thread()] = 0;
-  }
-  if (grid_thread() == 0) {
-    *order.tickets = {};
-    *order.roles = choose_roles(*plan.counters, choice, costs, num_blocks);
-  }
+  clear_counts(plan, wanted, grid_thread(), grid_threads());
+  if (blockIdx.x == 0) clear_lists<kThreads>(wanted);
 }
 
 // One token's rows: whose tile comes first and last.
@@ -164,44 +106,31 @@ __device__ Extremes find_extremes(const PlanProblem& problem, const DevicePlanVi
   return found;
 }
 
-// Adds the lane's token to the list of its phase; `lanes` of a warp call it together and keep their
-// order.
-__device__ void append(unsigned lanes, std::int32_t phase, const TokenRows& token,
-                       std::int32_t* counts, TokenRows* lists, std::int64_t stride) {
-  const unsigned same = __match_any_sync(lanes, phase);
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  const int leader = __ffs(static_cast<int>(same)) - 1;
-  std::int32_t first = 0;
-  if (lane == leader) first = atomicAdd(counts + phase, __popc(same));
-  first = __shfl_sync(same, first, leader);
-  lists[phase * stride + first + __popc(same & ((1U << lane) - 1U))] = token;
-}
-
 // A warp per half of a (source, block of 64).
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
     order_tokens_kernel(const PlanProblem problem, const DevicePlanView plan,
-                        const OverlapOrderView order, const OverlapChoice choice,
-                        std::int32_t num_panels) {
+                        const __grid_constant__ OrderProblem wanted) {
   wait_for_kernels_before();
   let_next_kernel_start();
+  const OverlapOrderView& order = wanted.order;
+  const std::int32_t num_panels = wanted.num_panels;
   const std::int32_t num_tiles = plan.counters->num_tiles;
   const std::int32_t num_blocks = plan.counters->num_blocks;
-  constexpr std::int32_t kParts = kTokenBlock / kLanes;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  for (std::int32_t i = grid_thread() / kLanes; i < num_blocks * kParts;
-       i += grid_threads() / kLanes) {
+  constexpr std::int32_t kParts = kTokenBlock / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (std::int32_t i = grid_thread() / kWarp; i < num_blocks * kParts;
+       i += grid_threads() / kWarp) {
     const BlockTransfer block = plan.blocks[i / kParts];
-    const bool is_own = block.source == problem.rank;
     const std::int64_t cell = std::int64_t{block.source} * order.home_blocks + block.block;
     if (i % kParts == 0) {
       if (lane == 0) order.block_needed[cell] = block.needed_end - block.needed_begin;
-      for (std::int32_t panel = lane; panel < num_panels; panel += kLanes) {
+      for (std::int32_t panel = lane; panel < num_panels; panel += kWarp) {
         order.pushed[cell * num_panels + panel] = 0;
         order.delivered[cell * num_panels + panel] = 0;
       }
     }
-    const std::int32_t n = block.needed_begin + i % kParts * kLanes + lane;
-    const unsigned lanes = __ballot_sync(kAllLanes, n < block.needed_end);
+    const std::int32_t n = block.needed_begin + i % kParts * kWarp + lane;
+    const unsigned lanes = __ballot_sync(kFullWarp, n < block.needed_end);
     if (n < block.needed_end) {
       const NeededToken needed = plan.needed[n];
       const std::int32_t end = plan.needed[n + 1].row_begin;
@@ -215,12 +144,8 @@ __global__ void __launch_bounds__(kThreads)
         if (row != found.first_row) arrival.source = -1;
         order.arrivals[row] = arrival;
       }
-      const std::int32_t phase = phase_of_place(num_tiles, choice.phases, found.last_place);
-      if (is_own) {
-        append(lanes, phase, token, order.num_own, order.own, order.own_stride);
-      } else {
-        append(lanes, phase, token, order.num_sent, order.sent, order.sent_stride);
-      }
+      append(lanes, wanted, phase_of_place(num_tiles, wanted.choice.phases, found.last_place),
+             token, block.source == problem.rank);
     }
   }
 }
@@ -276,15 +201,12 @@ std::int64_t OverlapOrder::bytes() const noexcept {
 }
 
 void launch_order_overlap(const PlanProblem& problem, const DevicePlanView& plan,
-                          const OverlapOrderView& order, const OverlapChoice& choice,
-                          const OverlapCosts& costs, std::int32_t num_panels, int num_blocks,
-                          cudaStream_t stream) {
-  const auto grid = static_cast<unsigned>(num_blocks * kBlocksPerSm);
+                          const OrderProblem& wanted, cudaStream_t stream) {
+  const auto grid = static_cast<unsigned>(wanted.num_blocks * kBlocksPerSm);
   launch_kernel(order_tiles_kernel, grid, kThreads, 0, stream, Follow::closely,
-                "launching the order of tiles", problem, plan, order, choice, costs, num_panels,
-                num_blocks);
+                "launching the order of tiles", problem, plan, wanted);
   launch_kernel(order_tokens_kernel, grid, kThreads, 0, stream, Follow::closely,
-                "launching the order of tokens", problem, plan, order, choice, num_panels);
+                "launching the order of tokens", problem, plan, wanted);
 }
 
 void preload_order_kernels() {

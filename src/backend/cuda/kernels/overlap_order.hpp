@@ -128,11 +128,20 @@ struct OverlapCosts {
   const float* ns_per_byte = nullptr;
 };
 
-/// Queues two kernels: tiles, roles and zeroed counters, then tokens. `num_panels` is the call's,
-/// `num_blocks` those of the fused kernel.
+/// What an order is made of beside a plan.
+struct OrderProblem {
+  OverlapOrderView order = {};
+  OverlapChoice choice;
+  OverlapCosts costs;
+  std::int32_t num_panels = 0;  ///< Of the call; 0: no order is wanted.
+  std::int32_t num_blocks = 0;  ///< Of the fused kernel.
+
+  /// Whether the plan's kernels make it: with one wave, tiles come as the plan has them.
+  COMET_HOST_DEVICE bool comes_with_plan() const { return num_panels > 0 && choice.waves == 1; }
+};
+
+/// Queues two kernels, after those of the plan: tiles, roles and zeroed counters, then tokens.
 void launch_order_overlap(const PlanProblem& problem, const DevicePlanView& plan,
-                          const OverlapOrderView& order, const OverlapChoice& choice,
-                          const OverlapCosts& costs, std::int32_t num_panels, int num_blocks,
-                          cudaStream_t stream);
+                          const OrderProblem& wanted, cudaStream_t stream);
 
 }  // namespace comet::cuda

@@ -107,13 +107,13 @@ DevicePlan::DevicePlan(const PlanLimits& limits) {
 }
 
 void launch_build_plan(const DevicePlanProblem& problem, const DevicePlanView& view,
-                       cudaStream_t stream) {
+                       const OrderProblem& wanted, cudaStream_t stream) {
   const PlanCapacity capacity = check_plan_fits(problem, view.limits);
-  if (!launch_small_plan(problem.problem, view, capacity, stream)) {
+  if (!launch_small_plan(problem.problem, view, capacity, wanted, stream)) {
     launch_plan_count(problem.problem, view, capacity, stream);
     launch_plan_segments(problem.problem, view, capacity, stream);
-    launch_plan_layout(problem.problem, view, stream);
-    launch_plan_place(problem.problem, view, capacity, stream);
+    launch_plan_layout(problem.problem, view, wanted, stream);
+    launch_plan_place(problem.problem, view, capacity, wanted, stream);
   }
 }
 

@@ -12,6 +12,8 @@
 
 namespace comet::cuda {
 
+struct OrderProblem;
+
 /// What bounds a plan, known before any call.
 struct PlanLimits {
   std::int32_t world = 1;
@@ -145,10 +147,11 @@ class DevicePlan {
   DevicePlanView view_{};
 };
 
-/// Queues the kernels that build the plan, one or four; no allocation, no wait. Throws
-/// Error(capacity) if the problem's sizes exceed the view's.
+/// Queues the kernels that build the plan, one or four, and with it the order that is wanted if it
+/// comes with plans; no allocation, no wait. Throws Error(capacity) if the problem's sizes exceed
+/// the view's.
 void launch_build_plan(const DevicePlanProblem& problem, const DevicePlanView& view,
-                       cudaStream_t stream);
+                       const OrderProblem& wanted, cudaStream_t stream);
 
 // The four kernels, a file each, in their order. Only integer sums, maxima and bit sets are formed
 // by atomics, so no order decides a byte.
@@ -157,12 +160,14 @@ void launch_plan_count(const PlanProblem& problem, const DevicePlanView& view,
 void launch_plan_segments(const PlanProblem& problem, const DevicePlanView& view,
                           const PlanCapacity& capacity, cudaStream_t stream);
 void launch_plan_layout(const PlanProblem& problem, const DevicePlanView& view,
-                        cudaStream_t stream);
+                        const OrderProblem& wanted, cudaStream_t stream);
 void launch_plan_place(const PlanProblem& problem, const DevicePlanView& view,
-                       const PlanCapacity& capacity, cudaStream_t stream);
+                       const PlanCapacity& capacity, const OrderProblem& wanted,
+                       cudaStream_t stream);
 
 // All of them as one kernel. False, and nothing is queued, if the plan is too large for that.
 bool launch_small_plan(const PlanProblem& problem, const DevicePlanView& view,
-                       const PlanCapacity& capacity, cudaStream_t stream);
+                       const PlanCapacity& capacity, const OrderProblem& wanted,
+                       cudaStream_t stream);
 
 }  // namespace comet::cuda

@@ -2,6 +2,7 @@
 // Fourth step of a plan: tiles, transfers, rows and the walk, each block of 64 tokens by itself.
 #pragma once
 
+#include "backend/cuda/kernels/overlap_order.cuh"
 #include "backend/cuda/kernels/plan_device.cuh"
 
 namespace comet::cuda {
@@ -80,11 +81,12 @@ __device__ inline void assign_slots(std::int32_t num_choices, const std::int16_t
   }
 }
 
-// place_block and the block's entry, by all threads of a thread block. `shared`:
-// place_shared_bytes.
+// place_block and the block's entry, and its part of the order if that comes with the plan, by all threads
+// of a thread block. `shared`: place_shared_bytes.
 template <int kThreads>
 __device__ void place_source_block(const PlanProblem& problem, const DevicePlanView& view,
-                                   std::int32_t index, std::int32_t* shared) {
+                                   const OrderProblem& wanted, std::int32_t index,
+                                   std::int32_t* shared) {
   __shared__ std::int32_t token_rows[kTokenBlock];     // first row of each token within the block
   if (index >= view.counters->num_all_blocks) return;  // all threads alike, here and below
   const CountedBlock block = view.counted[index];
@@ -121,6 +123,12 @@ __device__ void place_source_block(const PlanProblem& problem, const DevicePlanV
   if (threadIdx.x < kWarp) assign_slots(num_choices, local, next_row, slots);
   __syncthreads();
 
+  if (wanted.comes_with_plan()) {
+    order_block<kThreads>(problem, view, wanted, source, block.block, block.counts.needed,
+                          {range.begin + token, static_cast<std::int16_t>(source),
+                           static_cast<std::int16_t>(mine.v[1]), offsets.row + before.v[1], -1},
+                          local + token * problem.topk, slots + token * problem.topk);
+  }
 #pragma unroll 1
   for (std::int32_t i = threadIdx.x; i < num_choices; i += kThreads) {
     const std::int32_t expert = local[i];

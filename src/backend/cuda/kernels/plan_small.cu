@@ -62,7 +62,7 @@ __device__ void copy_handed(const DevicePlanView& view, const DevicePlanView& gi
 // twenty reads that wait for each other took most of a microsecond. One group.
 __global__ void __launch_bounds__(kSmallThreads, 1)
     small_plan_kernel(const PlanProblem given_problem, const DevicePlanView given,
-                      std::int32_t home_blocks) {
+                      std::int32_t home_blocks, const __grid_constant__ OrderProblem wanted) {
   PlanProblem problem = given_problem;
   problem.groups = 1;  // it is: known to the compiler, which leaves divisions out
   extern __shared__ std::int32_t dynamic_shared[];
@@ -93,9 +93,16 @@ __global__ void __launch_bounds__(kSmallThreads, 1)
   lay_out_home<kSmallThreads>(problem, view);
   __syncthreads();
   copy_handed(view, given, problem.num_local);
+  if (wanted.comes_with_plan()) {
+    const auto thread = static_cast<std::int32_t>(threadIdx.x);
+    place_tiles_by_index(view, wanted, thread, kSmallThreads);
+    clear_counts(view, wanted, thread, kSmallThreads);
+    clear_lists<kSmallThreads>(wanted);
+    __syncthreads();
+  }
 #pragma unroll 1
   for (std::int32_t index = 0; index < num_blocks; ++index) {
-    place_source_block<kSmallThreads>(problem, view, index, steps);
+    place_source_block<kSmallThreads>(problem, view, wanted, index, steps);
     __syncthreads();
   }
 #pragma unroll 1
@@ -108,13 +115,14 @@ __global__ void __launch_bounds__(kSmallThreads, 1)
 }  // namespace
 
 bool launch_small_plan(const PlanProblem& problem, const DevicePlanView& view,
-                       const PlanCapacity& capacity, cudaStream_t stream) {
+                       const PlanCapacity& capacity, const OrderProblem& wanted,
+                       cudaStream_t stream) {
   constexpr std::size_t kMostBytes = 48 << 10;  // of shared memory, without asking for more
   const std::size_t bytes = handed_bytes(problem.num_local) + place_shared_bytes(problem);
   if (problem.groups != 1 || capacity.blocks > kMostSmallBlocks || bytes > kMostBytes) return false;
   launch_kernel(small_plan_kernel, 1, kSmallThreads, bytes, stream, Follow::closely,
                 "launching the plan", problem, view,
-                static_cast<std::int32_t>(capacity.home_blocks));
+                static_cast<std::int32_t>(capacity.home_blocks), wanted);
   return true;
 }
 
