@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/env.hpp"
 
-#include <charconv>
 #include <cstdlib>
 #include <string_view>
 
 #include "base/check.hpp"
+#include "base/read_number.hpp"
 
 namespace comet {
 namespace {
@@ -24,13 +24,9 @@ Env read_env() {
   Env result;
   if (const char* text = std::getenv(kTimeoutVariable); text != nullptr) {
     const std::string_view value(text);
-    long long milliseconds = 0;
-    const auto [end, error] =
-        std::from_chars(value.data(), value.data() + value.size(), milliseconds);
-    check(error == std::errc() && end == value.data() + value.size() && milliseconds >= 1 &&
-              milliseconds <= 86'400'000,
-          ErrorCode::invalid_argument, "[environment] {}='{}': milliseconds, 1 to 86400000",
-          kTimeoutVariable, value);
+    const long long milliseconds = read_number<long long>(value).value_or(0);
+    check(milliseconds >= 1 && milliseconds <= 86'400'000, ErrorCode::invalid_argument,
+          "[environment] {}='{}': milliseconds, 1 to 86400000", kTimeoutVariable, value);
     result.timeout = std::chrono::milliseconds(milliseconds);
   }
   result.interface_name = text_of(kInterfaceName);

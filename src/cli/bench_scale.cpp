@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/check.hpp"
-#include "cli/whole_number.hpp"
+#include "base/read_number.hpp"
 
 namespace comet::cli {
 namespace {
@@ -26,7 +26,7 @@ std::int64_t round_down(std::int64_t value, std::int64_t unit) {
 Scale parse_scale(std::string_view text) {
   if (text == "none") return {};
   if (text == "demo") return {.kind = Scale::Kind::demo};
-  const auto factor = whole_number<std::int64_t>(text);
+  const auto factor = read_number<std::int64_t>(text);
   check(factor && *factor >= 1, ErrorCode::invalid_argument,
         "[bench] unknown scale '{}': none, demo or a whole number of at least 1", text);
   return {.kind = Scale::Kind::factor, .factor = *factor};

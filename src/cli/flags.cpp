@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "base/check.hpp"
-#include "cli/whole_number.hpp"
+#include "base/read_number.hpp"
 
 namespace comet::cli {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 // The whole of `text` as a decimal number in [low, high].
 template <typename T>
 T number_in(const std::string& flag, const std::string& text, T low, T high) {
-  const auto value = whole_number<T>(text);
+  const auto value = read_number<T>(text);
   if (value && *value >= low && *value <= high) return *value;
   if (high == std::numeric_limits<T>::max()) {
     fail(ErrorCode::invalid_argument, "[flags] {}: '{}', a whole number of at least {}", flag, text,

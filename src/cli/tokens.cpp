@@ -11,8 +11,8 @@
 #include "base/checked_math.hpp"
 #include "base/element.hpp"
 #include "base/int_math.hpp"
+#include "base/read_number.hpp"
 #include "check/rng.hpp"
-#include "cli/whole_number.hpp"
 #include "io/safetensors.hpp"
 
 namespace comet::cli {
@@ -22,7 +22,7 @@ constexpr std::string_view kRandom = "random:";
 constexpr std::int64_t kMaxTokens = 1 << 24;
 
 std::int64_t parse_count(std::string_view text) {
-  const auto count = whole_number<std::int64_t>(text);
+  const auto count = read_number<std::int64_t>(text);
   check(count && *count >= 0 && *count <= kMaxTokens, ErrorCode::invalid_argument,
         "[tokens] --tokens random:'{}', a whole number from 0 to {}", text, kMaxTokens);
   return *count;

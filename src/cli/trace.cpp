@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/read_number.hpp"
 #include "cli/bench_flags.hpp"
 #include "cli/bench_progress.hpp"
 #include "cli/commands.hpp"
@@ -19,7 +20,6 @@
 #include "cli/output.hpp"
 #include "cli/trace_report.hpp"
 #include "cli/trace_set.hpp"
-#include "cli/whole_number.hpp"
 #include "trace/chrome_json.hpp"
 #include "trace/timeline_svg.hpp"
 
@@ -37,7 +37,7 @@ std::vector<int> parse_ranks(const std::string& text) {
   std::vector<int> ranks;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
-    const auto rank = whole_number<int>(std::string_view(text).substr(begin, end - begin));
+    const auto rank = read_number<int>(std::string_view(text).substr(begin, end - begin));
     check(rank && *rank >= 0, ErrorCode::invalid_argument,
           "[flags] --ranks: '{}', ranks with commas between", text);
     ranks.push_back(*rank);

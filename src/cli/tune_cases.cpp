@@ -9,8 +9,8 @@
 
 #include "base/check.hpp"
 #include "base/int_math.hpp"
+#include "base/read_number.hpp"
 #include "cli/flags.hpp"
-#include "cli/whole_number.hpp"
 #include "models/presets.hpp"
 
 namespace comet::cli {
@@ -20,7 +20,7 @@ constexpr const char* kGridGroup = "Grid";
 
 // A whole number of `text` from 1 to `high`; nothing if it is none.
 std::optional<std::int64_t> grid_count(std::string_view text, std::int64_t high) {
-  const auto value = whole_number<std::int64_t>(text);
+  const auto value = read_number<std::int64_t>(text);
   return value && *value >= 1 && *value <= high ? value : std::nullopt;
 }
 

@@ -3,8 +3,8 @@
 
 #include "base/check.hpp"
 #include "base/name_table.hpp"
+#include "base/read_number.hpp"
 #include "cli/shared_flags.hpp"
-#include "cli/whole_number.hpp"
 
 namespace comet::cli {
 namespace {
@@ -31,7 +31,7 @@ WorldChoice parse_world(std::string_view text) {
   }
   std::int64_t ranks = 0;
   if (kind == kLocal && text.size() > kLocal.size() + 1) {
-    ranks = whole_number<std::int64_t>(text.substr(kLocal.size() + 1)).value_or(0);
+    ranks = read_number<std::int64_t>(text.substr(kLocal.size() + 1)).value_or(0);
   }
   check(ranks >= 1 && ranks <= kMaxRanks, ErrorCode::invalid_argument,
         "[world] unknown world '{}': local, local:<ranks> with 1 to {} ranks, mpi, process or "

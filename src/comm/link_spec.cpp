@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/link_spec.hpp"
 
-#include <charconv>
 #include <optional>
 
 #include "base/check.hpp"
+#include "base/read_number.hpp"
 
 namespace comet {
 namespace {
@@ -23,11 +23,8 @@ bool is_in_range(double value) noexcept { return value >= kSmallest && value <= 
 
 // The whole of `text` as a number in range; no sign, no blanks, no "inf".
 std::optional<double> parse_number(std::string_view text) {
-  double value = 0;
-  const char* const text_end = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), text_end, value);
-  if (error != std::errc() || end != text_end || !is_in_range(value)) return std::nullopt;
-  return value;
+  const std::optional<double> value = read_number<double>(text);
+  return value && is_in_range(*value) ? value : std::nullopt;
 }
 
 std::optional<LinkSpec> parse_paced(std::string_view rest) {

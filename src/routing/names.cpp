@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names of scorings and of synthetic routings, as the command line and bench files write them.
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <string_view>
-#include <system_error>
 
 #include "base/check.hpp"
 #include "base/name_table.hpp"
+#include "base/read_number.hpp"
 #include "comet/router.hpp"
 
 namespace comet {
@@ -49,12 +48,9 @@ SyntheticRouting parse_synthetic_routing(std::string_view text) {
     if (stem != name) continue;
     const std::string_view number =
         colon == std::string_view::npos ? std::string_view{} : text.substr(colon + 1);
-    double parameter = 0;
-    const char* end = number.data() + number.size();
-    const auto [rest, error] = std::from_chars(number.data(), end, parameter);
+    const double parameter = read_number<double>(number).value_or(-1);
     check(
-        error == std::errc{} && rest == end && std::isfinite(parameter) && parameter >= 0,
-        ErrorCode::invalid_argument,
+        std::isfinite(parameter) && parameter >= 0, ErrorCode::invalid_argument,
         "[routing] parameter of '{}': '{}', allowed is a finite number of at least 0, as in {}:{}",
         name, number, name, kind == Kind::spread ? "0.03" : "1.2");
     return {.kind = kind, .parameter = parameter};

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <charconv>
 #include <cstdlib>
-#include <string_view>
 
+#include "base/read_number.hpp"
 #include "comet/mpi_world.hpp"
 
 namespace comet {
@@ -11,11 +10,7 @@ namespace {
 // A number from 0 on, or -1.
 int number_in(const char* variable) noexcept {
   const char* const text = std::getenv(variable);
-  if (text == nullptr) return -1;
-  const std::string_view value(text);
-  int number = -1;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  return error == std::errc() && end == value.data() + value.size() ? number : -1;
+  return text != nullptr ? read_number<int>(text).value_or(-1) : -1;
 }
 
 std::optional<MpiPlace> place_in(const char* rank_variable, const char* size_variable,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole numbers as people write them in flags.
+// Numbers as people write them in flags, variables and names.
 #pragma once
 
 #include <charconv>
@@ -7,12 +7,12 @@
 #include <string_view>
 #include <system_error>
 
-namespace comet::cli {
+namespace comet {
 
-/// All of `text` as a whole number, in decimal; nothing if it is none, has a blank or a plus beside
-/// it, or does not fit `T`.
+/// All of `text` as a number in decimal (of a floating-point type also 1e3, inf and nan); nothing
+/// if it is none, has a blank or a plus beside it, or does not fit `T`.
 template <typename T>
-std::optional<T> whole_number(std::string_view text) noexcept {
+std::optional<T> read_number(std::string_view text) noexcept {
   T value{};
   const char* const text_end = text.data() + text.size();
   const auto [end, error] = std::from_chars(text.data(), text_end, value);
@@ -20,4 +20,4 @@ std::optional<T> whole_number(std::string_view text) noexcept {
   return value;
 }
 
-}  // namespace comet::cli
+}  // namespace comet
