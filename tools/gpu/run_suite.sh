@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs the GPU tests, the compute-sanitizers and the GPU benchmarks from the folder that `make
 # gpu-suite` packs, on a machine that needs bash, the GPU and its driver, compute-sanitizer and, for
-# the benchmarks, python3 with torch and NVSHMEM (nvidia-nvshmem-cu13). Ends within 9 minutes.
+# the benchmarks, python3 with torch and NVSHMEM (nvidia-nvshmem-cu13). Ends within 10 minutes.
 #
-#   run_suite.sh OUT_DIR [tests|sanitize|bench]...   default: all three
+#   run_suite.sh OUT_DIR [tests|sanitize|gemm|overlap|processes]...   default: all five
 #
 # OUT_DIR gets rows.jsonl, one row per program and kind, and a log for each. Exits 1 if any failed. A claim
 # about speed that does not hold is said, and its row says "failed", which check_evidence.py sees; it does not
@@ -32,36 +32,34 @@ declare -A bench_arguments=(
   [released_stages.py]='--comet bin/comet --check'
   [process_worlds.py]='--comet bin/comet --check --splits 8x1'
 )
-declare -A bench_suite=(
-  [gemm_rates.py]=gemm
-  [overlap_grid.py]=overlap
-  [released_stages.py]=overlap
-  [process_worlds.py]=processes
+declare -A benches_of=(
+  [gemm]='gemm_rates.py'
+  [overlap]='overlap_grid.py released_stages.py'
+  [processes]='process_worlds.py'
 )
-# Shares of the time of tests, and of benchmarks; 1 for what is not here.
-declare -A share_of=(
-  [cuda_conformance_test]=4 [grouped_gemm_test]=3
-  [overlap_grid.py]=4 [process_worlds.py]=2
+# Seconds that a program takes on a quiet H200; under sanitizers, of which racecheck takes more, on average.
+declare -A seconds_of=(
+  [cuda_conformance_test]=50 [cuda_layer_test]=10 [grouped_gemm_test]=12
+  [sanitizer/cuda_conformance_test]=9 [sanitizer/cuda_layer_test]=5 [sanitizer/grouped_gemm_test]=7
+  [gemm_rates.py]=7 [overlap_grid.py]=165 [process_worlds.py]=85 [released_stages.py]=16
 )
-# The wanted parts share the time in these proportions.
-declare -A weight=([tests]=2 [sanitize]=4 [bench]=3)
-total_seconds=520
+default_seconds=3 # of what is not there
+total_seconds=580
 
 die() {
   echo "run_suite: $*" >&2
   exit 1
 }
 
-[[ $# -ge 1 ]] || die "usage: run_suite.sh OUT_DIR [tests|sanitize|bench]..."
+[[ $# -ge 1 ]] || die "usage: run_suite.sh OUT_DIR [tests|sanitize|gemm|overlap|processes]..."
 mkdir -p "$1" || die "cannot make the folder $1"
 out="$(cd "$1" && pwd)"
 shift
 parts=("$@")
-[[ $# -gt 0 ]] || parts=(tests sanitize bench)
-weights=0
+all_parts=(tests sanitize gemm overlap processes)
+[[ $# -gt 0 ]] || parts=("${all_parts[@]}")
 for part in "${parts[@]}"; do
-  [[ -n "${weight[$part]:-}" ]] || die "no part '$part': allowed are tests, sanitize and bench"
-  weights="$((weights + weight[$part]))"
+  [[ " ${all_parts[*]} " == *" $part "* ]] || die "no part '$part': allowed are ${all_parts[*]}"
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
@@ -107,20 +105,31 @@ write_rows() {
   part_rows=()
 }
 
-# limited <end> <share> <shares left> <log> <command>...: runs a command for at most its share of the
-# time that is left until <end>.
+# limited <name> <log> <command>...: runs the program of that name in seconds_of, for at most the time that is
+# left less what the programs after it take. So all time to spare is the present one's, and one that hangs
+# takes no other's.
 limited() {
-  local limit="$((($1 - SECONDS) * $2 / $3))" log="$4"
-  shift 4
+  local limit log="$2"
+  seconds_after="$((seconds_after - $(seconds_for "$1")))"
+  limit="$((total_seconds - SECONDS - seconds_after))"
+  shift 2
   [[ "$limit" -ge 1 ]] || limit=1
   echo "--- (limit $limit s) $*"
   # KILL, since it reaches all descendants: a test that a sanitizer leaves behind would hold the GPU.
   timeout --signal=KILL "$limit" "$@" >"$log" 2>&1
 }
 
-shares() { # shares <path>...: the sum of their shares.
-  local path sum=0
-  for path in "$@"; do sum="$((sum + ${share_of[${path##*/}]:-1}))"; done
+seconds_for() { echo "${seconds_of[$1]:-$default_seconds}"; }
+
+# What run_<part> will take.
+seconds_of_part() { # seconds_of_part <part>
+  local sum=0 name tools=1 prefix="" names=("${programs[@]##*/}")
+  case "$1" in
+    tests) ;;
+    sanitize) tools="${#sanitizer_tools[@]}" prefix=sanitizer/ ;;
+    *) read -ra names <<<"${benches_of[$1]}" ;;
+  esac
+  for name in "${names[@]}"; do sum="$((sum + tools * $(seconds_for "$prefix$name")))"; done
   echo "$sum"
 }
 
@@ -154,58 +163,46 @@ judge() {
 }
 
 programs=(tests/*_test)
-benches=(bench/*.py)
 
-run_tests() { # run_tests <end>
-  local left program name log share
-  left="$(shares "${programs[@]}")"
+run_tests() {
+  local program name log
   for program in "${programs[@]}"; do
     name="${program##*/}"
     log="$out/tests-$name.log"
-    share="${share_of[$name]:-1}"
-    limited "$1" "$share" "$left" "$log" "$program"
+    limited "$name" "$log" "$program"
     judge tests gtest "$name" "$?" "$log" "$program"
-    left="$((left - share))"
   done
   [[ ${#programs[@]} -gt 0 ]] || record tests gtest none failed 0 "" "no program in tests/"
 }
 
-run_sanitize() { # run_sanitize <end>
-  local left program name tool log share command
-  left="$(($(shares "${programs[@]}") * ${#sanitizer_tools[@]}))"
+run_sanitize() {
+  local program name tool log command
   for program in "${programs[@]}"; do
     name="${program##*/}"
-    share="${share_of[$name]:-1}"
     for tool in "${sanitizer_tools[@]}"; do
       log="$out/sanitizer-$name-$tool.log"
       command=(env COMET_LOCKSTEP=1 compute-sanitizer --tool "$tool" --error-exitcode 99 "$program"
         "--gtest_filter=${sanitize_filter[$name/$tool]:-${sanitize_filter[$name]:-*}}")
-      limited "$1" "$share" "$left" "$log" "${command[@]}"
+      limited "sanitizer/$name" "$log" "${command[@]}"
       judge sanitizer "$tool" "$name" "$?" "$log" "${command[*]}"
-      left="$((left - share))"
     done
   done
   [[ ${#programs[@]} -gt 0 ]] || record sanitizer none none failed 0 "" "no program in tests/"
 }
 
 # Benchmarks append rows of their own; one that ends badly adds a failed row to them.
-run_bench() { # run_bench <end>
-  local left share bench name log code count command own="$out/bench-rows.jsonl"
-  local suite evidence_name
-  left="$(shares "${benches[@]}")"
+run_bench() { # run_bench <suite>
+  local suite="$1" names name log code count command own="$out/bench-rows.jsonl"
+  local evidence_name="evidence_$1" # of evidence.env
   export COMET_COMMIT="$commit" COMET_RUN="$run" COMET_ROWS="$own"
-  for bench in "${benches[@]}"; do
-    name="${bench##*/}"
-    suite="${bench_suite[$name]}"
-    evidence_name="evidence_$suite" # of evidence.env
-    export COMET_EVIDENCE="${!evidence_name}"
+  export COMET_EVIDENCE="${!evidence_name}"
+  read -ra names <<<"${benches_of[$suite]}"
+  for name in "${names[@]}"; do
     log="$out/bench-$name.log"
-    read -ra command <<<"python3 $bench ${bench_arguments[$name]:-}"
+    read -ra command <<<"python3 bench/$name ${bench_arguments[$name]:-}"
     : >"$own"
-    share="${share_of[$name]:-1}"
-    limited "$1" "$share" "$left" "$log" "${command[@]}"
+    limited "$name" "$log" "${command[@]}"
     code="$?"
-    left="$((left - share))"
     sed 's/^/    /' "$log" | tail -n 60
     count="$(grep -c . "$own")"
     cat "$own" >>"$rows"
@@ -222,14 +219,15 @@ run_bench() { # run_bench <end>
     fi
   done
   rm -f "$own"
-  [[ ${#benches[@]} -gt 0 ]] || record gemm exit none failed 0 "" "no benchmark in bench/"
 }
 
+seconds_after=0 # what is still to run takes
+for part in "${parts[@]}"; do seconds_after="$((seconds_after + $(seconds_of_part "$part")))"; done
 for part in "${parts[@]}"; do
-  # Time that an earlier part did not use goes to the later ones.
-  end="$((SECONDS + (total_seconds - SECONDS) * weight[$part] / weights))"
-  weights="$((weights - weight[$part]))"
-  "run_$part" "$end"
+  case "$part" in
+    tests | sanitize) "run_$part" ;;
+    *) run_bench "$part" ;;
+  esac
   write_rows
 done
 
