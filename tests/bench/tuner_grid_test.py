@@ -174,7 +174,11 @@ class Judging(unittest.TestCase):
         self.assertIn("of 2 cases", text)
         self.assertIn("least 0.800 (m 8 EP8 x TP1 paced:auto:1, no graphs)", text)
         fast = [{**row, "link_gbs": 30.0, "products_slowed": 1.25} for row in overlap]
-        self.assertIn("30.0 GB/s: efficiency 0.900; products take 1.25 of their time alone", verdicts(good + fast)[3])
+        words, text = verdicts(good + fast)[2:]
+        self.assertIn("30.0 GB/s: efficiency 0.900; products take 1.25 of their time alone", text)
+        self.assertEqual(words[5:], ["NO ROWS", "holds", "holds", "holds"], "efficiency is judged over slower links")
+        bad = [{**row, "tokens": 9, "efficiency": 0.6} for row in fast]
+        self.assertEqual(verdicts(good + overlap + bad)[2], ["holds"] * 9)
         rare = [{**row, "t_link_us": 60.0} for row in overlap]
         self.assertEqual(verdicts(rare)[2], ["NO ROWS"] * 9)
         self.assertEqual(verdicts([])[:2], (1, "claims.py: no rows of tuner_grid.py, of the experiment efficiency or of "
