@@ -144,10 +144,10 @@ def judge_overlap(of_schedules, verdicts):
                       "over_pipelined": pipelined["t_layer_us"] / comet["t_layer_us"]})
     low, high = SHARE_OF_SEQUENTIAL
     all_judged = [case for case in cases if low <= case["share"] <= high]
-    not_slowed = [case for case in all_judged if not is_slowed(case)]
+    on_slow_links = [case for case in all_judged if not has_fast_link(case)]
     where = f"where communication is {low:.0%} to {high:.0%} of sequential"
     claims = ((f"efficiency over links of at most {SLOWED_ABOVE_GBS} GB/s a rank is at least {EFFICIENCY}", "efficiency",
-               not_slowed, min, EFFICIENCY),
+               on_slow_links, min, EFFICIENCY),
               (f"geometric mean over sequential at least {OVER_SEQUENTIAL}", "over_sequential", all_judged,
                statistics.geometric_mean, OVER_SEQUENTIAL),
               (f"geometric mean over the best pipelined at least {OVER_PIPELINED:.2f}", "over_pipelined", all_judged,
@@ -166,7 +166,7 @@ def judge_overlap(of_schedules, verdicts):
     say_slowed(all_judged)
 
 
-def is_slowed(case):
+def has_fast_link(case):
     """Whether its link may load the memory that ranks share so much that this, and not comet, sets the time."""
     return (case.get("link_gbs") or 0) > SLOWED_ABOVE_GBS
 
@@ -174,7 +174,7 @@ def is_slowed(case):
 def say_slowed(cases):
     """Efficiency over such links, and how much longer products take beside copies there."""
     for case in cases:
-        if is_slowed(case):
+        if has_fast_link(case):
             slowed = f"{case['products_slowed']:.2f} of" if "products_slowed" in case else "not traced, over"
             say(f"{'':<14} {name_of(case)}, {case['link_gbs']:.1f} GB/s: efficiency {case['efficiency']:.3f}; products take "
                 f"{slowed} their time alone")

@@ -19,7 +19,7 @@ __device__ inline double share_of_copies(const OverlapCosts& costs, double rows,
 
 // Dedicated blocks for `tokens` copies: `chosen`, if that is positive, made for `uniform` ones.
 __device__ inline std::int32_t dedicate_blocks(const OverlapCosts& costs, std::int32_t chosen, double rows,
-                                        double tokens, double uniform, std::int32_t num_blocks) {
+                                               double tokens, double uniform, std::int32_t num_blocks) {
   const double share = share_of_copies(costs, rows, tokens);
   if (chosen > 0) {
     const double usual = share_of_copies(costs, rows, uniform);
