@@ -195,8 +195,8 @@ StagePair sequential_us(const MachineModel& machine, const TuneCase& of, const C
   return sequential_walk_us(rates, of, load, products);
 }
 
-// What comes before the first row may be copied. GPUs copy tokens beside the plan; those that are
-// too few for that take next to no time.
+// What comes before the first row may be copied. GPUs copy tokens beside the plan, but for a rank
+// alone, which reads them where they are; those that are too few for that take next to no time.
 void add_start(const MachineModel& machine, const TuneCase& of, const CaseBytes& bytes,
                Prediction& result) {
   const MachineRates& rates = machine.rates;
@@ -206,7 +206,7 @@ void add_start(const MachineModel& machine, const TuneCase& of, const CaseBytes&
       rates.plan_us + rates.plan_ns_per_token * 1e-3 * static_cast<double>(of.tokens);
   if (machine.workers_copy) {
     result.t_publish_us += copy;
-  } else {
+  } else if (of.parallel.world_size() > 1) {
     result.t_plan_us = std::max(result.t_plan_us, copy);
   }
 }

@@ -22,6 +22,12 @@ constexpr std::int64_t kPublishChoicesPerBlock = 512;  // two a thread
 // cost.
 constexpr std::int64_t kBytesBesidePlan = 1 << 20;
 
+constexpr std::int64_t kLoadBytes = 16;  // that a lane loads of a row
+
+bool is_aligned_for_loads(const std::byte* address) {
+  return reinterpret_cast<std::uintptr_t>(address) % kLoadBytes == 0;
+}
+
 FaultSentence make_sentence(const std::optional<HostFault>& fault) {
   FaultSentence sentence{};
   if (fault) {
@@ -57,10 +63,6 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.ids = ids_.data();
   params.ids_stride = ids_stride_;
   params.config_hash = call.config_hash;
-  // By the most tokens, not by this call's, since all ranks do alike, so that they wait for each
-  // other; one rank alone need not.
-  params.copies_beside_plan =
-      (dims_.world > 1 ? dims_.max_tokens : own_tokens) * dims_.row_bytes() > kBytesBesidePlan;
   if (call.fault) {
     params.host_fault = 1 + static_cast<std::int32_t>(call.fault->code);
   } else {
@@ -72,6 +74,15 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
     params.device_tokens = call.routing.device_tokens;
     params.max_call_tokens = static_cast<std::int32_t>(call.routing.tokens);
   }
+  const bool is_aligned = is_aligned_for_loads(params.x) && params.x_stride_bytes % kLoadBytes == 0;
+  params.own_x = is_aligned ? params.x : call.peers[dims_.rank] + call.layout.x;
+  params.own_x_stride_bytes = is_aligned ? params.x_stride_bytes : dims_.row_bytes();
+  params.copies_x = dims_.world > 1 || !is_aligned;
+  // By the most tokens, not by this call's, since all ranks do alike, so that they wait for each
+  // other; one rank alone need not.
+  params.copies_beside_plan =
+      params.copies_x &&
+      (dims_.world > 1 ? dims_.max_tokens : own_tokens) * dims_.row_bytes() > kBytesBesidePlan;
   if (call.y.data != nullptr) {
     params.y = static_cast<std::byte*>(call.y.data);
     params.y_stride_bytes = call.y.row_stride * dims_.element_bytes;
@@ -198,8 +209,8 @@ void CudaEngine::queue(const QueuedCall& call) {
   device_.end_call(stream);
 }
 
-// x is copied by publish, or by a kernel of its own beside what comes up to the plan, on the queue
-// that pipelined has for its copies. What reads x comes after join_tokens.
+// x, where it is copied, is by publish, or by a kernel of its own beside what comes up to the plan,
+// on the queue that pipelined has for its copies. What reads x comes after join_tokens.
 void CudaEngine::queue_publish(const CallParams& params, const QueuedCall& call,
                                cudaStream_t stream) {
   const std::int64_t tokens = call.fault ? 0 : call.routing.tokens;
@@ -210,7 +221,8 @@ void CudaEngine::queue_publish(const CallParams& params, const QueuedCall& call,
   const std::int64_t copiers = ceil_div(tokens, kPublishTokensPerBlock);
   const std::int64_t writers = ceil_div(tokens * dims_.topk, kPublishChoicesPerBlock);
   launch_publish(params, make_sentence(call.fault),
-                 blocks(params.copies_beside_plan ? writers : copiers, kPublishBlocksPerSm * sms),
+                 blocks(params.copies_x && !params.copies_beside_plan ? copiers : writers,
+                        kPublishBlocksPerSm * sms),
                  stream);
   const cudaStream_t copies = device_.partition().copy_stream();
   if (params.copies_beside_plan) order_streams(stream, copies, device_.event(0));

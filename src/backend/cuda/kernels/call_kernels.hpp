@@ -112,8 +112,14 @@ struct CallParams {
   std::uint16_t* ids = nullptr;    ///< [world, ids_stride] all ranks' ids, copied here once
   std::int64_t ids_stride = 0;
   TraceRing trace;
-  /// launch_copy_tokens copies x, beside the plan; else launch_publish does. The same on all ranks.
+  /// Whether x is copied to the workspace, where other ranks read it. One rank alone needs that
+  /// only if its rows are not aligned.
+  bool copies_x = true;
+  /// launch_copy_tokens does so beside the plan; else launch_publish does. The same on all ranks.
   bool copies_beside_plan = false;
+  /// Where this rank reads its own tokens: rows aligned to 16 bytes, the caller's or the copies.
+  const std::byte* own_x = nullptr;
+  std::int64_t own_x_stride_bytes = 0;
 
   // The caller's.
   const std::byte* x = nullptr;

@@ -7,6 +7,7 @@
 #include "backend/cuda/kernels/call_kernels.hpp"
 #include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/sent_tokens.cuh"
+#include "backend/cuda/kernels/token_source.cuh"
 #include "layout/token_blocks.hpp"
 
 namespace comet::cuda {
@@ -35,16 +36,14 @@ __device__ void copy_token(const CallParams& p, std::int32_t source, std::int32_
   if (lane < count) row = p.plan.rows[needed.row_begin + lane];
   const std::int64_t row_bytes = p.dims.row_bytes();
   const auto words = static_cast<std::int32_t>(row_bytes / 16);
-  const auto* from =
-      reinterpret_cast<const uint4*>(p.peers[source] + p.layout.x + needed.token * row_bytes);
+  const auto* from = reinterpret_cast<const uint4*>(token_at(p, source, needed.token));
   for (std::int32_t first = lane; first - lane < words; first += kUnroll * kLanes) {
     uint4 values[kUnroll];
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
       const std::int32_t at = first + i * kLanes;
       if (at >= words) continue;
-      // Host memory may be cached; a rank must not be served what another has fetched.
-      values[i] = p.world.host_link ? __ldcv(from + at) : __ldcs(from + at);
+      values[i] = load_token_part(p, from + at);
     }
     for (std::int32_t r = 0; r < count; ++r) {
       const std::int64_t to_row = __shfl_sync(~0U, row.row, r);

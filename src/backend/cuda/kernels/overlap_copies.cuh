@@ -10,6 +10,7 @@
 #include "backend/cuda/kernels/overlap.hpp"
 #include "backend/cuda/kernels/overlap_sums.cuh"
 #include "backend/cuda/kernels/sent_tokens.cuh"
+#include "backend/cuda/kernels/token_source.cuh"
 
 namespace comet::cuda::overlap {
 
@@ -26,11 +27,6 @@ __device__ __forceinline__ std::uint32_t take_ticket(std::uint32_t* tickets) {
   std::uint32_t ticket = 0;
   if (lane_id() == 0) ticket = atomicAdd(tickets, 1U);
   return __shfl_sync(kAllLanes, ticket, 0);
-}
-
-__device__ __forceinline__ const std::byte* token_at(const CallParams& p, std::int32_t source,
-                                                     std::int32_t token) {
-  return p.peers[source] + p.layout.x + token * p.dims.row_bytes();
 }
 
 /// Routing weights of the lane's token to its rows, if it has one.
@@ -116,8 +112,7 @@ __device__ __forceinline__ void copy_tokens(const CallParams& p, const TokenRows
       for (int i = 0; i < kUnroll; ++i) {
         const std::int32_t at = first + i * kLanes;
         if (at >= words) continue;
-        // Host memory may be cached; a rank must not be served what another has fetched.
-        values[i] = p.world.host_link ? __ldcv(from + at) : __ldcs(from + at);
+        values[i] = load_token_part(p, from + at);
       }
       const auto store = [&](std::int32_t row) {
         auto* to = reinterpret_cast<uint4*>(p.rows + row * row_bytes);

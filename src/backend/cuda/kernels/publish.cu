@@ -246,7 +246,7 @@ __global__ void __launch_bounds__(kPublishThreads, 4)
   const std::int32_t tokens = p.device_tokens != nullptr ? *p.device_tokens : p.max_call_tokens;
   if (p.host_fault == 0 && tokens >= 0 && tokens <= p.max_call_tokens) {
     write_routing(p, epoch, tokens);
-    if (!p.copies_beside_plan) write_tokens(p, tokens);
+    if (p.copies_x && !p.copies_beside_plan) write_tokens(p, tokens);
   }
   if (!is_last_block(&state.done_blocks)) return;
   if (threadIdx.x == 0) {
