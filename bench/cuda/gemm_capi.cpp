@@ -37,7 +37,7 @@ std::vector<comet::cuda::Launch> launches(const comet_gemm_work* works, int coun
     result.emplace_back([work](int num_blocks, cudaStream_t stream) {
       static_cast<const comet::cuda::GroupedGemm*>(work->handle)
           ->launch(static_cast<const comet::Tile*>(work->tiles), work->tile_range, nullptr,
-                   num_blocks, comet::cuda::Follow::after_all, stream);
+                   {num_blocks, true}, comet::cuda::Follow::after_all, stream);
     });
   }
   return result;
@@ -74,7 +74,7 @@ int comet_gemm_launch(const void* handle, const void* tiles, const std::int32_t*
                       int num_blocks, void* stream) {
   return guarded([&] {
     static_cast<const comet::cuda::GroupedGemm*>(handle)->launch(
-        static_cast<const comet::Tile*>(tiles), tile_range, nullptr, num_blocks,
+        static_cast<const comet::Tile*>(tiles), tile_range, nullptr, {num_blocks, true},
         comet::cuda::Follow::after_all, static_cast<cudaStream_t>(stream));
   });
 }

@@ -43,6 +43,7 @@ constexpr std::int64_t kDeviceSmallWork = 16'000'000;
 constexpr std::int64_t kDeviceLargeWork = 64'000'000;  // of one case in 8
 constexpr std::int64_t kDeviceWeightElements = 1'500'000;
 constexpr std::int64_t kDeviceMaxTokens = 300;
+constexpr std::int64_t kDeviceLongHidden = 4096;  // items so long that blocks take them up by twos
 constexpr std::int64_t kMostRanksOfManyTokens = 4;
 constexpr std::int64_t kDeviceGroups = 8;  // most that the runs of a case ask for
 
@@ -106,6 +107,8 @@ void draw_device_sizes(Rng& rng, std::int64_t ranks, Case& c) {
   desc.num_experts = rng.one_in(8) ? rng.between(21, 64) : rng.between(1, 20);
   desc.topk = rng.between(1, 8);
   desc.hidden = 8 * (rng.one_in(2) ? rng.between(1, 129) : rng.between(1, 33));
+  if (rng.one_in(8))
+    desc.hidden = 8 * rng.between(kDeviceLongHidden / 8, kDeviceLongHidden / 8 + 8);
   const std::int64_t step = 8 * c.parallel.tp;
   const std::int64_t fitting = kDeviceWeightElements / (desc.num_experts * desc.hidden * step);
   desc.intermediate =

@@ -66,6 +66,17 @@ Case many_tokens_case(std::int64_t world_size) {
   return c;
 }
 
+// Items so long that the fused schedule's blocks take them up by twos, of tiles of 128 rows.
+Case paired_case(std::int64_t world_size) {
+  Case c = wide_case(world_size);
+  c.desc.topk = 2;
+  c.desc.hidden = 4104;
+  c.desc.intermediate = 136;
+  c.desc.max_tokens = 200;
+  for (LayerOptions& rank : c.options) rank.block_m = 128;
+  return c;
+}
+
 void expect_passes(const Case& c) {
   const CaseResult result = run_case(c, options());
   EXPECT_TRUE(result.passed()) << describe(c) << "\n  " << result.failure;
@@ -111,26 +122,28 @@ TEST_P(CudaConformanceOf, RandomCases) {
 
 TEST_P(CudaConformanceOf, EverySplit) { expect_passes_split(wide_case(GetParam())); }
 
+TEST_P(CudaConformanceOf, EverySplitOfLongItems) { expect_passes_split(paired_case(GetParam())); }
+
 TEST_P(CudaConformanceOf, EverySplitOfManyTokens) {
   expect_passes_split(many_tokens_case(GetParam()));
 }
 
 TEST_P(CudaConformanceOf, RanksWithoutTokens) {
   for (const auto pattern : {TokenPattern::one_rank, TokenPattern::none}) {
-    for (Case c : {wide_case(GetParam()), many_tokens_case(GetParam())}) {
+    for (Case c : {wide_case(GetParam()), many_tokens_case(GetParam()), paired_case(GetParam())}) {
       c.pattern = pattern;
       expect_passes_split(c);
     }
   }
 }
 
-// The fused schedule by groups, placements and counts of communicating multiprocessors.
-TEST_P(CudaConformanceOf, EveryGroupCountAndPlacement) {
-  Case c = wide_case(GetParam());
-  c.desc.max_tokens = 200;  // tiles enough for phases
+// The fused schedule by groups, placements and counts of communicating multiprocessors, with the
+// bits of `sequential`.
+void expect_equal_bits_by_groups_and_placement(Case c) {
   c.pattern = TokenPattern::full;
-  for (const std::int64_t tp : {std::int64_t{1}, GetParam()}) {
-    set_parallel(c, {.ep = GetParam() / tp, .tp = tp});
+  const std::int64_t world = c.world_size();
+  for (const std::int64_t tp : {std::int64_t{1}, world}) {
+    set_parallel(c, {.ep = world / tp, .tp = tp});
     const CaseWeights weights = make_weights(c);
     const Calls calls{make_call(c)};
     std::vector<comet::Run> runs{make_run(c, Schedule::sequential, 0)};
@@ -161,6 +174,18 @@ TEST_P(CudaConformanceOf, EveryGroupCountAndPlacement) {
   }
 }
 
+TEST_P(CudaConformanceOf, EveryGroupCountAndPlacement) {
+  Case c = wide_case(GetParam());
+  c.desc.max_tokens = 200;  // tiles enough for phases
+  expect_equal_bits_by_groups_and_placement(c);
+}
+
+TEST_P(CudaConformanceOf, EveryGroupCountAndPlacementOfLongItems) {
+  Case c = paired_case(GetParam());
+  c.desc.max_tokens = 400;
+  expect_equal_bits_by_groups_and_placement(c);
+}
+
 INSTANTIATE_TEST_SUITE_P(Worlds, CudaConformanceOf, testing::Values(1, 2, 3, 4, 8),
                          [](const auto& test) { return fmt::format("W{}", test.param); });
 
@@ -172,10 +197,11 @@ TEST_F(CudaConformance, EveryRoutingKind) {
         RoutingKind::empty_experts, RoutingKind::some_dropped, RoutingKind::all_dropped,
         RoutingKind::duplicates, RoutingKind::local, RoutingKind::remote}) {
     for (const std::int64_t world : {1, 4}) {
-      Case c = wide_case(world);
-      c.pattern = TokenPattern::full;
-      c.routing = routing;
-      expect_passes_split(c);
+      for (Case c : {wide_case(world), paired_case(world)}) {
+        c.pattern = TokenPattern::full;
+        c.routing = routing;
+        expect_passes_split(c);
+      }
     }
   }
 }
@@ -250,17 +276,19 @@ TEST_F(CudaConformance, Links) {
 
 TEST_F(CudaConformance, SlowRankAndJitter) {
   for (const auto delays : {DelayKind::jitter, DelayKind::slow_rank}) {
-    Case c = wide_case(4);
-    c.delays = delays;
-    expect_passes_split(c);
+    for (Case c : {wide_case(4), paired_case(4)}) {
+      c.delays = delays;
+      expect_passes_split(c);
+    }
   }
 }
 
 TEST_F(CudaConformance, HundredthCall) {
   for (const std::int64_t world : {1, 3, 4}) {
-    const Case c = plain_case(world, seed(), Backend::cuda);
-    const CaseResult result = run_many_calls(c, 100, options());
-    EXPECT_TRUE(result.passed()) << describe(c) << "\n  " << result.failure;
+    for (const Case& c : {plain_case(world, seed(), Backend::cuda), paired_case(world)}) {
+      const CaseResult result = run_many_calls(c, 100, options());
+      EXPECT_TRUE(result.passed()) << describe(c) << "\n  " << result.failure;
+    }
   }
 }
 
@@ -499,8 +527,8 @@ void recover(World& world) {
   }
 }
 
-void expect_absence_is_named(std::int64_t world_size, Schedule schedule, milliseconds timeout) {
-  Case c = plain_case(world_size, seed(), Backend::cuda);
+void expect_absence_is_named(Case c, Schedule schedule, milliseconds timeout) {
+  const std::int64_t world_size = c.world_size();
   c.pattern = TokenPattern::full;
   const CaseWeights weights = make_weights(c);
   const Calls calls{make_call(c, 0)};
@@ -545,7 +573,8 @@ void expect_absence_is_named(std::int64_t world_size, Schedule schedule, millise
 
 TEST_F(CudaConformance, ARankThatStaysAwayIsNamedAndTheWorldRecovers) {
   for (const Schedule schedule : schedules_of(Backend::cuda)) {
-    expect_absence_is_named(3, schedule, milliseconds(300));
+    expect_absence_is_named(plain_case(3, seed(), Backend::cuda), schedule, milliseconds(300));
+    expect_absence_is_named(paired_case(3), schedule, milliseconds(300));
   }
 }
 
@@ -656,6 +685,12 @@ TEST_F(CudaConformance, SmallOneRank) {
   }
 }
 
+TEST_F(CudaConformance, SmallPairs) {
+  Case c = paired_case(2);
+  c.desc.intermediate = 16;
+  expect_passes(c);
+}
+
 TEST_F(CudaConformance, SmallFourRanks) {
   Case c = plain_case(4, seed(), Backend::cuda);
   set_parallel(c, {.ep = 2, .tp = 2});
@@ -681,8 +716,9 @@ TEST_F(CudaConformance, SmallFaults) {
 }
 
 TEST_F(CudaConformance, SmallAbsence) {
-  expect_absence_is_named(2, Schedule::pipelined, milliseconds(1000));
-  expect_absence_is_named(2, Schedule::comet, milliseconds(1000));
+  const Case c = plain_case(2, seed(), Backend::cuda);
+  expect_absence_is_named(c, Schedule::pipelined, milliseconds(1000));
+  expect_absence_is_named(c, Schedule::comet, milliseconds(1000));
 }
 
 }  // namespace

@@ -119,7 +119,8 @@ class Fixture {
                            device_a_.data(), device_.gate, device_.up, c_.data());
     gemm.launch(device_tiles_.data(), device_range_.data() + 1,
                 case_.weighted ? device_weights_.data() : nullptr,
-                case_.blocks > 0 ? case_.blocks : num_multiprocessors(), Follow::closely, nullptr);
+                {case_.blocks > 0 ? case_.blocks : num_multiprocessors(), true}, Follow::closely,
+                nullptr);
     check_cuda(cudaDeviceSynchronize(), "running the product");
   }
 

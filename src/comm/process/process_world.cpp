@@ -242,8 +242,8 @@ void ProcessWorld::set_link(const LinkSpec& link) {
   check_process_link(link, device_.get());
   // The second meeting says that the new link is set; the first, that nobody uses the old one.
   if (device_ && rank() == 0) device_->set_pace(pacing_rate(link));
-  link_.set_rate(
-      pacing_rate(link));  // says whether it is paced; a GPU's kernels have clocks of their own
+  // It says whether the link is paced; a GPU's kernels have clocks of their own.
+  link_.set_rate(pacing_rate(link));
   spec_ = link;
   rendezvous_.meet(view_, ProcessRendezvous::Call::set_link, post);
 }

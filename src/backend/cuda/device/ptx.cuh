@@ -40,6 +40,57 @@ __device__ __forceinline__ void mbarrier_arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+// Blocks of a cluster.
+
+__device__ __forceinline__ std::uint32_t rank_in_cluster() {
+  std::uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+__device__ __forceinline__ std::uint32_t blocks_of_cluster() {
+  std::uint32_t blocks;
+  asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+  return blocks;
+}
+
+/// Waits for all threads of the cluster, and sees what they have written. By whole warps.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/// Where block `rank` of the cluster has what this block has at `address` of shared memory.
+__device__ __forceinline__ std::uint32_t address_in_cluster(std::uint32_t address,
+                                                            std::uint32_t rank) {
+  std::uint32_t there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+  return there;
+}
+
+/// At addresses_in_cluster.
+__device__ __forceinline__ void store_in_cluster(std::uint32_t to, std::uint32_t value) {
+  asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ std::uint8_t load_byte_in_cluster(std::uint32_t from) {
+  std::uint16_t value;
+  asm volatile("ld.shared::cluster.u8 %0, [%1];" : "=h"(value) : "r"(from) : "memory");
+  return static_cast<std::uint8_t>(value);
+}
+
+/// mbarrier_arrive at a barrier of any block of the cluster, at an address_in_cluster.
+__device__ __forceinline__ void mbarrier_release_in_cluster(std::uint32_t barrier) {
+  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier)
+               : "memory");
+}
+
+/// The same for who has only read: it releases nothing that the thread has written, and so waits for
+/// no store of it.
+__device__ __forceinline__ void mbarrier_arrive_in_cluster(std::uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 /// Acquires what the phase of that parity released. Unbounded: only for barriers of a block's own
 /// pipeline, whose phases depend on nothing outside the block but memory.
 __device__ __forceinline__ void mbarrier_wait(std::uint32_t barrier, std::uint32_t parity) {
@@ -64,6 +115,19 @@ __device__ __forceinline__ bool mbarrier_test(std::uint32_t barrier, std::uint32
   return done != 0;
 }
 
+/// mbarrier_test that acquires what any thread of the cluster has released.
+__device__ __forceinline__ bool mbarrier_test_in_cluster(std::uint32_t barrier, std::uint32_t parity) {
+  std::uint32_t done;
+  asm volatile(
+      "{.reg .pred done;"
+      "mbarrier.test_wait.parity.acquire.cluster.shared::cta.b64 done, [%1], %2;"
+      "selp.u32 %0, 1, 0, done;}"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
 /// Box at (x, y), x the contiguous axis, to shared memory; its bytes count for `barrier`. Elements
 /// outside of the tensor arrive as zeros and count too.
 __device__ __forceinline__ void tma_load_2d(std::uint32_t to, const CUtensorMap* map, int x, int y,
@@ -72,6 +136,18 @@ __device__ __forceinline__ void tma_load_2d(std::uint32_t to, const CUtensorMap*
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
       " [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
       "l"(map), "r"(x), "r"(y), "r"(barrier)
+      : "memory");
+}
+
+/// tma_load_2d to the same place of all blocks of the cluster in `mask`, each of whose own `barrier`
+/// counts the bytes.
+__device__ __forceinline__ void tma_load_2d_multicast(std::uint32_t to, const CUtensorMap* map, int x,
+                                                      int y, std::uint32_t barrier,
+                                                      std::uint16_t mask) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(map), "r"(x), "r"(y), "r"(barrier), "h"(mask)
       : "memory");
 }
 

@@ -54,6 +54,7 @@ CudaEngine::CudaEngine(const LayerEngineParams& params)
       max_rows_(params.max_rows),
       max_groups_(params.max_groups),
       multiprocessors_(device_.multiprocessors() - (device_.puts() != nullptr ? 1 : 0)),
+      has_pairs_(multiprocessors_ % 2 == 0 && !has_mps_limit()),
       capacity_(plan_capacity(plan_limits(params))),
       row_slots_(row_slots_of(params, capacity_)),
       plan_(plan_limits(params)),

@@ -55,6 +55,9 @@ class CudaEngine final : public LayerEngine {
   const std::int64_t max_rows_;
   const std::int64_t max_groups_;
   const int multiprocessors_;
+  // Whether each block has a neighbour to load weights with, see GemmGrid: multiprocessors come by
+  // twos, but not for certain from MPS.
+  const bool has_pairs_;
   std::int64_t local_bytes_ = 0;
 
   PlanCapacity capacity_{};

@@ -120,6 +120,8 @@ OrderProblem CudaEngine::order_problem(const CallParams& params, const QueuedCal
   wanted.choice.n_c_combine = call.n_c_combine;
   wanted.choice.is_dedicated = call.placement == Placement::blocks;
   wanted.choice.follows_counts = call.follows_counts;
+  // Blocks of their own for communication may be an odd number.
+  wanted.choice.in_pairs = wanted.choice.in_pairs && has_pairs_ && !wanted.choice.is_dedicated;
   const DeviceWorld& world = params.world;
   const bool is_slow = world.host_link || world.is_remote != nullptr;
   // What the device would take, too; and then the order comes with the plan.
@@ -144,12 +146,13 @@ void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted
 
 void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks, Follow follow,
                                 cudaStream_t stream) const {
+  const GemmGrid grid{num_blocks, has_pairs_ && num_blocks == multiprocessors_};
   if (first_ == nullptr) return;
   const DevicePlanView& plan = plan_.view();
   const bool before_down = desc_.weight_position == WeightPosition::before_down;
-  first_->launch(plan.tiles, tile_range, before_down ? row_weights_.data() : nullptr, num_blocks,
-                 follow, stream);
-  second_->launch(plan.tiles, tile_range, nullptr, num_blocks, follow, stream);
+  first_->launch(plan.tiles, tile_range, before_down ? row_weights_.data() : nullptr, grid, follow,
+                 stream);
+  second_->launch(plan.tiles, tile_range, nullptr, grid, follow, stream);
 }
 
 void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int num_blocks,

@@ -3,6 +3,7 @@
 
 #include <cuda.h>
 
+#include <cstdlib>
 #include <vector>
 
 #include "backend/cuda/host/cuda_error.hpp"
@@ -103,6 +104,11 @@ class GreenPartition final : public Partition {
 };
 
 }  // namespace
+
+bool has_mps_limit() {
+  const char* const percentage = std::getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
+  return percentage != nullptr && *percentage != '\0';
+}
 
 std::unique_ptr<Partition> make_partition(int index, int count) {
   int device = 0;

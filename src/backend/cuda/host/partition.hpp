@@ -9,6 +9,10 @@
 
 namespace comet::cuda {
 
+/// Whether MPS gives this process a part of the GPU only, as its user wants: that is the rank's,
+/// then.
+bool has_mps_limit();
+
 /// Multiprocessors that a stream's kernels run on, and such streams.
 class Partition {
  public:

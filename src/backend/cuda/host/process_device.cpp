@@ -69,13 +69,6 @@ Share find_share(const ProcessDeviceOptions& options, int device) {
           static_cast<int>(std::count(all.begin(), all.end(), own))};
 }
 
-// Whether MPS gives this process a part of the GPU only, as its user wants: that is the rank's,
-// then.
-bool has_mps_limit() {
-  const char* const percentage = std::getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
-  return percentage != nullptr && *percentage != '\0';
-}
-
 class NvshmemDevice final : public ProcessDevice {
  public:
   explicit NvshmemDevice(const ProcessDeviceOptions& options) : size_(options.size) {

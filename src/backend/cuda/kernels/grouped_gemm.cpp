@@ -69,7 +69,7 @@ GroupedGemm::GroupedGemm(const GroupedGemmDesc& desc, const void* a, const Exper
                              .rows = desc.n,
                              .cols = desc.k,
                              .row_stride = matrices.row_stride},
-                            dtype_, weight_box_rows(desc.gated, desc.block_m));
+                            dtype_, weight_box_rows(desc.block_m));
   };
   std::vector<CUtensorMap> maps;
   for (std::int64_t e = 0; e < desc.num_experts; ++e) {
@@ -89,11 +89,11 @@ GroupedGemmParams GroupedGemm::params(const Tile* tiles, const float* row_weight
 }
 
 void GroupedGemm::launch(const Tile* tiles, const std::int32_t* tile_range,
-                         const float* row_weights, int num_blocks, Follow follow,
+                         const float* row_weights, GemmGrid grid, Follow follow,
                          cudaStream_t stream) const {
   GroupedGemmParams params = this->params(tiles, row_weights);
   params.tile_range = tile_range;
-  launcher_(params, dtype_, num_blocks, follow, stream);
+  launcher_(params, dtype_, grid, follow, stream);
 }
 
 }  // namespace comet::cuda

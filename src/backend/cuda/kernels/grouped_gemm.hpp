@@ -23,10 +23,9 @@ inline constexpr int kGemmBlockN = 256;
 
 /// Rows of a weight matrix that one TMA box loads. Tiles of 64 rows have small boxes, since one may
 /// be computed by itself where there are too few tiles for all multiprocessors; those of 128 have
-/// one for each matrix.
-COMET_HOST_DEVICE constexpr int weight_box_rows(bool gated, std::int32_t block_m) {
-  if (block_m == 64) return kGemmBlockN / 4;
-  return gated ? kGemmBlockN / 2 : kGemmBlockN;
+/// two, one for each block of a pair.
+COMET_HOST_DEVICE constexpr int weight_box_rows(std::int32_t block_m) {
+  return block_m == 64 ? kGemmBlockN / 4 : kGemmBlockN / 2;
 }
 
 struct GroupedGemmDesc {
@@ -66,6 +65,15 @@ struct GroupedGemmParams {
   Activation activation = Activation::silu;
 };
 
+/// Thread blocks of a launch.
+struct GemmGrid {
+  int num_blocks = 1;
+  /// Whether two neighbours load a weight tile together, of an even number of blocks: where they
+  /// find all multiprocessors of the rank free. Beside other kernels one may find no neighbour
+  /// free, and its pair would run last.
+  bool in_pairs = false;
+};
+
 /// One product of a layer, bound to its buffers. Creation allocates the tensor maps; launches
 /// allocate nothing, wait for nothing and may be captured in a graph.
 class GroupedGemm {
@@ -79,17 +87,17 @@ class GroupedGemm {
               const ExpertMatrices& up, void* c);
 
   /// Computes the rows in use of tiles [tile_range[0], tile_range[1]) of `tiles` on at most
-  /// `num_blocks` thread blocks, one per multiprocessor; the other rows of c keep what they hold.
-  /// Both are device memory: group g of a plan has the range group_tiles + g. `row_weights` may be
-  /// null.
+  /// grid.num_blocks thread blocks, one per multiprocessor; the other rows of c keep what they
+  /// hold. Both are device memory: group g of a plan has the range group_tiles + g. `row_weights`
+  /// may be null.
   void launch(const Tile* tiles, const std::int32_t* tile_range, const float* row_weights,
-              int num_blocks, Follow follow, cudaStream_t stream) const;
+              GemmGrid grid, Follow follow, cudaStream_t stream) const;
 
   /// What a kernel needs to compute tiles of it; without a range of tiles.
   GroupedGemmParams params(const Tile* tiles, const float* row_weights) const;
 
  private:
-  using Launcher = void (*)(const GroupedGemmParams& params, DType dtype, int num_blocks,
+  using Launcher = void (*)(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
                             Follow follow, cudaStream_t stream);
 
   GroupedGemmParams params_;
@@ -100,12 +108,12 @@ class GroupedGemm {
 
 // Instances of the kernel; each file has those of both element types.
 void launch_sm90_grouped_gemm_plain_m128(const GroupedGemmParams& params, DType dtype,
-                                         int num_blocks, Follow follow, cudaStream_t stream);
-void launch_sm90_grouped_gemm_plain_m64(const GroupedGemmParams& params, DType dtype,
-                                        int num_blocks, Follow follow, cudaStream_t stream);
+                                         GemmGrid grid, Follow follow, cudaStream_t stream);
+void launch_sm90_grouped_gemm_plain_m64(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
+                                        Follow follow, cudaStream_t stream);
 void launch_sm90_grouped_gemm_gated_m128(const GroupedGemmParams& params, DType dtype,
-                                         int num_blocks, Follow follow, cudaStream_t stream);
-void launch_sm90_grouped_gemm_gated_m64(const GroupedGemmParams& params, DType dtype,
-                                        int num_blocks, Follow follow, cudaStream_t stream);
+                                         GemmGrid grid, Follow follow, cudaStream_t stream);
+void launch_sm90_grouped_gemm_gated_m64(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
+                                        Follow follow, cudaStream_t stream);
 
 }  // namespace comet::cuda

@@ -28,23 +28,39 @@ __device__ __forceinline__ void let_next_kernel_start() {
   cudaTriggerProgrammaticLaunchCompletion();
 }
 
+/// launch_kernel, in clusters of `cluster` blocks, of which `num_blocks` is a multiple.
+template <typename... Params, typename... Args>
+void launch_clusters(unsigned cluster, void (*kernel)(Params...), unsigned num_blocks,
+                     unsigned threads, std::size_t shared_bytes, cudaStream_t stream, Follow follow,
+                     const char* what, Args&&... args) {
+  cudaLaunchAttribute attributes[2] = {};
+  unsigned count = 0;
+  if (follow == Follow::closely) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {cluster, 1, 1};
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = num_blocks;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = count;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), what);
+}
+
 /// Queues a kernel that calls wait_for_kernels_before. Throws Error(internal) with `what` if it
 /// cannot be launched.
 template <typename... Params, typename... Args>
 void launch_kernel(void (*kernel)(Params...), unsigned num_blocks, unsigned threads,
                    std::size_t shared_bytes, cudaStream_t stream, Follow follow, const char* what,
                    Args&&... args) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = num_blocks;
-  config.blockDim = threads;
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = follow == Follow::closely ? 1 : 0;
-  check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), what);
+  launch_clusters(1, kernel, num_blocks, threads, shared_bytes, stream, follow, what,
+                  std::forward<Args>(args)...);
 }
 
 }  // namespace comet::cuda

@@ -61,6 +61,8 @@ struct OverlapChoice {
   /// n_c were chosen for uniform routing, and dedicated blocks are as many more or fewer as the
   /// call's counts differ from that; else a number that is given stays.
   bool follows_counts = false;
+  /// Blocks compute by twos, which load weights together; of an even number of them.
+  bool in_pairs = false;
 };
 
 /// What a call's multiprocessors do besides products, in device memory: a graph replays with

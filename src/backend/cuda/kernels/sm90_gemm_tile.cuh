@@ -45,7 +45,7 @@ struct Variant : Shape<BLOCK_M> {
   static constexpr int kColumnsOfWarpgroup = GATED ? kWidth / 2 : kWidth;
   static constexpr int kColumnsOut = GATED ? kBlockN / 2 : kBlockN;
   // What one TMA box of a weight matrix holds, and how many of each matrix a tile has.
-  static constexpr int kBoxRows = weight_box_rows(GATED, BLOCK_M);
+  static constexpr int kBoxRows = weight_box_rows(BLOCK_M);
   static constexpr int kBoxes = kColumnsOut / kBoxRows;
   static constexpr int kBytesOfBox = kBoxRows * kBlockK * 2;
   // Bytes of the weight tile from one box's columns to the next one's.
@@ -58,6 +58,19 @@ struct Piece {
   int count = 1;
 };
 
+// The blocks of a cluster: one, or a pair, which loads weight tiles together.
+__device__ __forceinline__ bool is_paired() { return blocks_of_cluster() == 2; }
+
+// Waits for all threads of the block, or of both of a pair.
+__device__ __forceinline__ void sync_pair() {
+  if (!is_paired()) {
+    __syncthreads();
+    return;
+  }
+  __syncwarp();
+  cluster_sync();
+}
+
 // The stages between loader and math warps. Each role has its own and walks the same steps.
 template <int BLOCK_M>
 struct Ring {
@@ -65,23 +78,33 @@ struct Ring {
   std::uint32_t stages;  // shared address of stage 0: a, then b
   std::uint32_t full;    // [kStages] barriers: the bytes of a stage are there
   std::uint32_t empty;   // [kStages] barriers: every consumer warp is done with it
+  // From this block's shared memory to that of the other block of a pair; 0 if there is none. A pair fills
+  // both rings in step: a stage is empty when the consumers of both are done with it.
+  std::uint32_t to_other = 0;
   int stage = 0;
   std::uint32_t phase = 0;
 
   // `shared`: kRingBytes, aligned to 1024.
-  __device__ __forceinline__ explicit Ring(std::uint32_t shared)
-      : stages(shared), full(shared + S::kStageBytes), empty(full + S::kStages * 8) {}
+  __device__ __forceinline__ Ring(std::uint32_t shared, bool is_paired)
+      : stages(shared), full(shared + S::kStageBytes), empty(full + S::kStages * 8) {
+    if (is_paired) to_other = address_in_cluster(shared, rank_in_cluster() ^ 1U) - shared;
+  }
   // One thread, before all others use it.
   __device__ __forceinline__ void init() const {
     for (int i = 0; i < S::kStages; ++i) {
       mbarrier_init(full + i * 8, 1);
-      mbarrier_init(empty + i * 8, kConsumerWarps);
+      mbarrier_init(empty + i * 8, to_other != 0 ? 2 * kConsumerWarps : kConsumerWarps);
     }
   }
   __device__ __forceinline__ std::uint32_t a() const { return stages + stage * S::kBytesOfStage; }
   __device__ __forceinline__ std::uint32_t b() const { return a() + S::kBytesA; }
   __device__ __forceinline__ std::uint32_t full_barrier() const { return full + stage * 8; }
   __device__ __forceinline__ std::uint32_t empty_barrier() const { return empty + stage * 8; }
+  // A consumer warp is done with the stage of that empty barrier.
+  __device__ __forceinline__ void release(std::uint32_t barrier) const {
+    mbarrier_arrive(barrier);
+    if (to_other != 0) mbarrier_arrive_in_cluster(barrier + to_other);
+  }
   __device__ __forceinline__ void advance() {
     if (++stage == S::kStages) {
       stage = 0;
@@ -129,12 +152,30 @@ __device__ __forceinline__ void load_weights(const Ring<V::kBlockM>& ring, const
   }
 }
 
+// load_weights where both blocks of a pair multiply by the same weights: each loads half of them, into
+// both.
+template <typename V>
+__device__ __forceinline__ void load_shared_weights(const Ring<V::kBlockM>& ring, const CUtensorMap* maps, int k,
+                                                    int column) {
+  static_assert(V::kBlockM == 128 && V::kBytesOfBox * 2 == kBytesB);
+  const auto rank = static_cast<int>(rank_in_cluster());
+  tma_load_2d_multicast(ring.b() + rank * V::kBytesOfBox, V::kGated ? maps + rank : maps, k,
+                        V::kGated ? column : column + rank * V::kBoxRows, ring.full_barrier(), 3);
+}
+
+// Whether two items multiply by the same weights.
+__device__ __forceinline__ bool shares_weights(const GroupedGemmParams& params, const GemmItem& a,
+                                               const GemmItem& b) {
+  return a.column == b.column && params.tiles[a.tile].expert == params.tiles[b.tile].expert;
+}
+
 // Loads all steps of a piece of an item, and calls `on_step` after each. `acquired` is the expert
-// whose tensor maps the thread acquired last.
+// whose tensor maps the thread acquired last. `shares`: the other block of the pair loads an
+// item of the same column and expert now.
 template <typename V, typename OnStep>
 __device__ __forceinline__ void load_item(const GroupedGemmParams& params, const GemmItem& item,
-                                          Ring<V::kBlockM>& ring, std::int32_t& acquired,
-                                          OnStep on_step, const Piece& piece = {}) {
+                                          Ring<V::kBlockM>& ring, std::int32_t& acquired, OnStep on_step,
+                                          const Piece& piece = {}, bool shares = false) {
   const int steps = (params.k + kBlockK - 1) / kBlockK;
   const std::int32_t expert = params.tiles[item.tile].expert;
   const CUtensorMap* maps = params.weight_maps + expert * (V::kGated ? 2 : 1);
@@ -150,7 +191,15 @@ __device__ __forceinline__ void load_item(const GroupedGemmParams& params, const
     mbarrier_expect(ring.full_barrier(), V::kBytesA + kBytesB / piece.count);
     const int k = step * kBlockK;
     tma_load_2d(ring.a(), &params.a_map, k, row, ring.full_barrier());
-    load_weights<V>(ring, maps, k, column, piece);
+    if constexpr (V::kBlockM == 128) {
+      if (shares) {
+        load_shared_weights<V>(ring, maps, k, column);
+      } else {
+        load_weights<V>(ring, maps, k, column, piece);
+      }
+    } else {
+      load_weights<V>(ring, maps, k, column, piece);
+    }
     ring.advance();
     on_step();
   }
@@ -256,7 +305,7 @@ template <int BLOCK_M>
 __device__ __forceinline__ void pass_stages(Ring<BLOCK_M>& ring, int steps, bool elected) {
   for (int step = 0; step < steps; ++step) {
     mbarrier_wait(ring.full_barrier(), ring.phase);
-    if (elected) mbarrier_arrive(ring.empty_barrier());
+    if (elected) ring.release(ring.empty_barrier());
     ring.advance();
   }
 }
@@ -276,12 +325,12 @@ __device__ __forceinline__ void multiply(float (&d)[128], Ring<V::kBlockM>& ring
     }
     wgmma_commit();
     wgmma_wait<1>();  // the step before is done: its stage is free
-    if (step > 0 && elected) mbarrier_arrive(previous);
+    if (step > 0 && elected) ring.release(previous);
     previous = ring.empty_barrier();
     ring.advance();
   }
   wgmma_wait<0>();
-  if (elected) mbarrier_arrive(previous);
+  if (elected) ring.release(previous);
 }
 
 // A consumer warpgroup's part in an item: what it is and which of its rows the thread has.

@@ -4,8 +4,8 @@
 namespace comet::cuda {
 
 void launch_sm90_grouped_gemm_gated_m128(const GroupedGemmParams& params, DType dtype,
-                                         int num_blocks, Follow follow, cudaStream_t stream) {
-  sm90::launch_grouped_gemm<true, 128>(params, dtype, num_blocks, follow, stream);
+                                         GemmGrid grid, Follow follow, cudaStream_t stream) {
+  sm90::launch_grouped_gemm<true, 128>(params, dtype, grid, follow, stream);
 }
 
 }  // namespace comet::cuda

@@ -3,9 +3,9 @@
 
 namespace comet::cuda {
 
-void launch_sm90_grouped_gemm_plain_m64(const GroupedGemmParams& params, DType dtype,
-                                        int num_blocks, Follow follow, cudaStream_t stream) {
-  sm90::launch_grouped_gemm<false, 64>(params, dtype, num_blocks, follow, stream);
+void launch_sm90_grouped_gemm_plain_m64(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
+                                        Follow follow, cudaStream_t stream) {
+  sm90::launch_grouped_gemm<false, 64>(params, dtype, grid, follow, stream);
 }
 
 }  // namespace comet::cuda

@@ -9,6 +9,7 @@
 #include "backend/cuda/kernels/overlap_combine.cuh"
 #include "backend/cuda/kernels/overlap_copies.cuh"
 #include "backend/cuda/kernels/sm90_gemm_tile.cuh"
+#include "layout/item_walk.hpp"
 
 namespace comet::cuda::overlap {
 
@@ -32,10 +33,21 @@ struct Work {
   Kind kind;
   std::int32_t tile;
   std::int32_t column;
+  // Of a pair of blocks: the other computes it, too, and counts it.
+  bool is_copy;
+};
+
+// What the loader of a pair's first block tells that of the second.
+struct Order {
+  Work work;
+  bool shares_weights;  // with the first block's
 };
 
 constexpr int kMathBarrier = 1;  // of all math warps; 0 is __syncthreads
 constexpr int kWorkSlots = 4;    // a power of two
+// The pair's first block is ahead of the second by less than a ring of stages: items, if they are of a step
+// each. A power of two.
+constexpr int kOrderSlots = 8;
 
 template <int BLOCK_M>
 struct Shared {
@@ -48,6 +60,9 @@ struct Shared {
   std::uint64_t work_full[kWorkSlots];    // the loader has written it
   std::uint64_t work_stored[kWorkSlots];  // the math warps have stored its results
   Work work[kWorkSlots];
+  std::uint64_t order_full[kOrderSlots];  // the other block has written it
+  Order orders[kOrderSlots];
+  bool is_abandoned;  // of a pair's first block: before the call came to this kernel
   unsigned long long told_ns[kWorkSlots];  // if the call is traced
   CombinerState combiners[kCombinerWarps];
 };
@@ -71,72 +86,6 @@ __device__ __forceinline__ std::int32_t panel_of(const OverlapParams& p, std::in
   return p.call.panels.of(column * kGemmBlockN);
 }
 
-// Walks the tickets of products: phase by phase, the first product and then the second.
-template <int BLOCK_M>
-class ItemWalk {
- public:
-  __device__ __forceinline__ ItemWalk(const OverlapParams& p, sm90::ColumnTiles first)
-      : p_(p), first_(first), num_tiles_(p.call.plan.counters->num_tiles) {
-    second_columns_ = static_cast<std::int32_t>(ceil_div(p.second.n, kGemmBlockN));
-    band_tiles_ = tiles_of_band(static_cast<std::int32_t>(gridDim.x));
-    enter_phase();
-  }
-
-  // The work of a ticket, tickets ascending; false past the last one.
-  __device__ __forceinline__ bool find(std::uint32_t ticket, Work& work) {
-    while (ticket - base_ >= items()) {
-      base_ += items();
-      if (!is_second_) {
-        is_second_ = true;
-        continue;
-      }
-      is_second_ = false;
-      if (++phase_ >= p_.choice.phases) return false;
-      enter_phase();
-    }
-    auto index = static_cast<std::int32_t>(ticket - base_);
-    GemmItem item;
-    std::int32_t first_column = 0;
-    if (!is_second_) {
-      item = gemm_item(index, tiles_, first_.wide, band_tiles_);
-    } else {
-      const ColumnRange panel = p_.call.panels.columns(panel_of(p_, index / tiles_));
-      first_column = static_cast<std::int32_t>(panel.begin / kGemmBlockN);
-      const auto end = static_cast<std::int32_t>(ceil_div(panel.end, kGemmBlockN));
-      item = gemm_item(index - first_column * tiles_, tiles_, end - first_column, band_tiles_);
-    }
-    work.kind = is_second_ ? Work::Kind::second : Work::Kind::first;
-    work.tile = p_.order.tile_order[begin_ + item.tile];
-    work.column = first_column + item.column;
-    return true;
-  }
-
-  // First ticket of a second product.
-  __device__ __forceinline__ std::uint32_t first_of_second() const {
-    return static_cast<std::uint32_t>(phase_begin(num_tiles_, p_.choice.phases, 1) * first_.count);
-  }
-
- private:
-  __device__ __forceinline__ void enter_phase() {
-    begin_ = phase_begin(num_tiles_, p_.choice.phases, phase_);
-    tiles_ = phase_begin(num_tiles_, p_.choice.phases, phase_ + 1) - begin_;
-  }
-  __device__ __forceinline__ std::uint32_t items() const {
-    return static_cast<std::uint32_t>(tiles_ * (is_second_ ? second_columns_ : first_.count));
-  }
-
-  const OverlapParams& p_;
-  sm90::ColumnTiles first_;
-  std::int32_t num_tiles_;
-  std::int32_t second_columns_;
-  std::int32_t band_tiles_;
-  std::int32_t phase_ = 0;
-  bool is_second_ = false;
-  std::uint32_t base_ = 0;  // first ticket of the phase's product
-  std::int32_t begin_ = 0;  // the phase's tiles, as places
-  std::int32_t tiles_ = 0;
-};
-
 template <typename T, int BLOCK_M>
 struct Types {
   using Gated = sm90::Variant<true, T, BLOCK_M>;
@@ -149,6 +98,20 @@ __device__ __forceinline__ sm90::ColumnTiles first_column_tiles(const OverlapPar
   using Of = Types<T, BLOCK_M>;
   return p.is_gated ? sm90::column_tiles<typename Of::Gated>(p.first)
                     : sm90::column_tiles<typename Of::Plain>(p.first);
+}
+
+template <typename T, int BLOCK_M>
+__device__ __forceinline__ ItemWalk walk_of_products(const OverlapParams& p) {
+  const sm90::ColumnTiles first = first_column_tiles<T, BLOCK_M>(p);
+  return {{.num_tiles = p.call.plan.counters->num_tiles,
+           .phases = p.choice.phases,
+           .first_columns = first.count,
+           .first_wide = first.wide,
+           .second_columns = static_cast<std::int32_t>(ceil_div(p.second.n, kGemmBlockN)),
+           .num_blocks = static_cast<std::int32_t>(gridDim.x),
+           .together = sm90::is_paired() ? 2 : 1},
+          p.call.panels,
+          kGemmBlockN};
 }
 
 // Places of the tiles whose own rows math warps, too, gather before they multiply: what products take
@@ -203,7 +166,9 @@ class Works {
   }
   __device__ __forceinline__ void count_next() {
     const Work work = shared_.work[marked_ % kWorkSlots];
-    if (work.kind == Work::Kind::first) {
+    if (work.is_copy) {
+      // The other block counts it.
+    } else if (work.kind == Work::Kind::first) {
       add_release_gpu(p_.order.first_done + work.tile, 1U);
     } else {
       add_release_gpu(
@@ -268,8 +233,7 @@ __device__ __forceinline__ bool wait_for_count(const OverlapParams& p, Works<BLO
 
 // Dedicated blocks copy before they compute: until all pulls are taken; and for good once the
 // second product has begun. True: take a ticket.
-template <int BLOCK_M>
-__device__ __forceinline__ bool may_compute(const OverlapParams& p, const ItemWalk<BLOCK_M>& walk) {
+__device__ __forceinline__ bool may_compute(const OverlapParams& p, const ItemWalk& walk) {
   if (!p.choice.is_dedicated) return true;
   const auto block = static_cast<std::int32_t>(blockIdx.x);
   if (block < p.order.roles->pullers) {
@@ -279,45 +243,146 @@ __device__ __forceinline__ bool may_compute(const OverlapParams& p, const ItemWa
          load_relaxed_gpu(&p.order.tickets->compute) < walk.first_of_second();
 }
 
+// Loads items for the math warps, and tells them. One thread.
+template <typename T, int BLOCK_M>
+class Loader {
+ public:
+  __device__ __forceinline__ Loader(const OverlapParams& p, Shared<BLOCK_M>& shared)
+      : p_(p),
+        ring_(shared_address(shared.ring), sm90::is_paired()),
+        works_(p, shared),
+        first_columns_(first_column_tiles<T, BLOCK_M>(p).count) {}
+
+  __device__ __forceinline__ Works<BLOCK_M>& works() { return works_; }
+
+  __device__ __forceinline__ Work work_of(const ProductItem& item) const {
+    return {item.is_second ? Work::Kind::second : Work::Kind::first,
+            p_.order.tile_order[item.place], item.column, item.is_copy};
+  }
+
+  // Waits for what the work reads; false if that failed.
+  __device__ __forceinline__ bool wait_for(const Work& work) {
+    const bool is_first = work.kind == Work::Kind::first;
+    const std::uint32_t* word = (is_first ? p_.order.arrived : p_.order.first_done) + work.tile;
+    const auto wanted =
+        static_cast<std::uint32_t>(is_first ? p_.call.plan.tiles[work.tile].rows : first_columns_);
+    return wait_for_count(p_, works_, word, wanted,
+                          is_first ? Stage::dispatch_gemm : Stage::gemm_combine);
+  }
+
+  __device__ __forceinline__ void load(const Work& work, bool shares_weights) {
+    works_.tell(work);
+    const GemmItem item{work.tile, work.column};
+    const auto mark = [&] { works_.mark(); };
+    if (work.kind == Work::Kind::second) {
+      sm90::load_item<Plain>(p_.second, item, ring_, second_acquired_, mark, {}, shares_weights);
+    } else if (p_.is_gated) {
+      sm90::load_item<Gated>(p_.first, item, ring_, first_acquired_, mark, {}, shares_weights);
+    } else {
+      sm90::load_item<Plain>(p_.first, item, ring_, first_acquired_, mark, {}, shares_weights);
+    }
+  }
+
+  __device__ __forceinline__ void finish() {
+    works_.mark_all();
+    works_.tell({Work::Kind::finish, 0, 0, false});
+  }
+
+ private:
+  using Gated = typename Types<T, BLOCK_M>::Gated;
+  using Plain = typename Types<T, BLOCK_M>::Plain;
+
+  const OverlapParams& p_;
+  sm90::Ring<BLOCK_M> ring_;
+  Works<BLOCK_M> works_;
+  std::int32_t first_columns_;
+  std::int32_t first_acquired_ = -1;
+  std::int32_t second_acquired_ = -1;
+};
+
+// Orders for the other block of the pair. One thread of the first.
+template <int BLOCK_M>
+class Orders {
+ public:
+  __device__ __forceinline__ explicit Orders(Shared<BLOCK_M>& shared)
+      : orders_(address_in_cluster(shared_address(shared.orders), 1)),
+        full_(address_in_cluster(shared_address(shared.order_full), 1)) {}
+
+  __device__ __forceinline__ void give(const Order& order) {
+    constexpr std::uint32_t kWords = sizeof(Order) / sizeof(std::uint32_t);
+    const std::uint32_t slot = given_++ % kOrderSlots;
+    std::uint32_t words[kWords];
+    memcpy(words, &order, sizeof(order));
+#pragma unroll
+    for (std::uint32_t i = 0; i < kWords; ++i) {
+      store_in_cluster(orders_ + slot * sizeof(Order) + i * 4, words[i]);
+    }
+    mbarrier_release_in_cluster(full_ + slot * 8);
+  }
+
+ private:
+  std::uint32_t orders_;
+  std::uint32_t full_;
+  std::uint32_t given_ = 0;
+};
+
+// Takes tickets, of a pair for both blocks.
 template <typename T, int BLOCK_M>
 __device__ __forceinline__ void load_all(const OverlapParams& p, Shared<BLOCK_M>& shared) {
-  using Of = Types<T, BLOCK_M>;
-  typename Of::Ring ring(shared_address(shared.ring));
-  const sm90::ColumnTiles columns = first_column_tiles<T, BLOCK_M>(p);
-  ItemWalk<BLOCK_M> walk(p, columns);
-  Works<BLOCK_M> works(p, shared);
-  std::int32_t first_acquired = -1;
-  std::int32_t second_acquired = -1;
-  const auto mark = [&] { works.mark(); };
-  Work work{Work::Kind::finish, 0, 0};
-  while (may_compute(p, walk) && walk.find(atomicAdd(&p.order.tickets->compute, 1U), work)) {
-    const bool is_first = work.kind == Work::Kind::first;
-    const std::uint32_t* word = (is_first ? p.order.arrived : p.order.first_done) + work.tile;
-    const auto wanted =
-        static_cast<std::uint32_t>(is_first ? p.call.plan.tiles[work.tile].rows : columns.count);
-    if (!wait_for_count(p, works, word, wanted,
-                        is_first ? Stage::dispatch_gemm : Stage::gemm_combine)) {
+  const bool paired = sm90::is_paired();
+  ItemWalk walk = walk_of_products<T, BLOCK_M>(p);
+  Loader<T, BLOCK_M> loader(p, shared);
+  Orders<BLOCK_M> orders(shared);
+  ProductItem next;
+  while (may_compute(p, walk)) {
+    const std::uint32_t ticket = atomicAdd(&p.order.tickets->compute, paired ? 2U : 1U);
+    if (!walk.find(ticket, next)) break;
+    const Work work = loader.work_of(next);
+    bool shares_weights = false;
+    Order order{};
+    if (paired) {
+      walk.find(ticket + 1, next);
+      order.work = loader.work_of(next);
+      shares_weights = sm90::shares_weights(p.first, {work.tile, work.column},
+                                            {order.work.tile, order.work.column});
+      order.shares_weights = shares_weights;
+    }
+    if (!loader.wait_for(work) || (paired && !loader.wait_for(order.work))) {
       p.call.state->abandoned = 1;
       break;
     }
-    works.tell(work);
-    const GemmItem item{work.tile, work.column};
-    if (!is_first) {
-      sm90::load_item<typename Of::Plain>(p.second, item, ring, second_acquired, mark);
-    } else if (p.is_gated) {
-      sm90::load_item<typename Of::Gated>(p.first, item, ring, first_acquired, mark);
-    } else {
-      sm90::load_item<typename Of::Plain>(p.first, item, ring, first_acquired, mark);
-    }
+    if (paired) orders.give(order);
+    loader.load(work, shares_weights);
   }
-  works.mark_all();
-  works.tell({Work::Kind::finish, 0, 0});
+  if (paired) orders.give({{Work::Kind::finish, 0, 0, false}, false});
+  loader.finish();
+}
+
+// Does what the pair's first block orders.
+template <typename T, int BLOCK_M>
+__device__ __forceinline__ void load_ordered(const OverlapParams& p, Shared<BLOCK_M>& shared) {
+  Loader<T, BLOCK_M> loader(p, shared);
+  for (std::uint32_t count = 0;; ++count) {
+    const std::uint32_t slot = count % kOrderSlots;
+    const std::uint32_t full = shared_address(shared.order_full + slot);
+    const std::uint32_t parity = count / kOrderSlots & 1U;
+    while (!mbarrier_test(full, parity)) {
+      loader.works().mark();  // it may be what the first block waits for
+      __nanosleep(20);
+    }
+    mbarrier_test_in_cluster(full, parity);  // acquires what the first block has released, and acquired
+    const Order order = shared.orders[slot];
+    if (order.work.kind == Work::Kind::finish) break;
+    fence_proxy_async_global();  // what the first block has acquired
+    loader.load(order.work, order.shares_weights);
+  }
+  loader.finish();
 }
 
 template <typename T, int BLOCK_M>
 __device__ __forceinline__ void multiply_all(const OverlapParams& p, Shared<BLOCK_M>& shared) {
   using Of = Types<T, BLOCK_M>;
-  typename Of::Ring ring(shared_address(shared.ring));
+  typename Of::Ring ring(shared_address(shared.ring), sm90::is_paired());
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
   for (std::uint32_t count = 0;; ++count) {
     const std::uint32_t slot = count % kWorkSlots;
@@ -351,10 +416,11 @@ __device__ __forceinline__ void combine_all(const OverlapParams& p, Shared<BLOCK
 
 template <int BLOCK_M>
 __device__ __forceinline__ void init_shared(Shared<BLOCK_M>& shared) {
-  sm90::Ring<BLOCK_M>(shared_address(shared.ring)).init();
+  sm90::Ring<BLOCK_M>(shared_address(shared.ring), sm90::is_paired()).init();
   for (auto& barriers : shared.pull_barriers) {
     for (std::uint64_t& barrier : barriers) mbarrier_init(shared_address(&barrier), 1);
   }
+  for (std::uint64_t& barrier : shared.order_full) mbarrier_init(shared_address(&barrier), 1);
   for (int i = 0; i < kWorkSlots; ++i) {
     mbarrier_init(shared_address(shared.work_full + i), 1);
     mbarrier_init(shared_address(shared.work_stored + i), sm90::kConsumerWarps);
@@ -362,27 +428,29 @@ __device__ __forceinline__ void init_shared(Shared<BLOCK_M>& shared) {
   mbarrier_init_fence();
 }
 
+// Whether the block has work, once its shared memory, and that of the other block of its pair, is ready: whether
+// the call was not abandoned before. A pair's blocks say alike, though a block may abandon the call meanwhile.
+template <int BLOCK_M>
+__device__ __forceinline__ bool begin_together(const Shared<BLOCK_M>& shared) {
+  sm90::sync_pair();
+  if (!sm90::is_paired()) return !shared.is_abandoned;
+  return load_byte_in_cluster(address_in_cluster(shared_address(&shared.is_abandoned), 0)) == 0;
+}
+
 template <typename T, int BLOCK_M>
-__global__ void __launch_bounds__(kThreads, 1)
-    overlap_kernel(const __grid_constant__ OverlapParams p) {
-  Shared<BLOCK_M>& shared = shared_of_block<BLOCK_M>();
-  const CallParams& call = p.call;
-  wait_for_kernels_before();
-  if (call.state->abandoned != 0) return;
-  if (threadIdx.x == 0) {
-    init_shared(shared);
-    if (blockIdx.x == 0) {
-      call.state->times.planned_ns = global_timer();
-      tell_progress(call.world, call.state->epoch, Stage::dispatch_gemm, -1);
-    }
-  }
-  __syncthreads();
+__device__ __forceinline__ void work_in_roles(const OverlapParams& p, Shared<BLOCK_M>& shared) {
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
   const auto block = static_cast<std::int32_t>(blockIdx.x);
   if (warp < kFirstMathWarp) {
     give_registers<kServiceRegisters>();
     if (warp == kLoaderWarp) {
-      if (lane_id() == 0) load_all<T, BLOCK_M>(p, shared);
+      if (lane_id() == 0) {
+        if (sm90::is_paired() && rank_in_cluster() == 1) {
+          load_ordered<T, BLOCK_M>(p, shared);
+        } else {
+          load_all<T, BLOCK_M>(p, shared);
+        }
+      }
       return;
     }
     if (warp != kPullerWarp) gather_own<BLOCK_M>(p, tiles_to_begin_with<T, BLOCK_M>(p), false);
@@ -404,6 +472,27 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 template <typename T, int BLOCK_M>
+__global__ void __launch_bounds__(kThreads, 1)
+    overlap_kernel(const __grid_constant__ OverlapParams p) {
+  Shared<BLOCK_M>& shared = shared_of_block<BLOCK_M>();
+  const CallParams& call = p.call;
+  wait_for_kernels_before();
+  if (threadIdx.x == 0) {
+    init_shared(shared);
+    shared.is_abandoned = call.state->abandoned != 0;
+    if (blockIdx.x == 0 && !shared.is_abandoned) {
+      call.state->times.planned_ns = global_timer();
+      tell_progress(call.world, call.state->epoch, Stage::dispatch_gemm, -1);
+    }
+  }
+  if (begin_together(shared)) {
+    work_in_roles<T, BLOCK_M>(p, shared);
+  }
+  // Neither block of a pair ends before the other has read and told it the last time.
+  if (sm90::is_paired()) sm90::sync_pair();
+}
+
+template <typename T, int BLOCK_M>
 void launch_overlap(const OverlapParams& params, int num_blocks, Follow follow,
                     cudaStream_t stream) {
   constexpr int kBytes = sizeof(Shared<BLOCK_M>);
@@ -412,8 +501,9 @@ void launch_overlap(const OverlapParams& params, int num_blocks, Follow follow,
   check_cuda(cudaFuncSetAttribute(overlap_kernel<T, BLOCK_M>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
              "asking for the fused kernel's shared memory");
-  launch_kernel(overlap_kernel<T, BLOCK_M>, static_cast<unsigned>(num_blocks), kThreads, kBytes,
-                stream, follow, "launching the fused kernel", params);
+  const bool pairs = BLOCK_M == 128 && params.choice.in_pairs;
+  launch_clusters(pairs ? 2 : 1, overlap_kernel<T, BLOCK_M>, static_cast<unsigned>(num_blocks),
+                  kThreads, kBytes, stream, follow, "launching the fused kernel", params);
 }
 
 }  // namespace comet::cuda::overlap
