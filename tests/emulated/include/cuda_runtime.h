@@ -45,9 +45,15 @@ struct dim3 {
   dim3(unsigned of_x = 1) : x(of_x) {}
 };
 
-enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization };
+enum cudaLaunchAttributeID {
+  cudaLaunchAttributeProgrammaticStreamSerialization,
+  cudaLaunchAttributeClusterDimension
+};
 struct cudaLaunchAttributeValue {
-  int programmaticStreamSerializationAllowed;
+  int programmaticStreamSerializationAllowed = 0;
+  struct {
+    unsigned x, y, z;
+  } clusterDim = {1, 1, 1};
 };
 struct cudaLaunchAttribute {
   cudaLaunchAttributeID id;
@@ -139,7 +145,15 @@ template <typename... Params, typename... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...),
                                Args&&... args) {
   if (config->dynamicSmemBytes > kDynamicSharedBytes) return cudaErrorInvalidValue;
-  comet::emulated::run_grid(config->gridDim.x, config->blockDim.x, config->numAttrs > 0,
+  bool follows_closely = false;
+  for (unsigned i = 0; i < config->numAttrs; ++i) {
+    // Clusters have no emulation.
+    if (config->attrs[i].id != cudaLaunchAttributeProgrammaticStreamSerialization) {
+      return cudaErrorInvalidValue;
+    }
+    follows_closely = config->attrs[i].val.programmaticStreamSerializationAllowed != 0;
+  }
+  comet::emulated::run_grid(config->gridDim.x, config->blockDim.x, follows_closely,
                             [&] { kernel(args...); });
   return cudaSuccess;
 }
