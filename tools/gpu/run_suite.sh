@@ -39,7 +39,7 @@ declare -A benches_of=(
 )
 # Seconds that a program takes on a quiet H200; under sanitizers, of which racecheck takes more, on average.
 declare -A seconds_of=(
-  [cuda_conformance_test]=50 [cuda_layer_test]=10 [grouped_gemm_test]=12
+  [cuda_conformance_test]=120 [cuda_layer_test]=10 [grouped_gemm_test]=12
   [sanitizer/cuda_conformance_test]=9 [sanitizer/cuda_layer_test]=5 [sanitizer/grouped_gemm_test]=7
   [gemm_rates.py]=7 [overlap_grid.py]=165 [process_worlds.py]=85 [released_stages.py]=16
 )
