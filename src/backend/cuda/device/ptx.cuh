@@ -68,11 +68,12 @@ __device__ __forceinline__ std::uint32_t address_in_cluster(std::uint32_t addres
   return there;
 }
 
-/// At addresses_in_cluster.
+/// Stores a word at an address_in_cluster.
 __device__ __forceinline__ void store_in_cluster(std::uint32_t to, std::uint32_t value) {
   asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
 }
 
+/// Loads a byte from an address_in_cluster.
 __device__ __forceinline__ std::uint8_t load_byte_in_cluster(std::uint32_t from) {
   std::uint16_t value;
   asm volatile("ld.shared::cluster.u8 %0, [%1];" : "=h"(value) : "r"(from) : "memory");
@@ -85,8 +86,8 @@ __device__ __forceinline__ void mbarrier_release_in_cluster(std::uint32_t barrie
                : "memory");
 }
 
-/// The same for who has only read: it releases nothing that the thread has written, and so waits for
-/// no store of it.
+/// The same for who has only read: it releases to the own block alone, as is the default, and so waits
+/// for no store of the thread.
 __device__ __forceinline__ void mbarrier_arrive_in_cluster(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }

@@ -45,8 +45,8 @@ struct Order {
 
 constexpr int kMathBarrier = 1;  // of all math warps; 0 is __syncthreads
 constexpr int kWorkSlots = 4;    // a power of two
-// The pair's first block is ahead of the second by less than a ring of stages: items, if they are of a step
-// each. A power of two.
+// More than the pair's first block can be ahead of the second: both have the same ring, so by as many steps as
+// it has stages, of which an item has one at least. A power of two.
 constexpr int kOrderSlots = 8;
 
 template <int BLOCK_M>
