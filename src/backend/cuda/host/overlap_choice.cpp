@@ -52,9 +52,9 @@ UniformCounts uniform_counts(const LayerDims& dims) {
 
 OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config) {
   constexpr double kFewRows = 2.5;
-  // Steps of an item are the hidden size over 64. A pair begins when both of its items can, and ends
-  // with the later: of 2048, Qwen2-MoE and Qwen3-MoE, that costs more than it gains; Phi-3.5-MoE and
-  // Mixtral, of 4096, are faster.
+  // Steps of an item are the hidden size over 64. A pair begins when both of its items can, and
+  // ends with the later: of 2048, Qwen2-MoE and Qwen3-MoE, that costs more than it gains;
+  // Phi-3.5-MoE and Mixtral, of 4096, are faster.
   constexpr std::int64_t kLongItems = 4096;
   const double rows = rows_per_token(dims);
   const bool has_many = rows > kFewRows;
