@@ -5,8 +5,8 @@
 Checks that processes (world nvshmem) give the bits of as many ranks of one process on as many GPUs, also
 where they are forced to put to each other; and that when a rank is killed or stopped, the dead one is named,
 all end within the time limit and two seconds, and neither process nor MPS is left, whether comet launch or
-mpirun has started them. Claims that a call takes at most 1.10 times as long. With more ranks than GPUs, which
-is the default, they share them under MPS.
+mpirun has started them. Claims that a call takes at most 1.10 times as long by the same choices, those that are
+best for threads. With more ranks than GPUs, which is the default, they share them under MPS.
 
 Appends its rows, of suite "processes", to the file that COMET_ROWS names, if any. Links named paced are
 EMULATED. Forced puts test the calls, not how a network delivers.
@@ -127,6 +127,12 @@ def bench_rows(command):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def choice_of(rows):
+    """What comet was tuned to, as --choices takes it."""
+    row = next(row for row in rows if row["schedule"] == "comet")
+    return f"{row['groups']}:{row['panel']}:{row['n_c_dispatch']}/{row['n_c_combine']}:{row['communication']}"
+
+
 def check_times(comet, report, flags):
     ranks = max(flags.ranks)
     ratios = []
@@ -136,8 +142,14 @@ def check_times(comet, report, flags):
                 ep, tp = split.split("x")
                 bench = ["bench", "--model", model, "--tokens", "8192", "--ep", ep, "--tp", tp, "--backend",
                          "cuda", "--dtype", "bf16", "--link", link, "--schedules", "sequential,comet"]
+                threads = [comet, *bench, "--world", f"local:{ranks}"]
                 launched = [*launch(comet, ranks, flags.gpus), *bench]
-                rows = [bench_rows([comet, *bench, "--world", f"local:{ranks}"]), bench_rows(launched)]
+                tuned = bench_rows(threads)
+                choice, rows = None, [tuned]
+                if not isinstance(tuned, str):
+                    choice = choice_of(tuned)
+                    launched += ["--choices", choice]
+                    rows = [bench_rows([*threads, "--choices", choice]), bench_rows(launched)]
                 faults = [text for text in rows if isinstance(text, str)]
                 claims, values = [], {}
                 if not faults:
@@ -157,7 +169,7 @@ def check_times(comet, report, flags):
                     text += "".join(f"; {name} {own[name] / 1000:.2f} ms, {over[name]:.3f} of threads'"
                                     for name in own)
                 report.add("times", faults, text, claims=claims, model=model, split=split, link=link,
-                           tokens=8192, ranks=ranks, command=shown(launched), **values)
+                           tokens=8192, ranks=ranks, choice=choice, command=shown(launched), **values)
     if ratios:
         print(f"times: {len(ratios)} cases, comet over threads' time: geometric mean "
               f"{statistics.geometric_mean(ratios):.3f}, most {max(ratios):.3f}", flush=True)
