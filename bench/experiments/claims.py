@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import bench_cases
+import traced_calls
 import tuner_grid
 from bench_cases import Failure, say
 
@@ -26,7 +27,7 @@ PREDICTION = 0.10
 SHARE_OF_SEQUENTIAL = (0.40, 0.55)
 EFFICIENCY, OVER_SEQUENTIAL, OVER_PIPELINED, LEAST_OVER_PIPELINED = 0.85, 1.55, 1.10, 0.97
 # Of a rank's link: above it the memory that ranks share sets the time.
-SLOWED_ABOVE_GBS = json.loads(Path(__file__).with_name("efficiency.json").read_text(encoding="utf-8"))["slowed_above_gbs"]
+FAST_ABOVE_GBS = json.loads(Path(__file__).with_name("efficiency.json").read_text(encoding="utf-8"))["traced"]["link_above_gbs"]
 LINKS = ("paced:20", "paced:auto:0.7", "paced:auto:1")
 # What `comet tune --calibrate` runs on GPUs, and predictions are thus no news for.
 CALIBRATED = {"models": ("mixtral-8x7b", "qwen2-moe-2.7b"), "tokens": 8192, "splits": ((8, 1), (1, 8)),
@@ -146,7 +147,7 @@ def judge_overlap(of_schedules, verdicts):
     all_judged = [case for case in cases if low <= case["share"] <= high]
     on_slow_links = [case for case in all_judged if not has_fast_link(case)]
     where = f"where communication is {low:.0%} to {high:.0%} of sequential"
-    claims = ((f"efficiency over links of at most {SLOWED_ABOVE_GBS} GB/s a rank is at least {EFFICIENCY}", "efficiency",
+    claims = ((f"efficiency over links of at most {FAST_ABOVE_GBS} GB/s a rank is at least {EFFICIENCY}", "efficiency",
                on_slow_links, min, EFFICIENCY),
               (f"geometric mean over sequential at least {OVER_SEQUENTIAL}", "over_sequential", all_judged,
                statistics.geometric_mean, OVER_SEQUENTIAL),
@@ -163,21 +164,20 @@ def judge_overlap(of_schedules, verdicts):
         verdicts.say(f"{claim}, {where}", value >= least,
                      f"{value:.3f} of {len(judged)} cases on {', '.join(sorted({case['link'] for case in judged}))}, "
                      f"links EMULATED; least {worst[key]:.3f} ({name_of(worst)})")
-    say_slowed(all_judged)
+    say_traced(all_judged)
 
 
 def has_fast_link(case):
     """Whether its link may load the memory that ranks share so much that this, and not comet, sets the time."""
-    return (case.get("link_gbs") or 0) > SLOWED_ABOVE_GBS
+    return (case.get("link_gbs") or 0) > FAST_ABOVE_GBS
 
 
-def say_slowed(cases):
-    """Efficiency over such links, and how much longer products take beside copies there."""
+def say_traced(cases):
+    """Of cases of little efficiency, and of those over such links, where a call's time goes."""
     for case in cases:
-        if has_fast_link(case):
-            slowed = f"{case['products_slowed']:.2f} of" if "products_slowed" in case else "not traced, over"
-            say(f"{'':<14} {name_of(case)}, {case['link_gbs']:.1f} GB/s: efficiency {case['efficiency']:.3f}; products take "
-                f"{slowed} their time alone")
+        if has_fast_link(case) or case["efficiency"] < EFFICIENCY:
+            rate = f", {case['link_gbs']:.1f} GB/s" if case.get("link_gbs") else ""
+            say(f"{'':<14} {name_of(case)}{rate}: efficiency {case['efficiency']:.3f}; {traced_calls.said_of(case)}")
 
 
 def short_commit(commit):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import bench_cases
 import charts
-import slowed_products
+import traced_calls
 from bench_cases import Deadline, Failure, say
 
 FOLDER = Path(__file__).resolve().parent
@@ -42,6 +42,8 @@ COLUMNS = [
     {"key": "paper_hidden", "title": "the paper's", "digits": 3},
     {"key": "efficiency", "title": "efficiency", "digits": 2},
     {"key": "products_slowed", "title": "products over alone", "digits": 2},
+    {"key": "before_products_us", "title": "before products, us"},
+    {"key": "between_products_us", "title": "between"}, {"key": "after_products_us", "title": "after"},
 ]
 
 
@@ -159,15 +161,16 @@ def run_points(experiment, arguments, known, keep, seconds):
     return bench_cases.run_cases(arguments.comet, flags, lines, take, seconds)
 
 
-def add_slowed(name, experiment, arguments, table, deadline):
-    """Says in rows over fast links how long their products take; which points failed, and whether all others are done."""
+def add_traces(name, experiment, arguments, table, deadline):
+    """Says in rows that ask for it where their calls' time goes; which points failed, and whether all others are done."""
     failed = {}
-    for row in table.of(name):
-        if "slowed_above_gbs" in experiment and slowed_products.lacks_them(row, experiment["slowed_above_gbs"]):
+    wanted = experiment.get("traced")
+    for row in table.of(name) if wanted else []:
+        if traced_calls.lacks_parts(row, wanted["efficiency_below"], wanted["link_above_gbs"]):
             if deadline.is_over():
                 return failed, False
             try:
-                slowed_products.add_to(row, arguments.comet, world_flags(arguments))
+                traced_calls.add_to(row, arguments.comet, world_flags(arguments))
             except Failure as failure:
                 failed[row["point"]] = str(failure)
             table.write()
@@ -246,7 +249,7 @@ def run_experiment(name, arguments, table, seconds):
     known = {row["point"] for row in table.of(name)}
     failed, is_whole = run_points(experiment, arguments, known, keep, seconds)
     if is_whole:
-        untraced, is_whole = add_slowed(name, experiment, arguments, table, deadline)
+        untraced, is_whole = add_traces(name, experiment, arguments, table, deadline)
         failed.update(untraced)
     show_experiment(name, experiment, table.of(name), arguments.out)
     for line, why in failed.items():

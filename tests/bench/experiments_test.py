@@ -18,7 +18,7 @@ from experiments_folder import FOLDER, ROOT, TINY, start
 import bench_cases
 import charts
 import run
-import slowed_products
+import traced_calls
 import tuner_grid
 
 COMET = None
@@ -143,10 +143,10 @@ class Running(unittest.TestCase):
         with self.assertRaisesRegex(bench_cases.Failure, "/nowhere"):
             run.run_points(experiment, Arguments, {"--tokens 8 --ep 1"}, self.fail, None)
 
-    def test_rows_over_fast_links_say_how_long_their_products_take(self):
+    def test_rows_over_fast_links_say_where_their_time_goes(self):
         class Arguments:
             comet, backend, scale, no_graphs = COMET, "cpu", "demo", False
-        experiment = {"title": "t", "figure": "f", "rounds": 1, "slowed_above_gbs": 2, "flags": "--tokens 64",
+        experiment = {"title": "t", "figure": "f", "rounds": 1, "traced": {"efficiency_below": 0.0, "link_above_gbs": 2}, "flags": "--tokens 64",
                       "vary": [[TINY], ["--ep 8"], ["--link paced:1", "--link paced:3"]]}
 
         class Rows:
@@ -162,18 +162,20 @@ class Running(unittest.TestCase):
         keep = lambda rows: table.rows.extend(rows)  # noqa: E731
         with contextlib.redirect_stdout(io.StringIO()):
             self.assertEqual(run.run_points(experiment, Arguments, set(), keep, None), ({}, True))
-        self.assertEqual(run.add_slowed("x", experiment, Arguments, table, bench_cases.Deadline(0)), ({}, False))
-        self.assertEqual(run.add_slowed("x", experiment, Arguments, table, bench_cases.Deadline(None)), ({}, True))
+        self.assertEqual(run.add_traces("x", experiment, Arguments, table, bench_cases.Deadline(0)), ({}, False))
+        self.assertEqual(run.add_traces("x", experiment, Arguments, table, bench_cases.Deadline(None)), ({}, True))
         self.assertEqual(table.num_written, 1)
-        slowed = [row for row in table.rows if "products_us" in row]
-        self.assertEqual([(row["schedule"], row["link"]) for row in slowed], [("comet", "paced:3")])
-        self.assertAlmostEqual(slowed[0]["products_slowed"], slowed[0]["products_us"] / slowed[0]["t_compute_us"])
-        self.assertGreater(slowed[0]["products_us"], 0)
-        del slowed[0]["products_us"]
-        slowed[0]["panel"] = "wide"
-        failed, is_whole = run.add_slowed("x", experiment, Arguments, table, bench_cases.Deadline(None))
+        traced = [row for row in table.rows if "products_us" in row]
+        self.assertEqual([(row["schedule"], row["link"]) for row in traced], [("comet", "paced:3")])
+        self.assertAlmostEqual(traced[0]["products_slowed"], traced[0]["products_us"] / traced[0]["t_compute_us"])
+        for key in ("products_us", "before_products_us", "plan_ends_us"):
+            self.assertGreater(traced[0][key], 0, key)
+        self.assertGreater(traced[0]["before_products_us"], traced[0]["plan_ends_us"])
+        del traced[0]["before_products_us"]
+        traced[0]["panel"] = "wide"
+        failed, is_whole = run.add_traces("x", experiment, Arguments, table, bench_cases.Deadline(None))
         self.assertTrue(is_whole)
-        self.assertIn("wide", failed[slowed[0]["point"]])
+        self.assertIn("wide", failed[traced[0]["point"]])
 
     def test_pictures_are_drawn_of_rows_alone(self):
         self.assertEqual(start("run.py", "memory", "--comet", COMET, "--backend", "cpu", "--out", self.out)[0], 0)
@@ -243,21 +245,37 @@ class Counting(unittest.TestCase):
                 {"schedule": "comet", "ep": 3, "n": 1, "t": 1}, {"schedule": "comet", "ep": 1, "n": 4}]
         self.assertEqual(charts.series_of(rows, chart), {"comet": [(1, 1.0), (2, 1.5)]})
 
-    def test_products_are_those_of_the_busiest_rank(self):
-        events = [{"cat": "compute", "pid": 1, "tid": 1, "dur": 5.0}, {"cat": "compute", "pid": 1, "tid": 2, "dur": 7.0},
-                  {"cat": "copy", "pid": 2, "tid": 3, "dur": 90.0}, {"cat": "compute", "pid": 2, "tid": 3, "dur": 8.0},
-                  {"ph": "M", "pid": 1, "tid": 1}]
-        self.assertEqual(slowed_products.busiest_us(events, 2), 6.0)
-        self.assertEqual(slowed_products.busiest_us(events, None), 8.0)
-        self.assertEqual(slowed_products.busiest_us([], 16), 0)
+    def test_parts_of_a_call_are_those_of_the_rank_that_is_longest_in_products(self):
+        def event(cat, pid, tid, ts, dur, name="x"):
+            return {"ph": "X", "cat": cat, "name": name, "pid": pid, "tid": tid, "ts": ts, "dur": dur}
+        events = [event("compute", 1, 1, 10.0, 5.0), event("compute", 1, 1, 18.0, 2.0), event("compute", 1, 2, 12.0, 7.0),
+                  event("compute", 2, 3, 4.0, 6.0), event("plan", 1, 1, 0.0, 1.0), event("plan", 1, 1, 1.0, 6.0, "plan"),
+                  event("plan", 2, 3, 1.0, 2.0, "plan"), event("copy", 2, 4, 20.0, 10.0),
+                  {"ph": "M", "name": "thread_name", "pid": 1, "tid": 1}]
+        self.assertEqual(traced_calls.parts_of(events, 2),
+                         {"plan_ends_us": 7.0, "before_products_us": 11.0, "products_us": 7.0,
+                          "between_products_us": 1.5, "after_products_us": 10.5})
+        self.assertEqual(traced_calls.parts_of(events, None)["products_us"], 7.0)
+        events.append(event("compute", 2, 3, 10.0, 2.0))
+        self.assertEqual(traced_calls.parts_of(events, 2)["products_us"], 7.0, "4 of 2 workers each")
+        self.assertEqual(traced_calls.parts_of(events, None)["products_us"], 8.0, "of the one that has any")
+        self.assertEqual(traced_calls.parts_of([], 16), {})
+        row = {"products_slowed": 1.04, "plan_ends_us": 20.0, "before_products_us": 50.0, "products_us": 900.0,
+               "between_products_us": 30.0, "after_products_us": 20.0}
+        self.assertEqual(traced_calls.said_of(row), "products take 1.04 of their time alone; of a call 5% pass before the first "
+                         "(plan 2%), 3% between them and 2% after the last")
+        self.assertEqual(traced_calls.said_of({"products_us": 900.0}), "not traced")
+
+    def test_rows_of_short_efficiency_or_over_fast_links_are_traced_once(self):
         row = {"schedule": "comet", "link_gbs": 27.5, "point": "--ep 8 --link paced:auto:0.7 --tokens 8", "groups": 4,
-               "panel": 256, "n_c_dispatch": 16, "n_c_combine": 8}
-        self.assertEqual(" ".join(map(str, slowed_products.trace_flags(row))),
+               "panel": 256, "n_c_dispatch": 16, "n_c_combine": 8, "efficiency": 0.9}
+        self.assertEqual(" ".join(map(str, traced_calls.trace_flags(row))),
                          "--ep 8 --link paced:27.5 --tokens 8 --schedules comet --groups 4 --panel 256 --n-c-dispatch 16 --n-c-combine 8")
-        self.assertTrue(slowed_products.lacks_them(row, 20))
-        for other in ({"link_gbs": 20.0}, {"link_gbs": None}, {"schedule": "pipelined"}, {"products_us": 1.0},
-                      {"point": "--ep 8 --no-graphs"}):
-            self.assertFalse(slowed_products.lacks_them({**row, **other}, 20), other)
+        for other in ({}, {"link_gbs": 20.0, "efficiency": 0.84}):
+            self.assertTrue(traced_calls.lacks_parts({**row, **other}, 0.85, 20), other)
+        for other in ({"link_gbs": 20.0}, {"link_gbs": None, "efficiency": None}, {"schedule": "pipelined"},
+                      {"before_products_us": 1.0}, {"point": "--ep 8 --no-graphs"}):
+            self.assertFalse(traced_calls.lacks_parts({**row, **other}, 0.85, 20), other)
 
     def test_graphs_and_launched_calls_are_told_apart(self):
         chart = {"kind": "lines", "x": "n", "y": "t", "series": ["schedule"]}

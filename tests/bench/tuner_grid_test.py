@@ -173,9 +173,12 @@ class Judging(unittest.TestCase):
         text = verdicts(good + [{**row, "graph": True} for row in overlap] + launched)[3]
         self.assertIn("of 2 cases", text)
         self.assertIn("least 0.800 (m 8 EP8 x TP1 paced:auto:1, no graphs)", text)
-        fast = [{**row, "link_gbs": 30.0, "products_slowed": 1.25} for row in overlap]
+        self.assertIn("m 8 EP8 x TP1 paced:auto:1, no graphs: efficiency 0.800; not traced", text)
+        parts = {"products_slowed": 1.25, "plan_ends_us": 1.0, "before_products_us": 2.0, "products_us": 96.0,
+                 "between_products_us": 1.0, "after_products_us": 1.0}
+        fast = [{**row, **parts, "link_gbs": 30.0} for row in overlap]
         words, text = verdicts(good + fast)[2:]
-        self.assertIn("30.0 GB/s: efficiency 0.900; products take 1.25 of their time alone", text)
+        self.assertIn("30.0 GB/s: efficiency 0.900; products take 1.25 of their time alone; of a call 2% pass before the first (plan 1%)", text)
         self.assertEqual(words[5:], ["NO ROWS", "holds", "holds", "holds"], "efficiency is judged over slower links")
         bad = [{**row, "tokens": 9, "efficiency": 0.6} for row in fast]
         self.assertEqual(verdicts(good + overlap + bad)[2], ["holds"] * 9)
