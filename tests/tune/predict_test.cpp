@@ -100,7 +100,7 @@ TEST(Predict, BlocksThatOnlyCommunicateAreMissedByProducts) {
 }
 
 // Each rank of TP8 has a row of every choice: four times what it pulls. Qwen2-MoE with 8192 tokens
-// took 10.5 ms with two blocks and 3.5 with eight on an H200 (bench/results/tuner.jsonl).
+// took 9.0 ms with two blocks and 3.6 with eight on an H200 (bench/results/tuner.jsonl).
 TEST(Predict, BlocksThatOnlyCommunicateWriteRowsToo) {
   TuneCase of = shared_gpu_case(8192, "native");
   of.desc = {.num_experts = 64, .topk = 4, .hidden = 2048, .intermediate = 1408, .gated = true};
