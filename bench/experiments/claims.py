@@ -95,7 +95,7 @@ def judge_choices(rows, verdicts):
 def judge_fixed(rows, verdicts):
     """Whether one division of work would do everywhere, and the table of what each loses."""
     losses = tuner_grid.fixed_losses(rows)
-    claim = "the best n_c varies over the grid"
+    claim = "the best n_c of blocks of their own varies over the grid"
     if not losses:
         verdicts.say(claim, None, "tuner_grid.py makes them")
         return

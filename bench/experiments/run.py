@@ -42,8 +42,9 @@ COLUMNS = [
     {"key": "paper_hidden", "title": "the paper's", "digits": 3},
     {"key": "efficiency", "title": "efficiency", "digits": 2},
     {"key": "products_slowed", "title": "products over alone", "digits": 2},
-    {"key": "before_products_us", "title": "before products, us"},
-    {"key": "between_products_us", "title": "between"}, {"key": "after_products_us", "title": "after"},
+    {"key": "before_products_us", "title": "before products, us", "digits": 0},
+    {"key": "between_products_us", "title": "between", "digits": 0},
+    {"key": "after_products_us", "title": "after", "digits": 0},
 ]
 
 

@@ -271,7 +271,8 @@ def judge(row):
 def fixed_losses(rows):
     """{(n_c dispatch, n_c combine): a loss a case} with the best groups and panel for that pair.
 
-    Against the best of all swept choices, so that nothing but n_c is fixed.
+    Against the best of all swept pairs, so that nothing but n_c is fixed; of blocks of their own on GPUs, since communication
+    on warps of all multiprocessors leaves nothing to divide.
     """
     losses = {}
     for row in rows:
@@ -302,7 +303,7 @@ def summary(rows):
     if fixed:
         pair = min(fixed, key=lambda pair: statistics.mean(fixed[pair]))
         sentences.append(
-            f"The best fixed n_c, {pair} (dispatch/combine), loses {statistics.mean(fixed[pair]):.1%} "
+            f"Of {rows[0]['swept']}, the best fixed n_c, {pair} (dispatch/combine), loses {statistics.mean(fixed[pair]):.1%} "
             f"on average and {max(fixed[pair]):.1%} at worst against the best n_c of each case, groups and "
             f"panel being the best for it; the worst fixed one loses "
             f"{max(statistics.mean(values) for values in fixed.values()):.1%} on average.")

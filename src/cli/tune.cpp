@@ -207,8 +207,12 @@ void Tuner::tune(const std::vector<BenchCase>& cases, const Devices& devices,
 }
 
 int Tuner::finish(const Interrupt& interrupt) const {
-  note(fmt::format("profile {}: {} rows, {} of them new{}\n", path_, profile_.rows.size(), num_new_,
-                   profile_.rates ? ", calibrated" : ""));
+  if (profile_.rows.empty() && !profile_.rates) {
+    note(fmt::format("profile {}: not written, nothing was finished\n", path_));
+  } else {
+    note(fmt::format("profile {}: {} rows, {} of them new{}\n", path_, profile_.rows.size(),
+                     num_new_, profile_.rates ? ", calibrated" : ""));
+  }
   return is_cut_short_ && interrupt.is_requested() ? kExitInterrupted : kExitOk;
 }
 

@@ -50,7 +50,8 @@ const TuningState& current_tuning(const ProfileOrigin& here) {
 std::string explain_choice(const Choice& choice, const TuneCase& of) {
   const std::string what = to_string(choice.config, of.backend);
   if (choice.source == Choice::Source::model) return what + ": by the model, PREDICTED";
-  if (choice.source == Choice::Source::profile) return what + ": measured, as the profile says";
+  // Choices are kept for rounded numbers of tokens, so it is not the source that tells.
+  if (choice.tokens == of.tokens) return what + ": measured, as the profile says";
   const auto tokens = static_cast<double>(std::max<std::int64_t>(1, of.tokens));
   const auto other = static_cast<double>(std::max<std::int64_t>(1, choice.tokens));
   return fmt::format("{}: measured with {} tokens, {:.2g} times {}", what, choice.tokens,

@@ -42,7 +42,8 @@ struct Choice {
 /// "profile", "nearest" or "model".
 std::string_view to_string(Choice::Source source) noexcept;
 
-/// For example "groups 4, panel 512, n_c 16/16 warps: measured with 8192 tokens, 2.0 times fewer".
+/// For example "groups 4, panel 512, n_c 16/16 warps: measured with 8192 tokens, 2.0 times fewer",
+/// than `of` has.
 std::string explain_choice(const Choice& choice, const TuneCase& of);
 
 /// For schedule comet. Deterministic: the same state and case give the same choice on every rank.

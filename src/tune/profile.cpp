@@ -84,7 +84,7 @@ MachineModel machine_of_profile(const Profile& profile) {
   if (profile.rates) {
     machine.rates = *profile.rates;
     machine.device = profile.origin.device;
-    machine.source = "calibrated on this device";
+    machine.source = "calibrated on " + profile.origin.device;
     machine.workers = profile.workers;
   }
   return machine;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.hpp"
+#include "base/int_math.hpp"
 #include "io/json.hpp"
 #include "io/new_file.hpp"
 #include "io/text_file.hpp"
@@ -34,7 +35,10 @@ T whole(const json& object, const char* key, std::int64_t low) {
   return static_cast<T>(value.get<std::int64_t>());
 }
 
-TimedConfig read_config(const json& object) {
+constexpr std::int64_t kMostColumns = 256;  // of a tile; panels are of whole tiles
+
+// A choice for a case, whose limits it keeps.
+TimedConfig read_config(const json& object, const TuneCase& of) {
   TimedConfig timed;
   timed.t_layer_us = object.at("t_layer_us").get<double>();
   check(timed.t_layer_us > 0, ErrorCode::format, "t_layer_us is {}, above 0", timed.t_layer_us);
@@ -47,7 +51,13 @@ TimedConfig read_config(const json& object) {
   config.n_c_dispatch = whole<int>(object, "n_c_dispatch", -1);
   config.n_c_combine = whole<int>(object, "n_c_combine", -1);
   config.placement = parse_placement(object.at("placement").get<std::string>());
-  check(config.groups <= 1024, ErrorCode::format, "groups is {}, at most 1024", config.groups);
+  const auto at_most = [](const char* key, std::int64_t value, std::int64_t most) {
+    check(value <= most, ErrorCode::format, "{} is {}, at most {}", key, value, most);
+  };
+  at_most("groups", config.groups, 1024);
+  at_most("panel", config.panel, round_up(of.desc.hidden, kMostColumns));
+  at_most("n_c_dispatch", config.n_c_dispatch, of.workers);
+  at_most("n_c_combine", config.n_c_combine, of.workers);
   return timed;
 }
 
@@ -69,8 +79,8 @@ ProfileRow read_profile_row(const json& object, Backend backend) {
   of.workers = whole<int>(object, "workers", 1);
   of.ranks_per_device = whole<int>(object, "ranks_per_device", 1);
   row.schedule = parse_schedule(object.at("schedule").get<std::string>());
-  row.best = read_config(object.at("best"));
-  if (!object.at("runner_up").is_null()) row.runner_up = read_config(object.at("runner_up"));
+  row.best = read_config(object.at("best"), of);
+  if (!object.at("runner_up").is_null()) row.runner_up = read_config(object.at("runner_up"), of);
   row.commit = object.at("commit").get<std::string>();
   row.date = object.at("date").get<std::string>();
   validate(of.desc, of.parallel);

@@ -36,9 +36,10 @@ def bench_rows(of):
     for schedule in flag(of, "--schedules").split(","):
         for choice in flag(of, "--choices", "1:0:132/132:warps").split(",") if schedule == "comet" else [None]:
             parts = choice and choice.split(":")
-            n_c = int(parts[2].split("/")[0]) if choice else int(flag(of, "--n-c-dispatch", 8))
+            n_c = [int(word) for word in parts[2].split("/")] if choice else [int(flag(of, "--n-c-dispatch", 8))] * 2
+            on = {"communication": parts[3] if choice else "warps"} if schedule == "comet" else {}
             yield {**row, "schedule": schedule, "t_layer_us": {"sequential": 1650.0, "pipelined": 1400.0, "comet": 1100.0}[schedule],
-                   "groups": int(parts[0]) if choice else 1, "n_c_dispatch": n_c, **({"communication": parts[3]} if choice else {})}
+                   "groups": int(parts[0]) if choice else 1, "n_c_dispatch": n_c[0], "n_c_combine": n_c[1], **on}
 
 
 def bench():

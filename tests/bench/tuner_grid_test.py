@@ -124,7 +124,7 @@ class Judging(unittest.TestCase):
         text = " ".join(tuner_grid.summary([row]))
         self.assertIn("tuner's choice is within 2% of the best in 100% of the cases", text)
         self.assertIn("model's own choice is within 8% of the best in 0% of the cases", text)
-        self.assertIn("The best fixed n_c, 2/4", text)
+        self.assertIn("Of blocks, the best fixed n_c, 2/4", text)
 
     def test_claims_are_judged_by_their_rows(self):
         def case(tokens, tuned_us, model_us, link="paced:20"):

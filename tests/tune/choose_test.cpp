@@ -35,6 +35,13 @@ TEST(Choose, TheProfileThenItsNearestThenTheModel) {
   EXPECT_EQ(near.config.panel, 768);
   EXPECT_NE(explain_choice(near, shared_gpu_case(4096)).find("8192 tokens, 2 times more"),
             std::string::npos);
+  // A layer asks for rounded numbers of tokens, and tells of its own.
+  EXPECT_NE(explain_choice(exact, shared_gpu_case(8192)).find("as the profile says"),
+            std::string::npos);
+  EXPECT_NE(explain_choice(exact, shared_gpu_case(10240)).find("8192 tokens, 1.2 times fewer"),
+            std::string::npos);
+  EXPECT_NE(explain_choice(near, shared_gpu_case(8192)).find("as the profile says"),
+            std::string::npos);
   const TuneCase far = shared_gpu_case(128);
   const Choice predicted = choose_config(state, far);
   EXPECT_EQ(predicted.source, Choice::Source::model);

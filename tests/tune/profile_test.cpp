@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 
@@ -20,7 +21,12 @@ const ProfileOrigin kH100{.backend = Backend::cuda, .device = "NVIDIA H100 80GB 
 ProfileRow row_of(const TuneCase& of, double time, const std::string& date = "2026-01-01") {
   ProfileRow row;
   row.of = of;
-  row.best = {.config = {.block_m = 128, .block_n = 256, .groups = 4, .panel = 512},
+  row.best = {.config = {.block_m = 128,
+                         .block_n = 256,
+                         .groups = 4,
+                         .panel = std::min<std::int64_t>(512, of.desc.hidden),
+                         .n_c_dispatch = of.workers,
+                         .n_c_combine = of.workers},
               .t_layer_us = time};
   row.runner_up =
       TimedConfig{.config = {.groups = 2, .placement = Placement::blocks}, .t_layer_us = time + 1};
@@ -148,6 +154,9 @@ TEST(Profile, RefusesDamagedFiles) {
   expect_refused("\"groups\":4", "\"groups\":0", "row 0: groups is '0'");
   expect_refused("\"groups\":4", "\"groups\":5000", "at most 1024");
   expect_refused("\"groups\":4", "\"groups\":1.5", "a whole number");
+  expect_refused("\"panel\":512", "\"panel\":4097", "panel is 4097, at most 4096");
+  expect_refused("\"n_c_dispatch\":16", "\"n_c_dispatch\":17", "n_c_dispatch is 17, at most 16");
+  expect_refused("\"n_c_combine\":16", "\"n_c_combine\":99", "n_c_combine is 99, at most 16");
   expect_refused("\"panel\":512", "\"pane\":512", "panel");
   expect_refused("12.5", "-1", "t_layer_us");
   expect_refused("\"warps\"", "\"warp\"", "row 0");
