@@ -77,7 +77,9 @@ TEST(Tune, CalibrationIsKeptAndUsed) {
   const Outcome plan = run_comet({"plan", "--experts", "4", "--topk", "2", "--hidden", "32",
                                   "--intermediate", "64", "--ep", "2", "--profile", path});
   EXPECT_EQ(plan.code, 0) << plan.err;
-  EXPECT_NE(plan.out.find("calibrated on " + profile_at(path).at("device").get<std::string>()), std::string::npos) << plan.out;
+  EXPECT_NE(plan.out.find("calibrated on " + profile_at(path).at("device").get<std::string>()),
+            std::string::npos)
+      << plan.out;
 }
 
 TEST(Tune, TakesRowsOfABenchmark) {
