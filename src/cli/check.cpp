@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/check.hpp"
+#include "base/env.hpp"
 #include "check/run_checks.hpp"
 #include "cli/check_report.hpp"
 #include "cli/commands.hpp"
@@ -28,6 +29,7 @@ struct CheckFlags {
 
 int run_check(const CheckFlags& flags, const Ranks& ranks) {
   ranks.check_fits(flags.options.backend, {});
+  env();  // a bad variable is refused here: it is no fault of a case
   CheckOptions options = flags.options;
   options.ranks = ranks.fixed();
   options.processes = ranks.world();

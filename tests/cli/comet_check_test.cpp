@@ -61,6 +61,11 @@ TEST(Check, AScheduleThatTheBackendLacksIsOneClearError) {
       << outcome.err;
 }
 
+TEST(Check, ABadVariableIsNoFaultOfACase) {
+  expect_refusal(run_comet({"check", "--random", "2"}, {.variables = {"COMET_TIMEOUT_MS=soon"}}), 2,
+                 "COMET_TIMEOUT_MS='soon'");
+}
+
 TEST(Check, EveryCaseHasTheRanksThatTheWorldHas) {
   const std::string line = line_of({"check", "--random", "5", "--world", "local:3"});
   EXPECT_TRUE(line.starts_with("check: 5 cases, world local, 3 ranks, seed 1: ")) << line;
