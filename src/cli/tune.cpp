@@ -50,7 +50,7 @@ class Tuner {
  public:
   Tuner(const TuneFlags& flags, const ProfileOrigin& origin)
       : flags_(flags), path_(flags.profile.empty() ? profile_file_name(origin) : flags.profile) {
-    profile_.origin = origin;
+    profile_.origin = found_.origin = origin;
     const NewFile probe(path_, "profile");  // before minutes of measuring
     if (!std::filesystem::exists(path_)) return;
     profile_ = read_profile(path_);
@@ -68,6 +68,8 @@ class Tuner {
 
  private:
   void keep(const MachineModel& fitted);
+  /// Writes what was found; other commands may have added to the profile meanwhile.
+  void write() { profile_ = add_to_profile_file(found_, path_); }
   /// The profile's row of a case that need not be measured; null if it is to be.
   const ProfileRow* known_row(const TuneCase& of) {
     return flags_.again ? nullptr : find_exact_row(profile_, of, Schedule::comet);
@@ -85,16 +87,17 @@ class Tuner {
 
   const TuneFlags& flags_;
   const std::string path_;
-  Profile profile_;
+  Profile profile_;            // as it was read or written last
+  Profile found_;              // by this command
   BenchWeightsCache weights_;  // whole models take seconds to draw, and cases share them
   int num_new_ = 0;
   bool is_cut_short_ = false;
 };
 
 void Tuner::keep(const MachineModel& fitted) {
-  profile_.rates = fitted.rates;
-  profile_.workers = fitted.workers;
-  write_profile(profile_, path_);
+  found_.rates = fitted.rates;
+  found_.workers = fitted.workers;
+  write();
 }
 
 // Rows that were measured before stand for measuring now.
@@ -102,14 +105,14 @@ void Tuner::take_rows(std::vector<BenchRecord> rows) {
   const std::size_t others = std::erase_if(
       rows, [&](const BenchRecord& row) { return row.device != profile_.origin.device; });
   if (others > 0) note(fmt::format("{} rows of other devices are passed over\n", others));
-  const Profile found = profile_of_rows(rows);
+  found_ = profile_of_rows(rows);
   const std::size_t before = profile_.rows.size();
-  merge_profile(profile_, found);
+  merge_profile(profile_, found_);
   num_new_ = static_cast<int>(profile_.rows.size() - before);
   const RowSplit split = split_rows(rows);
   const MachineModel machine = fit_machine(
       machine_of_device(profile_.origin.backend, profile_.origin.device), split.calibration);
-  for (const ProfileRow& row : found.rows) show(kept_text(row), kept_json(row));
+  for (const ProfileRow& row : found_.rows) show(kept_text(row), kept_json(row));
   note("constants from rows with the fewest tokens\n" +
        errors_text("these rows", machine, split.calibration) +
        errors_text("all others, not used for it", machine, split.held_out));
@@ -118,14 +121,15 @@ void Tuner::take_rows(std::vector<BenchRecord> rows) {
 
 // Nothing is written before all files have been read.
 void Tuner::merge(const std::vector<std::string>& files) {
-  const std::size_t before = profile_.rows.size();
   for (const std::string& file : files) {
-    const Profile found = read_profile(file);
-    require_origin(found, profile_.origin, file);
-    merge_profile(profile_, found);
+    const Profile merged = read_profile(file);
+    require_origin(merged, profile_.origin, file);
+    merge_profile(found_, merged);
   }
+  const std::size_t before = profile_.rows.size();
+  merge_profile(profile_, found_);
   num_new_ = static_cast<int>(profile_.rows.size() - before);
-  write_profile(profile_, path_);
+  write();
 }
 
 void Tuner::calibrate(const std::vector<BenchCase>& cases, const Devices& devices,
@@ -169,8 +173,8 @@ void Tuner::tune_one(const BenchCase& bench, const TuneCase& of, const MachineMo
   const TunedCase tuned = run_tune_case(
       bench, machine, configs, [&](const BenchProgress& progress) { meter.show(progress); });
   meter.clear();
-  add_row(profile_, tuned.row);
-  write_profile(profile_, path_);
+  add_row(found_, tuned.row);
+  write();
   ++num_new_;
   show(tuned_text(tuned), tuned_json(tuned, ranked.front()));
 }

@@ -78,6 +78,11 @@ void require_origin(const Profile& profile, const ProfileOrigin& here, const std
 /// Whole or not at all. Throws Error(io).
 void write_profile(const Profile& profile, const std::filesystem::path& path);
 
+/// Adds what was `found` to the profile at `path` as it is by now, so that what other processes
+/// have added meanwhile stays; makes the file if there is none. Returns what the file holds then.
+/// Throws as read_profile, require_origin and write_profile; the file is then as before.
+Profile add_to_profile_file(const Profile& found, const std::filesystem::path& path);
+
 /// A choice as all that is written says it: one key for each of its members.
 nlohmann::ordered_json tune_config_json(const TuneConfig& config);
 

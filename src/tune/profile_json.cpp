@@ -4,6 +4,8 @@
 
 #include "base/check.hpp"
 #include "base/int_math.hpp"
+#include "io/folder_lock.hpp"
+#include "io/follow_links.hpp"
 #include "io/json.hpp"
 #include "io/new_file.hpp"
 #include "io/text_file.hpp"
@@ -191,6 +193,18 @@ void write_profile(const Profile& profile, const std::filesystem::path& path) {
   NewFile file(path, "profile");
   file.append(text);
   file.commit();
+}
+
+Profile add_to_profile_file(const Profile& found, const std::filesystem::path& path) {
+  const FolderLock lock(follow_links(path));
+  Profile profile{.origin = found.origin, .rates = {}, .rows = {}};
+  if (std::filesystem::exists(path)) {
+    profile = read_profile(path);
+    require_origin(profile, found.origin, path.string());
+  }
+  merge_profile(profile, found);
+  write_profile(profile, path);
+  return profile;
 }
 
 }  // namespace comet

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cli/run_comet.hpp"
@@ -43,6 +44,23 @@ TEST(Bench, RowsAreOfAllTiledSchedulesInF32AndOfTheGivenSuite) {
     schedules.push_back(row.at("schedule"));
   }
   EXPECT_EQ(schedules, (std::vector<std::string>{"sequential", "pipelined", "comet"}));
+}
+
+TEST(Bench, CommandsAtTheSameTimeLoseNoRows) {
+  const TempDir dir;
+  const std::string path = (dir / "rows.jsonl").string();
+  std::vector<std::thread> others;
+  for (int i = 0; i < 3; ++i) {
+    others.emplace_back([&] { EXPECT_EQ(bench({"--json", path}).code, 0); });
+  }
+  for (std::thread& other : others) other.join();
+  EXPECT_EQ(rows_of(path).size(), 9U);
+}
+
+TEST(Bench, AddsNoRowsToAProfile) {
+  const TempDir dir;
+  dir.write("p.json", "{\n \"format\": \"comet-profile\"\n}\n");
+  expect_refusal(bench({"--json", (dir / "p.json").string()}), 2, "p.json' holds no rows");
 }
 
 TEST(Bench, ARowForEachChoice) {

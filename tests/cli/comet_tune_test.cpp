@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "cli/run_comet.hpp"
 #include "io/temp_dir.hpp"
@@ -64,6 +65,20 @@ TEST(Tune, MakesAProfileAndGoesOnFromIt) {
       lines_of(run_comet(tiny({"--tokens", "64", "--profile", path, "--json", "--again"})))[0].at(
           "measured_now"),
       true);
+}
+
+TEST(Tune, CommandsAtTheSameTimeLoseNoCases) {
+  const TempDir dir;
+  const std::string path = (dir / "p.json").string();
+  std::vector<std::thread> others;
+  for (const char* tokens : {"64", "96", "128"}) {
+    others.emplace_back([&path, tokens] {
+      const Outcome outcome = run_comet(tiny({"--tokens", tokens, "--profile", path}));
+      EXPECT_EQ(outcome.code, 0) << outcome.err;
+    });
+  }
+  for (std::thread& other : others) other.join();
+  EXPECT_EQ(profile_at(path).at("rows").size(), 3U);
 }
 
 TEST(Tune, CalibrationIsKeptAndUsed) {

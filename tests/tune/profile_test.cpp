@@ -134,6 +134,29 @@ TEST(Profile, SurvivesItsFile) {
   EXPECT_TRUE(read_profile(dir / "empty.json").rows.empty());
 }
 
+TEST(Profile, AddsToTheFileAsItIsByNow) {
+  const TempDir dir;
+  Profile mine = profile_of({row_of(shared_gpu_case(1), 1)});
+  EXPECT_EQ(add_to_profile_file(mine, dir / "p.json").rows.size(), 1U);
+  // Another process: a case, a later row of mine, and constants.
+  Profile other =
+      profile_of({row_of(shared_gpu_case(1), 2, "2026-02-01"), row_of(shared_gpu_case(2), 3)});
+  other.rates = find_machine("h200").rates;
+  other.workers = 132;
+  add_to_profile_file(other, dir / "p.json");
+  add_row(mine, row_of(shared_gpu_case(3), 4));
+  const Profile all = add_to_profile_file(mine, dir / "p.json");
+  ASSERT_EQ(all.rows.size(), 3U);
+  EXPECT_EQ(all.rows[0].best.t_layer_us, 2);
+  EXPECT_EQ(all.workers, 132);
+  EXPECT_EQ(read_profile(dir / "p.json").rows.size(), 3U);
+  // One of another device stays as it was.
+  other.origin.device = "NVIDIA H200";
+  const std::string text = read_text_file(dir / "p.json", 1 << 20);
+  expect_error(ErrorCode::mismatch, "p.json", [&] { add_to_profile_file(other, dir / "p.json"); });
+  EXPECT_EQ(read_text_file(dir / "p.json", 1 << 20), text);
+}
+
 // Each damage is refused with a sentence that names the file and what is wrong.
 TEST(Profile, RefusesDamagedFiles) {
   const TempDir dir;
