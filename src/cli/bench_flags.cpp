@@ -5,7 +5,7 @@
 
 #include "base/check.hpp"
 #include "cli/flags.hpp"
-#include "cli/machine.hpp"
+#include "cli/memory_check.hpp"
 #include "layer/backends.hpp"
 
 namespace comet::cli {
@@ -36,17 +36,18 @@ std::vector<Schedule> bench_schedules(const std::string& text) {
   return schedules;
 }
 
-// Linux gives memory away that it does not have, and ends the process, or another, that uses it.
-void check_weights_fit(const MoeDesc& desc) {
-  constexpr double kGibibyte = 1 << 30;
-  const double bytes = static_cast<double>(desc.num_experts) * (desc.gated ? 3.0 : 2.0) *
-                       static_cast<double>(desc.hidden) * static_cast<double>(desc.intermediate) *
-                       static_cast<double>(size_of(desc.dtype));
-  const auto available = static_cast<double>(describe_machine().available_bytes);
-  check(available == 0 || bytes <= available, ErrorCode::capacity,
-        "[memory] the experts' weights take {:.1f} GiB, and {:.1f} GiB are available: --scale "
-        "makes the layer smaller",
-        bytes / kGibibyte, available / kGibibyte);
+// Weights alone first, which fewer tokens do not make smaller.
+void check_case_fits(const BenchCase& bench) {
+  const double weights = bytes_of_experts(bench.desc);
+  check_fits_memory("the experts' weights", weights, "--scale makes the layer smaller");
+  const WorkspaceQuery query{.desc = bench.desc,
+                             .parallel = bench.parallel,
+                             .tokens = bench.tokens,
+                             .backend = bench.backend};
+  constexpr int kMatrices = 2;  // tokens and results
+  check_fits_memory("weights, tokens, results and workspaces",
+                    weights + call_bytes(query, kMatrices),
+                    "fewer --tokens take less, and --scale makes the layer smaller");
 }
 
 }  // namespace
@@ -124,7 +125,7 @@ PlannedBench plan_bench(const BenchFlags& flags, const Ranks& ranks) {
   if (flags.tokens > 0) planned.divisors.tokens = 1;  // what is asked for is what is run
   apply(planned.divisors, bench.parallel.tp, bench.desc, bench.tokens);
   // Of ranks that are processes each host holds a part.
-  if (bench.backend == Backend::cpu && ranks.kind() == "local") check_weights_fit(bench.desc);
+  if (bench.backend == Backend::cpu && ranks.kind() == "local") check_case_fits(bench);
   bench.routing = parse_synthetic_routing(flags.routing);
   bench.routing_text = flags.routing;
   bench.link = flags.link;

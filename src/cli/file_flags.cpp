@@ -6,6 +6,7 @@
 
 #include "base/check.hpp"
 #include "cli/flags.hpp"
+#include "io/follow_links.hpp"
 #include "io/new_file.hpp"
 
 namespace comet::cli {
@@ -14,23 +15,36 @@ namespace {
 bool is_same_file(const std::string& a, const std::string& b) {
   std::error_code error;  // at least one of them is not there
   if (std::filesystem::equivalent(a, b, error)) return true;
-  return std::filesystem::absolute(a).lexically_normal() ==
-         std::filesystem::absolute(b).lexically_normal();
+  const auto place = [](const std::string& path) {
+    return std::filesystem::absolute(follow_links(path)).lexically_normal();
+  };
+  return place(a) == place(b);
+}
+
+// `kind` is of what is named, for sentences.
+CLI::Option* add_named(CLI::App& app, const std::string& name, std::string& value, const char* kind,
+                       const std::string& help) {
+  const std::string flag = name.substr(name.rfind("--"));
+  return add_parsed(
+      app, name, value,
+      [flag, kind](const std::string& text) {
+        check(!text.empty(), ErrorCode::invalid_argument, "[flags] {}: '', the name of a {}", flag,
+              kind);
+        return text;
+      },
+      "", help);
 }
 
 }  // namespace
 
 CLI::Option* add_file(CLI::App& app, const std::string& name, std::string& value,
                       const std::string& help) {
-  const std::string flag = name.substr(name.rfind("--"));
-  return add_parsed(
-      app, name, value,
-      [flag](const std::string& text) {
-        check(!text.empty(), ErrorCode::invalid_argument, "[flags] {}: '', the name of a file",
-              flag);
-        return text;
-      },
-      "FILE", help);
+  return add_named(app, name, value, "file", help)->type_name("FILE");
+}
+
+CLI::Option* add_folder(CLI::App& app, const std::string& name, std::string& value,
+                        const std::string& help) {
+  return add_named(app, name, value, "folder", help)->type_name("DIR");
 }
 
 void check_writable(const std::string& path, const std::string& stage) {

@@ -11,6 +11,10 @@ namespace comet::cli {
 CLI::Option* add_file(CLI::App& app, const std::string& name, std::string& value,
                       const std::string& help);
 
+/// A folder's name, likewise.
+CLI::Option* add_folder(CLI::App& app, const std::string& name, std::string& value,
+                        const std::string& help);
+
 /// Throws Error(io) if no file can be made at `path`, which is not empty: better before a long run
 /// than after it. `stage` is the first word of the sentence.
 void check_writable(const std::string& path, const std::string& stage);

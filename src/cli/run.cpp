@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // comet run: flags, input and output files of one block of a checkpoint.
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/check.hpp"
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/file_flags.hpp"
 #include "cli/flags.hpp"
+#include "cli/memory_check.hpp"
 #include "cli/output.hpp"
 #include "cli/run_layer.hpp"
 #include "cli/run_report.hpp"
 #include "cli/shared_flags.hpp"
 #include "comet/version.hpp"
+#include "io/checkpoint.hpp"
 #include "io/safetensors.hpp"
 #include "layer/backends.hpp"
 
@@ -63,6 +67,30 @@ void write_y(const RunFlags& flags, const RunSummary& summary, const Tokens& y) 
   write_safetensors(flags.out, {&tensor, 1}, metadata);
 }
 
+// The checkpoint's files may have taken days to make, and are mapped while the call runs.
+void check_apart_from_checkpoint(const RunFlags& flags) {
+  if (flags.out.empty()) return;
+  const std::filesystem::path folder = flags.checkpoint;
+  std::vector<std::filesystem::path> files = checkpoint_files(folder);
+  files.push_back(folder / "config.json");
+  for (const std::filesystem::path& file : files) {
+    check_apart({"--out", flags.out}, {"--checkpoint", file.string()});
+  }
+}
+
+// Before memory is taken for tokens. Of ranks that are processes each host holds a part.
+void check_call_fits(const RunFlags& flags, const MoeBlock& block, const ParallelDesc& parallel,
+                     const Ranks& ranks) {
+  if (ranks.kind() != "local") return;
+  const int matrices = flags.check ? 3 : 2;  // tokens, results, and those of the reference
+  const double bytes = call_bytes({.desc = block.desc,
+                                   .parallel = parallel,
+                                   .tokens = count_tokens(flags.tokens),
+                                   .backend = flags.backend},
+                                  matrices);
+  check_fits_memory("tokens, results and workspaces", bytes, "fewer --tokens take less");
+}
+
 int run_run(const RunFlags& flags, const Ranks& ranks) {
   ranks.check_fits(flags.backend, flags.link);
   const ParallelDesc parallel = resolve_world(flags.world, ranks);
@@ -74,8 +102,10 @@ int run_run(const RunFlags& flags, const Ranks& ranks) {
         "[run] --check in f16: the reference runs on cpu, whose layers run in f32 or bf16");
   require_backend(flags.backend);
   check_apart({"--out", flags.out}, {"--tokens", flags.tokens});
+  check_apart_from_checkpoint(flags);
   if (!flags.out.empty() && ranks.is_first()) check_writable(flags.out, "run");
   MoeBlock block = load_moe_block(flags.checkpoint, flags.layer, flags.dtype);
+  check_call_fits(flags, block, parallel, ranks);
   const Tokens x = load_tokens(flags.tokens, block.desc.hidden, flags.dtype, flags.seed);
   const Schedule schedule = flags.schedule.value_or(tiled_schedules(flags.backend).back());
   LayerOptions layer;
@@ -131,11 +161,9 @@ void add_execution(CLI::App& app, RunFlags& flags) {
 void add_run(CLI::App& app, Context& context) {
   const auto flags = std::make_shared<RunFlags>();
   CLI::App* command = app.add_subcommand("run", "Run one MoE layer of a Hugging Face checkpoint");
-  command
-      ->add_option("--checkpoint", flags->checkpoint,
-                   "Directory with config.json and safetensors: Mixtral, Qwen2-MoE, Qwen3-MoE or "
-                   "Phi-3.5-MoE")
-      ->type_name("DIR")
+  add_folder(*command, "--checkpoint", flags->checkpoint,
+             "Directory with config.json and safetensors: Mixtral, Qwen2-MoE, Qwen3-MoE or "
+             "Phi-3.5-MoE")
       ->required();
   add_integer(*command, {"--layer", "Decoder layer, counted from 0", 0, 1'000'000}, flags->layer);
   command

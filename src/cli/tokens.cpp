@@ -75,8 +75,16 @@ float Tokens::at(std::int64_t index) const { return load_element(data.data(), in
 Tokens load_tokens(const std::string& source, std::int64_t hidden, DType dtype,
                    std::uint64_t seed) {
   if (!source.starts_with(kRandom)) return read_tokens(source, hidden, dtype);
-  const std::int64_t rows = parse_count(std::string_view(source).substr(kRandom.size()));
-  return random_tokens(rows, hidden, dtype, seed);
+  return random_tokens(count_tokens(source), hidden, dtype, seed);
+}
+
+std::int64_t count_tokens(const std::string& source) {
+  if (source.starts_with(kRandom)) {
+    return parse_count(std::string_view(source).substr(kRandom.size()));
+  }
+  const SafetensorsFile file = SafetensorsFile::open(source);
+  const std::vector<std::int64_t>& shape = file.tensor("x").shape;
+  return shape.size() == 2 && shape[0] <= kMaxTokens ? shape[0] : 0;
 }
 
 double max_relative_error(const Tokens& y, const Tokens& reference) {

@@ -30,6 +30,10 @@ struct Tokens {
 /// no such tensor, and Error(mismatch) if its rows have another length.
 Tokens load_tokens(const std::string& source, std::int64_t hidden, DType dtype, std::uint64_t seed);
 
+/// How many tokens load_tokens would give, without taking memory for them. Throws as it does, but
+/// for a tensor of another shape or too many tokens, of which it says 0.
+std::int64_t count_tokens(const std::string& source);
+
 /// max |y - reference| / max |reference| over all elements, 0 if all is 0; NaN if either has a NaN.
 double max_relative_error(const Tokens& y, const Tokens& reference);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/checkpoint.hpp"
 
+#include <set>
+
 #include "base/check.hpp"
 #include "io/json.hpp"
 #include "io/text_file.hpp"
@@ -48,6 +50,20 @@ std::map<std::string, std::string, std::less<>> parse_weight_map(std::string_vie
     result.emplace(name, file_name);
   }
   return result;
+}
+
+std::vector<std::filesystem::path> checkpoint_files(const std::filesystem::path& directory) {
+  const std::filesystem::path index = directory / kIndexName;
+  std::set<std::string> names = {kSingleName, kIndexName};
+  if (file_exists(index)) {
+    for (const auto& [tensor, shard] :
+         parse_weight_map(read_text_file(index, kMaxIndexBytes), index.string())) {
+      names.insert(shard);
+    }
+  }
+  std::vector<std::filesystem::path> files;
+  for (const std::string& name : names) files.push_back(directory / name);
+  return files;
 }
 
 Checkpoint Checkpoint::open(const std::filesystem::path& directory) {

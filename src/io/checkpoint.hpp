@@ -18,6 +18,11 @@ namespace comet {
 std::map<std::string, std::string, std::less<>> parse_weight_map(std::string_view text,
                                                                  const std::string& source);
 
+/// Where the model in `directory` has its tensors: a single file, an index, and the shards that
+/// this names; not all need exist. Throws Error(io) and Error(format) for an index that cannot be
+/// used.
+std::vector<std::filesystem::path> checkpoint_files(const std::filesystem::path& directory);
+
 /// One model's tensors, wherever they lie. Used by one thread at a time.
 class Checkpoint {
  public:

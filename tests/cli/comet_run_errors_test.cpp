@@ -69,6 +69,7 @@ TEST(RunErrors, BadConfig) {
 TEST(RunErrors, MissingThings) {
   const TempDir empty;
   expect_refusal(run_on(empty.path(), {"--tokens", "random:4"}), 2, "config.json");
+  expect_refusal(run_on("", {"--tokens", "random:4"}), 2, "--checkpoint: '', the name of a folder");
   expect_refusal(run_on(empty / "nowhere", {"--tokens", "random:4"}), 2, "nowhere");
   expect_refusal(run_on(checkpoint("mixtral"), {"--tokens", "nofile.safetensors"}), 2,
                  "nofile.safetensors");
@@ -109,6 +110,66 @@ TEST(RunErrors, ValuesThatDoNotFit) {
   for (const BadFlags& bad : table) {
     expect_refusal(run_on(checkpoint("mixtral"), bad.arguments), 2, bad.words);
   }
+}
+
+TEST(RunErrors, TheCheckpointIsNotOverwritten) {
+  const SpoiltCheckpoint own;
+  const fs::path folder = own.dir.path();
+  fs::create_directories(own.dir / "sub");
+  fs::create_symlink(own.dir / "model.safetensors", own.dir / "link");
+  for (const char* out : {"model.safetensors", "config.json", "sub/../config.json", "link"}) {
+    const std::string before = read(own.dir / out);
+    // Told before tokens are read.
+    expect_refusal(run_on(folder, {"--tokens", "lost.safetensors", "--out", folder / out}), 2,
+                   "a file other than that of --checkpoint");
+    EXPECT_EQ(read(own.dir / out), before);
+  }
+  // A name that nothing has yet would be read from then on.
+  expect_refusal(run_on(folder, {"--tokens", "random:4", "--out",
+                                 (own.dir / "model.safetensors.index.json").string()}),
+                 2, "a file other than that of --checkpoint");
+  EXPECT_EQ(run_on(folder, {"--tokens", "random:4", "--out", folder / "y.safetensors"}).code, 0);
+}
+
+TEST(RunErrors, ShardsOfTheCheckpointAreNotOverwritten) {
+  const SpoiltCheckpoint own;
+  fs::rename(own.dir / "model.safetensors", own.dir / "a.safetensors");
+  own.dir.write("model.safetensors.index.json",
+                R"({"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}})");
+  const std::string before = read(own.dir / "a.safetensors");
+  for (const char* out : {"a.safetensors", "b.safetensors", "model.safetensors.index.json"}) {
+    expect_refusal(
+        run_on(own.dir.path(), {"--tokens", "random:4", "--out", (own.dir / out).string()}), 2,
+        "a file other than that of --checkpoint");
+  }
+  EXPECT_EQ(read(own.dir / "a.safetensors"), before);
+}
+
+// Tokens of 256 KiB each: no machine holds 16 million.
+TEST(RunErrors, TokensThatNoMachineHolds) {
+  const TempDir dir;
+  dir.write("config.json",
+            R"({"model_type": "mixtral", "hidden_size": 65536, "intermediate_size": 8,
+                "num_hidden_layers": 1, "num_local_experts": 2, "num_experts_per_tok": 1,
+                "hidden_act": "silu"})");
+  constexpr std::int64_t kHidden = 65536, kInter = 8;
+  const std::vector<float> values(2 * kHidden * kInter, 0.01F);
+  const std::string block = "model.layers.0.block_sparse_moe.";
+  std::vector<TensorToWrite> tensors = {
+      {block + "gate.weight", StoredType::f32, {2, kHidden}, values.data()}};
+  for (const char* expert : {"experts.0.", "experts.1."}) {
+    for (const char* matrix : {"w1", "w2", "w3"}) {
+      const bool is_down = matrix == std::string("w2");
+      tensors.push_back({block + expert + matrix + ".weight", StoredType::f32,
+                         is_down ? std::vector<std::int64_t>{kHidden, kInter}
+                                 : std::vector<std::int64_t>{kInter, kHidden},
+                         values.data()});
+    }
+  }
+  write_safetensors(dir / "model.safetensors", tensors);
+  EXPECT_EQ(run_on(dir.path(), {"--tokens", "random:4"}).code, 0);
+  expect_refusal(run_on(dir.path(), {"--tokens", "random:16777216"}), 2,
+                 "[memory] tokens, results and workspaces take 16");
 }
 
 TEST(RunErrors, TokensOfAnotherShapeOrType) {

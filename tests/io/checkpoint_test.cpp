@@ -29,6 +29,23 @@ TEST(Checkpoint, ReadsASingleFile) {
   expect_error(ErrorCode::format, "has no tensor 'b'", [&] { checkpoint.tensor("b"); });
 }
 
+TEST(Checkpoint, NamesTheFilesThatItIsReadFrom) {
+  const TempDir dir;
+  const auto files = [&](std::vector<std::string> names) {
+    std::vector<std::filesystem::path> paths;
+    for (const std::string& name : names) paths.push_back(dir / name);
+    return paths;
+  };
+  EXPECT_EQ(checkpoint_files(dir.path()),
+            files({"model.safetensors", "model.safetensors.index.json"}));
+  dir.write(
+      "model.safetensors.index.json",
+      R"({"weight_map":{"a":"one.safetensors","b":"gone.safetensors","c":"one.safetensors"}})");
+  EXPECT_EQ(checkpoint_files(dir.path()),
+            files({"gone.safetensors", "model.safetensors", "model.safetensors.index.json",
+                   "one.safetensors"}));
+}
+
 TEST(Checkpoint, OpensShardsWhenAsked) {
   const TempDir dir;
   write_scalar(dir, "one.safetensors", "a", 1);
