@@ -11,6 +11,7 @@
 
 #include "base/check.hpp"
 #include "cli/flags.hpp"
+#include "io/json.hpp"
 #include "io/text_file.hpp"
 
 namespace comet::cli {
@@ -56,6 +57,12 @@ std::vector<ForwardOptions> parse_choices(const std::string& text) {
   return choices;
 }
 
+// What no text has, but for tabs; a NUL byte would end sentences about the line.
+bool is_control(char letter) {
+  const auto byte = static_cast<unsigned char>(letter);
+  return (byte < 0x20 && letter != '\t') || byte == 0x7f;
+}
+
 BenchCaseFlags parse_line(const std::string& line, BenchCaseFlags of) {
   CLI::App app;
   add_bench_case_flags(app, of);
@@ -76,6 +83,7 @@ BenchCaseFlags parse_line(const std::string& line, BenchCaseFlags of) {
 
 void add_bench_case_flags(CLI::App& app, BenchCaseFlags& of) {
   add_case_flags(app, of.flags);
+  describe_auto_link(app);
   add_backend(app, of.flags.backend);
   app.get_option("--dtype")->default_str("f32, bf16 on cuda");
   add_schedule_flags(app, of.flags);
@@ -128,6 +136,8 @@ std::vector<CaseLine> read_case_lines(const std::string& path, const BenchCaseFl
     line.resize(line.find_last_not_of(" \t\r") + 1);  // npos + 1 is 0
     if (line.empty()) continue;
     const std::string place = fmt::format("{} line {}", path, number);
+    check(std::none_of(line.begin(), line.end(), is_control), ErrorCode::invalid_argument,
+          "[cases] {}: {} is no line of flags", place, quote_text(line));
     try {
       cases.push_back({parse_line(line, base), line, place});
     } catch (const CLI::ParseError& error) {

@@ -124,4 +124,11 @@ void add_link(CLI::App& app, LinkSpec& link) {
       ->group("World");
 }
 
+void describe_auto_link(CLI::App& app) {
+  CLI::Option* const link = app.get_option("--link");
+  link->description(link->get_description() +
+                    "; paced:auto[:<ratio>] emulates one on which communication alone takes "
+                    "<ratio> (0.6) times as long as computation alone");
+}
+
 }  // namespace comet::cli

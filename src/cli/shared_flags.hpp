@@ -58,5 +58,8 @@ void add_backend(CLI::App& app, Backend& backend);
 
 /// --link.
 void add_link(CLI::App& app, LinkSpec& link);
+/// Says in the help of --link that it also takes a rate that is to be measured, where a command
+/// measures one.
+void describe_auto_link(CLI::App& app);
 
 }  // namespace comet::cli

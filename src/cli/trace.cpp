@@ -102,6 +102,7 @@ void add_trace(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand(
       "trace", "Record what every worker and link does in one call of each schedule");
   add_case_flags(*command, chosen->flags);
+  describe_auto_link(*command);
   add_backend(*command, chosen->flags.backend);
   CLI::Option* const dtype = command->get_option("--dtype");
   dtype->default_str("f32, bf16 on cuda");

@@ -113,6 +113,9 @@ TEST(Bench, RefusesCasesThatItCannotRead) {
   refused("--tokens 32\n--tokns 32 --ep 2\n", "cases line 2: unexpected argument '--tokns'");
   refused("--tokens 32\n\n--model x\n", "cases line 3: [model] unknown name 'x'");
   refused("--world local:2\n", "--world is the same for all cases");
+  dir.write("cases", std::string("--tok\0ns 32\n", 12));
+  expect_refusal(bench({"--cases", (dir / "cases").string()}), 2,
+                 "cases line 1: '--tok?ns 32' is no line of flags");
   refused("--link host\n", "only between ranks on GPUs");
   expect_refusal(bench({"--cases", "/nowhere"}), 2, "/nowhere");
   expect_refusal(run_comet({"bench", "--demo", "--cases", "x"}), 2, "not with --demo");
@@ -134,6 +137,11 @@ TEST(Bench, RefusesLayersThatNoMachineHolds) {
   const std::vector<std::string> large = {"bench",    "--experts", "60000",          "--topk", "2",
                                           "--hidden", "8192",      "--intermediate", "8192"};
   expect_refusal(run_comet(large), 2, "[memory] the experts' weights take 45000.0 GiB, and ");
+  const std::vector<std::string> long_call = {"bench",    "--experts",      "2",     "--topk",
+                                              "1",        "--hidden",       "65536", "--tokens",
+                                              "16777216", "--intermediate", "8"};
+  expect_refusal(run_comet(long_call), 2,
+                 "[memory] weights, tokens, results and workspaces take 16");
 }
 
 TEST(Bench, RefusesFilesThatAreNoneOrOneAnother) {
@@ -147,6 +155,17 @@ TEST(Bench, RefusesFilesThatAreNoneOrOneAnother) {
   expect_refusal(bench({"--json", same, "--cases", file}), 2, "a file other than that of --cases");
   std::ifstream kept(file);
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}), "--tokens 32\n");
+}
+
+// Commands that measure a rate say so, others do not.
+TEST(Bench, HelpTellsOfALinkWhoseRateIsMeasured) {
+  const auto tells = [](const char* command) {
+    return run_comet({command, "--help"}).out.find("paced:auto[:<ratio>]") != std::string::npos;
+  };
+  EXPECT_TRUE(tells("bench"));
+  EXPECT_TRUE(tells("trace"));
+  EXPECT_FALSE(tells("tune"));
+  EXPECT_FALSE(tells("run"));
 }
 
 TEST(Bench, GpusThatAreNotThereAreRefused) {
