@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any, Sequence
 
@@ -151,14 +150,14 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
     The world keeps the layers of the last weights that it was called with, and so these weights' memory: 8 layers, and
     more where more are called in turns. Make a MoeLayer to decide about that yourself.
     """
-    if world is None:
-        world = default_world(x)
-    if not world.is_local:
+    if world is not None and not world.is_local:
         raise InvalidArgumentError(f"[moe] world: {world}, needs World.local: make a MoeLayer on this one")
     ops = loaded_torch_ops()
     if ops is not None and out is None and isinstance(x, ops.torch.Tensor):
         return ops.moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout,
                        weight_position, schedule, groups)
+    if world is None:
+        world = default_world(x)
     y = empty_like(x) if out is None else out
     run_kept(world, x, topk_ids, topk_weights, y, listed(w13), listed(w2), 0 if ep is None else ep, tp, activation,
              gate_layout, weight_position, schedule, groups)
@@ -172,5 +171,6 @@ def loaded_torch_ops() -> Any:
     """The module comet_moe.torch_ops, if the program uses PyTorch."""
     global _torch_ops
     if _torch_ops is None and "torch" in sys.modules:
-        _torch_ops = importlib.import_module("comet_moe.torch_ops")
+        from comet_moe import torch_ops  # a statement, which torch.compile can trace
+        _torch_ops = torch_ops
     return _torch_ops

@@ -15,7 +15,7 @@ from comet_moe import _core
 from comet_moe._arrays import NO_BACKWARD
 from comet_moe._errors import InvalidArgumentError
 from comet_moe.layer import listed, run_kept
-from comet_moe.world import World, world_of
+from comet_moe.world import World, default_world, world_of
 
 SCHEMA = ("moe(Tensor x, Tensor topk_ids, Tensor topk_weights, Tensor[] w13, Tensor[] w2, int world, int ep, "
           "int tp, str activation, str gate_layout, str weight_position, str schedule, int groups) -> Tensor")
@@ -23,6 +23,10 @@ SCHEMA = ("moe(Tensor x, Tensor topk_ids, Tensor topk_weights, Tensor[] w13, Ten
 _library = torch.library.Library("comet_moe", "DEF")
 _library.define(SCHEMA, tags=(torch.Tag.needs_fixed_stride_order,))
 
+
+#: The handle that stands for the default world of x: compiled code has it, since that world may not be there yet as it
+#: is made, and is another one where a forked child runs it.
+DEFAULT_WORLD = 0
 
 # What a call looks up takes a good part of its time.
 _is_grad_enabled, _empty_like = torch.is_grad_enabled, torch.empty_like
@@ -36,13 +40,14 @@ def _check_gradients(*tensors):
         raise InvalidArgumentError(NO_BACKWARD)
 
 
-def _moe(x, topk_ids, topk_weights, w13, w2, *options):
+def _moe(x, topk_ids, topk_weights, w13, w2, world, *options):
     if _is_grad_enabled():
         _check_gradients(x, topk_weights, *w13, *w2)
+    if world == DEFAULT_WORLD:
+        world = default_world(x).handle
     y = _empty_like(x)
-    if not _call(x, topk_ids, topk_weights, y, w13, w2, *options):
-        world, *others = options
-        run_kept(world_of(world), x, topk_ids, topk_weights, y, w13, w2, *others)
+    if not _call(x, topk_ids, topk_weights, y, w13, w2, world, *options):
+        run_kept(world_of(world), x, topk_ids, topk_weights, y, w13, w2, *options)
     return y
 
 
@@ -61,9 +66,13 @@ _op = torch.ops.comet_moe.moe.default
 
 
 def moe(x: torch.Tensor, topk_ids: torch.Tensor, topk_weights: torch.Tensor,
-        w13: torch.Tensor | Sequence[torch.Tensor], w2: torch.Tensor | Sequence[torch.Tensor], world: World,
+        w13: torch.Tensor | Sequence[torch.Tensor], w2: torch.Tensor | Sequence[torch.Tensor], world: World | None,
         ep: int | None, tp: int, activation: str, gate_layout: str, weight_position: str, schedule: str,
         groups: int) -> torch.Tensor:
     """comet_moe.moe by way of the operator."""
-    return _op(x, topk_ids, topk_weights, listed(w13), listed(w2), world.handle, 0 if ep is None else ep, tp, activation,
+    if world is not None:
+        handle = world.handle
+    else:
+        handle = DEFAULT_WORLD if torch.compiler.is_compiling() else default_world(x).handle
+    return _op(x, topk_ids, topk_weights, listed(w13), listed(w2), handle, 0 if ep is None else ep, tp, activation,
                gate_layout, weight_position, schedule, groups)

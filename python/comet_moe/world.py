@@ -119,7 +119,7 @@ def default_world(array: Any) -> World:
     """A world of one rank on the CPU, or on the GPU that is current at its first use, as `array` lies on either: what
     calls run on that name none."""
     backend = "cuda" if getattr(array, "is_cuda", False) else "cpu"
-    world = _defaults.get(backend)  # without the lock, which torch.compile cannot trace
+    world = _defaults.get(backend)  # without the lock, as nearly all calls go
     if world is not None:
         return world
     with _defaults_lock:

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator of PyTorch; skipped where there is none."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy
 import pytest
 
@@ -66,6 +70,19 @@ def test_compiles_whole():
 
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(*tensors(case)), block(*tensors(case)))
+
+
+@pytest.mark.parametrize("modules", ["comet_moe, torch", "torch, comet_moe"])
+def test_compiles_whole_as_its_first_call(modules):
+    """In a process of its own: in this one torch is loaded, and other calls have been."""
+    code = (f"import sys; import {modules}; sys.path.insert(0, sys.argv[1]); import test_torch as tests; "
+            "case = tests.Case(); run = torch.compile(comet_moe.moe, fullgraph=True, backend='aot_eager'); "
+            "y = run(*tests.tensors(case)); assert torch.equal(run(*tests.tensors(case)), y); "
+            "tests.expect_close(y.numpy(), case.truth()); "
+            "assert torch.equal(run(*tests.tensors(case), ep=1), y)")
+    done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_operator_passes_opcheck():
