@@ -9,8 +9,10 @@ from typing import Any, Sequence
 from comet_moe import _core
 from comet_moe._arrays import dense, empty_like, plain
 from comet_moe._errors import InvalidArgumentError
+from comet_moe._types import require_array, require_types
 from comet_moe.trace import Trace
 from comet_moe.world import World, default_world
+
 
 def listed(weights: Any) -> list[Any]:
     """One array of three axes, or one of two per expert, as a list."""
@@ -45,6 +47,9 @@ class MoeLayer:
                  ep: int | None = None, tp: int = 1, activation: str = "silu", gate_layout: str = "gate_up",
                  weight_position: str = "after_down", workers: int = 0, num_experts: int = 0) -> None:
         self.world = default_world(next(iter(listed(w13)), None)) if world is None else world
+        require_types("layer", {"topk": topk, "max_tokens": max_tokens, "ep": 1 if ep is None else ep, "tp": tp,
+                                "workers": workers, "num_experts": num_experts},
+                      {"activation": activation, "gate_layout": gate_layout, "weight_position": weight_position})
         if tp < 1:
             raise InvalidArgumentError(f"[layer] tp: {tp}, from 1")
         self._core = _core.Layer(
@@ -117,9 +122,15 @@ def run(core: _core.Layer, x: Any, topk_ids: Any, topk_weights: Any, y: Any, *, 
         panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1, placement: str = "warps",
         expected_tokens: int = 0, trace: bool = False) -> Any:
     """Writes y; the events, if they are asked for."""
-    return core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y), schedule=schedule, groups=groups,
-                        panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement,
-                        expected_tokens=expected_tokens, trace=trace)
+    try:
+        return core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y), schedule=schedule, groups=groups,
+                            panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement,
+                            expected_tokens=expected_tokens, trace=trace)
+    except TypeError:  # types are looked at here, since looking takes time in each call
+        require_types("moe", {"groups": groups, "panel": panel, "n_c_dispatch": n_c_dispatch,
+                              "n_c_combine": n_c_combine, "expected_tokens": expected_tokens},
+                      {"schedule": schedule, "placement": placement})
+        raise
 
 
 def run_kept(world: World, x: Any, topk_ids: Any, topk_weights: Any, y: Any, w13: Sequence[Any],
@@ -127,6 +138,10 @@ def run_kept(world: World, x: Any, topk_ids: Any, topk_weights: Any, y: Any, w13
              schedule: str, groups: int) -> None:
     """Writes y by the world's layer with these weights, made if there is none for so many tokens. ep 0 is all
     that tp leaves."""
+    require_array("x", x)
+    require_array("topk_ids", topk_ids)
+    require_types("moe", {"ep": ep, "tp": tp},
+                  {"activation": activation, "gate_layout": gate_layout, "weight_position": weight_position})
     if len(topk_ids.shape) != 2 or len(x.shape) != 2:
         raise InvalidArgumentError(f"[moe] x and topk_ids: shapes {tuple(x.shape)} and {tuple(topk_ids.shape)}, "
                                    "two axes each are needed")
@@ -150,6 +165,10 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
     The world keeps the layers of the last weights that it was called with, and so these weights' memory: 8 layers, and
     more where more are called in turns. Make a MoeLayer to decide about that yourself.
     """
+    if ep is not None:  # which 0 stands for from here on
+        require_types("moe", {"ep": ep})
+        if ep < 1:
+            raise InvalidArgumentError(f"[moe] ep: {ep}, from 1")
     if world is not None and not world.is_local:
         raise InvalidArgumentError(f"[moe] world: {world}, needs World.local: make a MoeLayer on this one")
     ops = loaded_torch_ops()

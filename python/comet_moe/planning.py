@@ -8,6 +8,7 @@ from typing import Any
 
 from comet_moe import _core
 from comet_moe._arrays import dense
+from comet_moe._types import require_types
 
 
 class Plan:
@@ -45,8 +46,10 @@ def plan(topk_ids: Any, num_experts: int, *, hidden: int, intermediate: int, ep:
          dtype: str = "bf16", groups: int = 1, block_m: int = 0) -> Plan:
     """What a layer would do with these ids [T, K], of which ep * tp ranks get equal parts.
 
-    hidden, intermediate: H and I. dtype: of a token, "f32", "bf16" or "f16". groups, block_m: of
-    schedule "comet"; 0 chooses.
+    hidden, intermediate: H and I. dtype: of a token, "f32", "bf16" or "f16". groups, block_m: of schedule "comet":
+    groups of tokens, from 1, and rows of a tile, 0 chooses.
     """
+    require_types("plan", {"num_experts": num_experts, "ep": ep, "tp": tp, "hidden": hidden,
+                           "intermediate": intermediate, "groups": groups, "block_m": block_m}, {"dtype": dtype})
     return Plan(_core.plan(dense(topk_ids), num_experts, ep=ep, tp=tp, hidden=hidden,
                            intermediate=intermediate, dtype=dtype, groups=groups, block_m=block_m))

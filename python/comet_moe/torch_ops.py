@@ -13,7 +13,8 @@ import torch
 
 from comet_moe import _core
 from comet_moe._arrays import NO_BACKWARD
-from comet_moe._errors import InvalidArgumentError
+from comet_moe._errors import CometError, InvalidArgumentError
+from comet_moe._types import require_types
 from comet_moe.layer import listed, run_kept
 from comet_moe.world import World, default_world, world_of
 
@@ -74,5 +75,23 @@ def moe(x: torch.Tensor, topk_ids: torch.Tensor, topk_weights: torch.Tensor,
         handle = world.handle
     else:
         handle = DEFAULT_WORLD if torch.compiler.is_compiling() else default_world(x).handle
-    return _op(x, topk_ids, topk_weights, listed(w13), listed(w2), handle, 0 if ep is None else ep, tp, activation,
-               gate_layout, weight_position, schedule, groups)
+    try:
+        return _op(x, topk_ids, topk_weights, listed(w13), listed(w2), handle, 0 if ep is None else ep, tp, activation,
+                   gate_layout, weight_position, schedule, groups)
+    except (AttributeError, TypeError, RuntimeError) as error:
+        # PyTorch passes None on as it is, and says over many lines what else does not fit its schema.
+        if not isinstance(error, CometError):
+            _require_tensors({"topk_ids": [topk_ids], "topk_weights": [topk_weights], "w13": listed(w13),
+                              "w2": listed(w2)})
+            require_types("moe", {"tp": tp, "groups": groups},
+                          {"activation": activation, "gate_layout": gate_layout, "weight_position": weight_position,
+                           "schedule": schedule})
+        raise
+
+
+def _require_tensors(arguments: dict[str, Sequence[object]]) -> None:
+    for name, values in arguments.items():
+        for value in values:
+            if not isinstance(value, torch.Tensor):
+                raise InvalidArgumentError(f"[moe] {name}: {type(value).__name__}, a tensor of PyTorch is needed, as x "
+                                           "is one") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from comet_moe import _core
 from comet_moe._errors import InvalidArgumentError
+from comet_moe._types import require_types
 
 
 _worlds: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
@@ -46,12 +47,14 @@ class World:
         have CUDA_DEVICE_MAX_CONNECTIONS=32 in the environment before PyTorch starts CUDA. timeout_ms: longest wait for
         a rank; 0 takes COMET_TIMEOUT_MS of the environment, else 30 s.
         """
+        require_types("world", {"ranks": ranks, "timeout_ms": timeout_ms}, {"link": link, "backend": backend})
         return World(_core.WorldPart.local(ranks, link, backend, timeout_ms))
 
     @staticmethod
     def from_mpi(*, timeout_ms: int = 0) -> World:
         """This process is one rank of those that mpirun has started, on one host or several, and calls get its own
         tokens. All processes call it, and then the same layers in the same order."""
+        require_types("world", {"timeout_ms": timeout_ms})
         return World(_core.WorldPart.mpi(timeout_ms))
 
     @staticmethod
@@ -65,6 +68,7 @@ class World:
         8 each, so CUDA_DEVICE_MAX_CONNECTIONS=8 is set here, if it is unset and CUDA has not started in this process;
         else a RuntimeWarning says so where ranks share a GPU. It needs NVSHMEM, which PyTorch's packages for CUDA
         bring. A process belongs to one set of ranks on GPUs until it ends."""
+        require_types("world", {"timeout_ms": timeout_ms}, {"backend": backend})
         from comet_moe import _nvshmem, _queues
         from comet_moe.torch_group import join
         rank, size, all_gather = join(group)

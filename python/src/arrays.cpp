@@ -5,8 +5,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "comet/error.hpp"
@@ -28,6 +31,44 @@ std::string shape_text(const Array& array) {
   std::vector<std::int64_t> shape;
   for (std::size_t i = 0; i < array.axes(); ++i) shape.push_back(array.shape(i));
   return fmt::format("({})", fmt::join(shape, ", "));
+}
+
+// The elements' type as NumPy and PyTorch call it, where they have one.
+std::string type_text(const Array& array) {
+  constexpr std::array<std::string_view, 7> kNames = {"int",    "uint",    "float", "opaque",
+                                                      "bfloat", "complex", "bool"};
+  const auto [code, bits, lanes] = array.type();
+  if (code >= kNames.size() || lanes != 1) {
+    return fmt::format("DLPack type {} with {} x {} bits", code, lanes, bits);
+  }
+  const std::string_view name = kNames[code];
+  return name == "bool" ? std::string(name) : fmt::format("{}{}", name, bits);
+}
+
+bool is_on_gpu(const Array& array) {
+  const auto type = array.device().device_type;
+  return type == nb::device::cuda::value || type == nb::device::cuda_managed::value;
+}
+
+// Whether NumPy says that bytes of the elements are in another order than this machine's.
+bool is_swapped(nb::handle array) {
+  const nb::object dtype = nb::getattr(array, "dtype", nb::none());
+  return nb::getattr(dtype, "isnative", nb::none()).ptr() == Py_False;
+}
+
+// Says why nothing can be read from the object, or written to it.
+[[noreturn]] void refuse_object(nb::handle object, const char* name, Use use) {
+  nb::ndarray<nb::ro> readable;
+  if (use == Use::write && nb::try_cast(object, readable, false)) {
+    refuse(ErrorCode::invalid_argument, "{}: it is read-only, an array to write to is needed",
+           name);
+  }
+  if (is_swapped(object)) {
+    refuse(ErrorCode::invalid_argument, "{}: its elements are not in this machine's byte order",
+           name);
+  }
+  refuse(ErrorCode::invalid_argument, "{}: {}, an array {}is needed that speaks DLPack", name,
+         nb::type_name(object.type()).c_str(), use == Use::write ? "to write to " : "");
 }
 
 void check_dense(const Array& array) {
@@ -58,10 +99,7 @@ Array::Array(nb::handle array, const char* name, Use use) : name_(name) {
   nb::ndarray<> writable;
   const bool is_array =
       use == Use::write ? nb::try_cast(array, writable, false) : nb::try_cast(array, owner_, false);
-  if (!is_array) {
-    refuse(ErrorCode::invalid_argument, "{}: {}, an array {}is needed that speaks DLPack", name,
-           nb::type_name(array.type()).c_str(), use == Use::write ? "to write to " : "");
-  }
+  if (!is_array) refuse_object(array, name, use);
   if (use == Use::write) owner_ = nb::ndarray<nb::ro>(writable);
   tensor_.data = const_cast<void*>(owner_.data());
   tensor_.device = {owner_.device_type(), owner_.device_id()};
@@ -104,9 +142,8 @@ DType dtype_of(const Array& array) {
   if (is(array, dtype_code::Float, 32)) return DType::f32;
   if (is(array, dtype_code::Bfloat, 16)) return DType::bf16;
   if (is(array, dtype_code::Float, 16)) return DType::f16;
-  refuse(ErrorCode::invalid_argument,
-         "{}: elements of DLPack type {} with {} bits, allowed are float32, bfloat16 and float16",
-         array.name(), array.type().code, array.type().bits);
+  refuse(ErrorCode::invalid_argument, "{}: elements are {}, allowed are {}", array.name(),
+         type_text(array), is_on_gpu(array) ? "bfloat16 and float16" : "float32 and bfloat16");
 }
 
 void check_place(const Array& array, const Place& place) {
@@ -114,11 +151,11 @@ void check_place(const Array& array, const Place& place) {
     return is_cuda ? fmt::format("GPU {}", device) : std::string("the host");
   };
   const auto [type, id] = array.device();
-  const bool is_on_gpu = type == nb::device::cuda::value || type == nb::device::cuda_managed::value;
   const bool is_on_host = type == nb::device::cpu::value || type == nb::device::cuda_host::value;
-  if (place.is_cuda ? is_on_gpu && id == place.device : is_on_host) return;
+  const bool is_there = is_on_gpu(array);
+  if (place.is_cuda ? is_there && id == place.device : is_on_host) return;
   refuse(ErrorCode::invalid_argument, "{}: lies on {}, the world computes on {}", array.name(),
-         is_on_gpu || is_on_host ? text(is_on_gpu, id) : fmt::format("DLPack device {}", type),
+         is_there || is_on_host ? text(is_there, id) : fmt::format("DLPack device {}", type),
          text(place.is_cuda, place.device));
 }
 
@@ -157,9 +194,8 @@ RoutingView ids_of(const Array& ids) {
   check_dense(ids);
   const bool is_32 = is(ids, nb::dlpack::dtype_code::Int, 32);
   if (!is_32 && !is(ids, nb::dlpack::dtype_code::Int, 64)) {
-    refuse(ErrorCode::invalid_argument,
-           "topk_ids: elements of DLPack type {} with {} bits, allowed are int32 and int64",
-           ids.type().code, ids.type().bits);
+    refuse(ErrorCode::invalid_argument, "topk_ids: elements are {}, allowed are int32 and int64",
+           type_text(ids));
   }
   return {.ids = ids.data(), .tokens = ids.shape(0), .id_type = is_32 ? IdType::i32 : IdType::i64};
 }
@@ -168,9 +204,8 @@ RoutingView routing_of(const Array& ids, const Array& weights) {
   RoutingView routing = ids_of(ids);
   check_dense(weights);
   if (!is(weights, nb::dlpack::dtype_code::Float, 32)) {
-    refuse(ErrorCode::invalid_argument,
-           "topk_weights: elements of DLPack type {} with {} bits, float32 is needed",
-           weights.type().code, weights.type().bits);
+    refuse(ErrorCode::invalid_argument, "topk_weights: elements are {}, float32 is needed",
+           type_text(weights));
   }
   if (weights.shape(0) != ids.shape(0) || weights.shape(1) != ids.shape(1)) {
     refuse(ErrorCode::invalid_argument, "topk_weights: shape {}, topk_ids has {}",
@@ -178,6 +213,17 @@ RoutingView routing_of(const Array& ids, const Array& weights) {
   }
   routing.weights = static_cast<const float*>(weights.data());
   return routing;
+}
+
+MemoryRange range_of(const ConstMatrixView& matrix) {
+  const auto* begin = static_cast<const std::byte*>(matrix.data);
+  if (matrix.rows == 0) return {begin, begin};
+  const std::int64_t elements = (matrix.rows - 1) * matrix.row_stride + matrix.cols;
+  return {begin, begin + elements * static_cast<std::int64_t>(size_of(matrix.dtype))};
+}
+
+bool do_overlap(const MemoryRange& a, const MemoryRange& b) noexcept {
+  return std::less<>()(a.begin, b.end) && std::less<>()(b.begin, a.end);
 }
 
 RoutingView rows_of(const RoutingView& routing, std::int64_t topk, std::int64_t begin,

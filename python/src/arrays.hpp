@@ -76,6 +76,16 @@ RoutingView routing_of(const Array& ids, const Array& weights);
 /// A dense matrix of ids without weights.
 RoutingView ids_of(const Array& ids);
 
+/// From a first byte to the one after the last.
+struct MemoryRange {
+  const std::byte* begin = nullptr;
+  const std::byte* end = nullptr;
+};
+
+/// Of all elements, with what lies between rows.
+MemoryRange range_of(const ConstMatrixView& matrix);
+bool do_overlap(const MemoryRange& a, const MemoryRange& b) noexcept;
+
 /// Rows [begin, end).
 RoutingView rows_of(const RoutingView& routing, std::int64_t topk, std::int64_t begin,
                     std::int64_t end);

@@ -157,10 +157,10 @@ void bind_layer(nb::module_& module) {
                                .expected_tokens = expected_tokens,
                                .is_traced = trace});
           },
-          nb::arg("x"), nb::arg("topk_ids"), nb::arg("topk_weights"), nb::arg("out"), nb::kw_only(),
-          nb::arg("schedule"), nb::arg("groups"), nb::arg("panel"), nb::arg("n_c_dispatch"),
-          nb::arg("n_c_combine"), nb::arg("placement"), nb::arg("expected_tokens"),
-          nb::arg("trace"));
+          nb::arg("x").none(), nb::arg("topk_ids").none(), nb::arg("topk_weights").none(),
+          nb::arg("out").none(), nb::kw_only(), nb::arg("schedule"), nb::arg("groups"),
+          nb::arg("panel"), nb::arg("n_c_dispatch"), nb::arg("n_c_combine"), nb::arg("placement"),
+          nb::arg("expected_tokens"), nb::arg("trace"));
 }
 
 }  // namespace

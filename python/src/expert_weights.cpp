@@ -3,6 +3,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "comet/error.hpp"
 
 namespace comet::python {
@@ -33,6 +36,24 @@ WeightArrays::WeightArrays(const nb::list& arrays, const char* name) {
       refuse(fmt::format("expert {} differs from expert 0 in shape, strides or type", e));
     }
   }
+  for (std::int64_t e = 0; e < experts_; ++e) {
+    const MemoryRange range = range_of_expert(e);
+    hull_ = e == 0 ? range
+                   : MemoryRange{std::min(hull_.begin, range.begin, std::less<>()),
+                                 std::max(hull_.end, range.end, std::less<>())};
+  }
+}
+
+MemoryRange WeightArrays::range_of_expert(std::int64_t expert) const {
+  return range_of({this->expert(expert), rows_, cols_, row_stride_, dtype_});
+}
+
+bool WeightArrays::overlap(const MemoryRange& other) const {
+  if (!do_overlap(hull_, other)) return false;  // as in nearly all calls
+  for (std::int64_t e = 0; e < experts_; ++e) {
+    if (do_overlap(range_of_expert(e), other)) return true;
+  }
+  return false;
 }
 
 void WeightArrays::check_place(const Place& place) const {

@@ -25,8 +25,12 @@ class WeightArrays {
   void check_place(const Place& place) const;
   /// First element of an expert's matrix.
   const void* expert(std::int64_t expert) const noexcept;
+  /// Whether any expert has bytes of `other`.
+  bool overlap(const MemoryRange& other) const;
 
  private:
+  MemoryRange range_of_expert(std::int64_t expert) const;
+
   std::vector<Array> arrays_;
   std::int64_t experts_ = 0;
   std::int64_t rows_ = 0;
@@ -34,6 +38,7 @@ class WeightArrays {
   std::int64_t expert_stride_ = 0;
   std::int64_t row_stride_ = 0;
   DType dtype_ = DType::f32;
+  MemoryRange hull_;  // of all experts, with what lies between them
 };
 
 /// One rank's views of whole experts, or of those and the slices that it has (`is_part`). The

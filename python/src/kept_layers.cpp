@@ -117,7 +117,7 @@ std::shared_ptr<Layer> KeptLayers::find_or_make(std::int64_t tokens, std::int64_
                                                 const LayerChoice& choice) {
   Key key = key_of(tokens, topk, w13, w2, choice);
   if (std::shared_ptr<Layer> found = find(tokens, key)) return found;
-  const std::int64_t ep = choice.ep > 0 || choice.tp < 1 ? choice.ep : world_->size() / choice.tp;
+  const std::int64_t ep = choice.ep != 0 || choice.tp < 1 ? choice.ep : world_->size() / choice.tp;
   auto layer = std::make_shared<Layer>(world_, w13, w2,
                                        LayerSpec{.topk = topk,
                                                  .max_tokens = rounded_up(tokens),

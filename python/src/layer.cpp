@@ -4,7 +4,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <functional>
 #include <thread>
 #include <utility>
 
@@ -35,6 +34,7 @@ MoeDesc describe(const WeightArrays& w13, const WeightArrays& w2, const LayerSpe
     refuse(fmt::format("w2: {}, w13 is {}", to_string(w2.dtype()), to_string(w13.dtype())));
   }
   if (spec.max_tokens < 0) refuse(fmt::format("max_tokens: {}, from 0", spec.max_tokens));
+  if (spec.workers < 0) refuse(fmt::format("workers: {}, from 0", spec.workers));
   if (spec.ep < 1 || spec.tp < 1 || spec.ep * spec.tp != world.size()) {
     refuse(fmt::format("ep {} x tp {}: the world has {} ranks", spec.ep, spec.tp, world.size()));
   }
@@ -55,17 +55,23 @@ MoeDesc describe(const WeightArrays& w13, const WeightArrays& w2, const LayerSpe
           .weight_position = parse_weight_position(spec.weight_position)};
 }
 
-std::pair<const std::byte*, const std::byte*> range_of(const ConstMatrixView& matrix) {
-  const auto* begin = static_cast<const std::byte*>(matrix.data);
-  if (matrix.rows == 0) return {begin, begin};
-  const std::int64_t elements = (matrix.rows - 1) * matrix.row_stride + matrix.cols;
-  return {begin, begin + elements * static_cast<std::int64_t>(size_of(matrix.dtype))};
-}
-
-bool do_overlap(const ConstMatrixView& a, const ConstMatrixView& b) {
-  const auto [a_begin, a_end] = range_of(a);
-  const auto [b_begin, b_end] = range_of(b);
-  return std::less<>()(a_begin, b_end) && std::less<>()(b_begin, a_end);
+// The argument that `out` shares memory with, or null.
+const char* shared_with(const CallViews& views, const WeightArrays& w13, const WeightArrays& w2) {
+  const RoutingView& routing = views.routing;
+  const std::int64_t choices = routing.tokens * views.topk;
+  const auto dense = [choices](const void* data, std::int64_t bytes) {
+    const auto* begin = static_cast<const std::byte*>(data);
+    return MemoryRange{begin, begin + choices * bytes};
+  };
+  const MatrixView& y = views.out;
+  const MemoryRange out = range_of({y.data, y.rows, y.cols, y.row_stride, y.dtype});
+  if (do_overlap(out, range_of(views.x))) return "x";
+  if (do_overlap(out, dense(routing.ids, routing.id_type == IdType::i32 ? 4 : 8))) {
+    return "topk_ids";
+  }
+  if (do_overlap(out, dense(routing.weights, 4))) return "topk_weights";
+  if (w13.overlap(out)) return "w13";
+  return w2.overlap(out) ? "w2" : nullptr;
 }
 
 int choose_workers(int wished, int ranks) {
@@ -132,8 +138,9 @@ CallArrays::CallArrays(nb::handle x, nb::handle ids, nb::handle weights, nb::han
 
 CallViews CallArrays::views(const Place& place) const {
   for (const Array* array : {&x_, &ids_, &weights_, &out_}) check_place(*array, place);
+  const ConstMatrixView x = matrix_of(x_);  // first: out is often made like it
   const ConstMatrixView to = matrix_of(out_);
-  return {.x = matrix_of(x_),
+  return {.x = x,
           .routing = routing_of(ids_, weights_),
           .topk = ids_.shape(1),
           .out = {out_.data(), to.rows, to.cols, to.row_stride, to.dtype},
@@ -160,8 +167,8 @@ void Layer::check_views(const CallViews& views) const {
   if (out.rows != x.rows || out.cols != x.cols) {
     refuse(fmt::format("out: {} x {}, x is {} x {}", out.rows, out.cols, x.rows, x.cols));
   }
-  if (do_overlap(x, {out.data, out.rows, out.cols, out.row_stride, out.dtype})) {
-    refuse("out: it shares memory with x");
+  if (const char* const name = shared_with(views, w13_, w2_)) {
+    refuse(fmt::format("out: it shares memory with {}", name));
   }
   if (views.topk != desc_.topk || views.routing.tokens != x.rows) {
     refuse(fmt::format("topk_ids: {} x {}, {} x {} are needed", views.routing.tokens, views.topk,
@@ -179,7 +186,13 @@ void Layer::check_views(const CallViews& views) const {
 // (bench/python/transformers_layers.py). Bits are the same.
 Schedule Layer::schedule_of(const CallSpec& spec, std::int64_t tokens) const {
   constexpr std::int64_t kRowsOfOverlap = 768;
-  if (spec.schedule != "auto") return parse_schedule(spec.schedule);
+  if (spec.schedule != "auto") {
+    try {
+      return parse_schedule(spec.schedule);
+    } catch (const Error& error) {  // lists the names of the library, which has no "auto"
+      throw Error(error.code(), fmt::format("{}, auto", error.what()));
+    }
+  }
   const bool is_alone = place_.is_cuda && world_->size() == 1 && !spec.is_traced;
   const std::int64_t rows = tokens * desc_.topk / std::max<std::int64_t>(desc_.num_experts, 1);
   return is_alone && rows < kRowsOfOverlap ? Schedule::sequential : Schedule::comet;
@@ -187,6 +200,10 @@ Schedule Layer::schedule_of(const CallSpec& spec, std::int64_t tokens) const {
 
 // All ranks must expect the same: a process that is one of them knows its own tokens alone.
 ForwardOptions Layer::options_of(const CallSpec& spec, const CallViews& views) const {
+  if (spec.expected_tokens < 0) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("[moe] expected_tokens: {}, from 0", spec.expected_tokens));
+  }
   const bool knows_all = world_->num_here() == world_->size();
   return {.schedule = schedule_of(spec, views.x.rows),
           .groups = spec.groups,

@@ -40,7 +40,7 @@ void bind_plan(nb::module_& module) {
   nb::class_<PlanSummary>(module, "PlanSummary", "What a call would do, see comet_moe.plan.")
       .def("to_text", &PlanSummary::to_text, "Readable tables.")
       .def("to_json", &PlanSummary::to_json, "One JSON object.");
-  module.def("plan", &make_plan, nb::arg("topk_ids"), nb::arg("num_experts"), nb::kw_only(),
+  module.def("plan", &make_plan, nb::arg("topk_ids").none(), nb::arg("num_experts"), nb::kw_only(),
              nb::arg("ep"), nb::arg("tp"), nb::arg("hidden"), nb::arg("intermediate"),
              nb::arg("dtype"), nb::arg("groups"), nb::arg("block_m"));
 }

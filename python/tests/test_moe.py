@@ -201,9 +201,15 @@ def test_bad_input_is_one_sentence():
     case = Case()
     x, ids, weights, w13, w2 = case.arguments()
     refuse(ValueError, "two axes", x[0], ids, weights, w13, w2)
-    refuse(ValueError, "float32, bfloat16 and float16", x.astype(numpy.float64), ids, weights, w13, w2)
-    refuse(ValueError, "int32 and int64", x, ids.astype(numpy.int16), weights, w13, w2)
-    refuse(ValueError, "topk_weights.*float32", x, ids, weights.astype(numpy.float64), w13, w2)
+    refuse(ValueError, " x: elements are float64, allowed are float32 and bfloat16", x.astype(numpy.float64), ids,
+           weights, w13, w2)
+    refuse(ValueError, " x: elements are bool", x > 0, ids, weights, w13, w2)
+    refuse(NotImplementedError, "f32 or bf16", *(a.astype(numpy.float16) if a.ndim > 1 and a is not ids and a is not
+                                                 weights else a for a in case.arguments()))
+    refuse(ValueError, "topk_ids: elements are int16, allowed are int32 and int64", x, ids.astype(numpy.int16), weights,
+           w13, w2)
+    refuse(ValueError, "topk_weights: elements are float64, float32 is needed", x, ids, weights.astype(numpy.float64),
+           w13, w2)
     refuse(ValueError, r"topk_weights: shape \(37, 1\)", x, ids, weights[:, :1].copy(), w13, w2)
     refuse(ValueError, "37 x 2 are needed", x, ids[:5], weights[:5], w13, w2)
     refuse(ValueError, "experts, w13 has 6", x, ids, weights, w13, w2[:5])
@@ -211,16 +217,84 @@ def test_bad_input_is_one_sentence():
     refuse(ValueError, "positive multiples of 8", x[:, :60], ids, weights, w13[:, :, :60], w2[:, :60])
     refuse(ValueError, "one per expert", x, ids, weights, [], [])
     refuse(ValueError, "expert 3 differs", x, ids, weights, [*w13[:3], w13[3, :8], *w13[4:]], w2)
-    refuse(ValueError, "elements of a row are", x.T.copy().T, ids, weights, w13, w2)
+    refuse(ValueError, " x: elements of a row are", x.T.copy().T, ids, weights, w13, w2)
     refuse(ValueError, "out: list, an array to write to", x, ids, weights, w13, w2, out=x.tolist())
     refuse(ValueError, "w13: NoneType, an array is", x, ids, weights, [None], w2)
-    refuse(ValueError, "shares memory", x, ids, weights, w13, w2, out=x)
-    refuse(ValueError, "schedule", x, ids, weights, w13, w2, schedule="fast")
+    refuse(ValueError, "schedule.*'fast': one of .*comet.*, auto$", x, ids, weights, w13, w2, schedule="fast")
     refuse(ValueError, "gate_layout|layout", x, ids, weights, w13, w2, gate_layout="both")
     refuse(ValueError, "ep 2 x tp 1: the world has 1", x, ids, weights, w13, w2, ep=2)
+    refuse(ValueError, "ep: 0, from 1", x, ids, weights, w13, w2, ep=0)
+    refuse(ValueError, "ep: -1, from 1", x, ids, weights, w13, w2, ep=-1)
     refuse(IndexError, "9", x, numpy.full_like(ids, 9), weights, w13, w2, world=comet_moe.World.local(2))
     # Nothing is lost: the same world goes on.
     expect_close(comet_moe.moe(*case.arguments()), case.truth())
+
+
+def test_arguments_of_other_types_are_one_sentence():
+    case = Case()
+    x, ids, weights, w13, w2 = case.arguments()
+    refuse(ValueError, "topk_ids: list, an array is needed", x, ids.tolist(), weights, w13, w2)
+    refuse(ValueError, " x: list, an array is needed", x.tolist(), ids, weights, w13, w2, out=numpy.empty_like(x))
+    refuse(ValueError, "topk_weights: NoneType, an array is needed", x, ids, None, w13, w2)
+    refuse(ValueError, "groups: None, an integer is needed", x, ids, weights, w13, w2, groups=None)
+    refuse(ValueError, "tp: 1.5, an integer is needed", x, ids, weights, w13, w2, tp=1.5)
+    refuse(ValueError, "ep: '2', an integer is needed", x, ids, weights, w13, w2, ep="2")
+    refuse(ValueError, "schedule: None, a text is needed", x, ids, weights, w13, w2, schedule=None)
+    refuse(ValueError, "activation: 3, a text is needed", x, ids, weights, w13, w2, activation=3)
+    for options, pattern in (({"ranks": 2.5}, "ranks: 2.5, an integer"), ({"link": 3}, "link: 3, a text"),
+                             ({"ranks": 2**40}, "ranks: 1099511627776, from"),
+                             ({"timeout_ms": None}, "timeout_ms: None, an integer")):
+        with pytest.raises(ValueError, match=pattern):
+            comet_moe.World.local(**options)
+    for options, pattern in (({"topk": None}, "topk: None"), ({"workers": 1.0}, "workers: 1.0"),
+                             ({"workers": -1}, "workers: -1, from 0"), ({"gate_layout": None}, "gate_layout: None")):
+        with pytest.raises(ValueError, match=pattern):
+            comet_moe.MoeLayer(w13, w2, **{"topk": 2, "max_tokens": 64, **options})
+    layer = comet_moe.MoeLayer(w13, w2, topk=numpy.int64(2), max_tokens=64)
+    for options, pattern in (({"panel": "64"}, "panel: '64', an integer"), ({"placement": 1}, "placement: 1, a text"),
+                             ({"n_c_dispatch": 2**31}, "n_c_dispatch: 2147483648, from"),
+                             ({"expected_tokens": -1}, "expected_tokens: -1, from 0")):
+        with pytest.raises(ValueError, match=pattern):
+            layer(x, ids, weights, **options)
+    with pytest.raises(ValueError, match="topk_ids: list, an array is needed"):
+        layer(x, ids.tolist(), weights)
+    expect_close(layer(x, ids, weights), case.truth())
+
+
+def test_out_must_be_memory_of_its_own():
+    case = Case(tokens=32)
+    x, ids, weights, w13, w2 = case.arguments()
+    memory = numpy.zeros(200000, numpy.float32)
+
+    def within(array):
+        memory[:array.size] = array.ravel().view(numpy.float32)
+        return memory[:array.size].view(array.dtype).reshape(array.shape)
+
+    out = memory[:x.size].reshape(x.shape)
+    refuse(ValueError, "out: it shares memory with x$", within(x), ids, weights, w13, w2, out=out)
+    refuse(ValueError, "out: it shares memory with topk_ids$", x, within(ids), weights, w13, w2, out=out)
+    refuse(ValueError, "out: it shares memory with topk_weights$", x, ids, within(weights), w13, w2, out=out)
+    refuse(ValueError, "out: it shares memory with w13$", x, ids, weights, within(w13), w2, out=out)
+    refuse(ValueError, "out: it shares memory with w2$", x, ids, weights, w13, within(w2), out=out)
+    refuse(ValueError, "out: it shares memory with w2$", x, ids, weights, w13, [*w2[:5], within(w2[5])], out=out)
+    apart = [numpy.concatenate([w, numpy.zeros_like(w)]) for w in w2]  # out lies between two experts
+    stacked = numpy.stack(apart)
+    between = stacked[0, w2.shape[1]:].reshape(-1)[:x.size].reshape(x.shape)
+    expect_close(comet_moe.moe(x, ids, weights, w13, stacked[:, :w2.shape[1]], out=between), case.truth())
+
+
+def test_arrays_that_cannot_be_written_or_read_are_told_so():
+    case = Case()
+    x, ids, weights, w13, w2 = case.arguments()
+    out = numpy.empty_like(x)
+    out.flags.writeable = False
+    refuse(ValueError, "out: it is read-only", x, ids, weights, w13, w2, out=out)
+    refuse(ValueError, "out: .*byte order", x, ids, weights, w13, w2, out=numpy.empty(x.shape, ">f4"))
+    refuse(ValueError, " x: .*byte order", x.astype(">f4"), ids, weights, w13, w2, out=numpy.empty_like(x))
+    refuse(ValueError, "topk_ids: .*byte order", x, ids.astype(">i4"), weights, w13, w2)
+    refuse(ValueError, "w2: .*byte order", x, ids, weights, w13, w2.astype(">f4"))
+    x.flags.writeable = False
+    expect_close(comet_moe.moe(x, ids, weights, w13, w2), case.truth())
 
 
 def test_worlds_that_cannot_be():

@@ -23,6 +23,12 @@ def test_plan_is_a_readable_table():
     assert sum(rank["rows"] for rank in plan.data["ranks"]) == 128
     assert plan.data["world"] == 2
     assert "rank" in repr(plan) and len(repr(plan).splitlines()) > 3
+    with pytest.raises(ValueError, match="groups: 0, at least 1"):
+        comet_moe.plan(case.ids, 6, hidden=64, intermediate=48, groups=0)
+    with pytest.raises(ValueError, match="topk_ids: NoneType, an array"):
+        comet_moe.plan(None, 6, hidden=64, intermediate=48)
+    with pytest.raises(ValueError, match="hidden: 64.5, an integer"):
+        comet_moe.plan(case.ids, 6, hidden=64.5, intermediate=48)
     with pytest.raises(IndexError, match="topk_ids|id"):
         comet_moe.plan(numpy.full((8, 2), 6, numpy.int32), 6, hidden=64, intermediate=48)
 

@@ -85,6 +85,23 @@ def test_compiles_whole_as_its_first_call(modules):
     assert done.returncode == 0, done.stderr
 
 
+def test_what_is_no_tensor_is_named():
+    case = Case()
+    x, ids, weights, w13, w2 = tensors(case)
+    for arguments, options, pattern in (
+            ((x, ids.tolist(), weights, w13, w2), {}, "topk_ids: list, a tensor"),
+            ((x, ids, None, w13, w2), {}, "topk_weights: NoneType, a tensor"),
+            ((x, ids, weights, w13, list(case.w2)), {}, "w2: ndarray, a tensor"),
+            ((x, ids, weights, w13, w2), {"groups": None}, "groups: None, an integer"),
+            ((x, ids, weights, w13, w2), {"ep": 0}, "ep: 0, from 1"),
+            ((x, ids, weights, w13, w2), {"ep": -1}, "ep: -1, from 1"),
+            ((x.double(), ids, weights, w13, w2), {}, " x: elements are float64"),
+            ((x.T.contiguous().T, ids, weights, w13, w2), {}, " x: elements of a row are")):
+        with pytest.raises(ValueError, match=pattern) as caught:
+            comet_moe.moe(*arguments, **options)
+        assert "\n" not in str(caught.value)
+
+
 def test_operator_passes_opcheck():
     world = comet_moe.World.local(2)
     torch.library.opcheck(torch.ops.comet_moe.moe.default, op_arguments(Case(), world))
