@@ -138,6 +138,7 @@ def run_kept(world: World, x: Any, topk_ids: Any, topk_weights: Any, y: Any, w13
              schedule: str, groups: int) -> None:
     """Writes y by the world's layer with these weights, made if there is none for so many tokens. ep 0 is all
     that tp leaves."""
+    world._core.require_own()  # not forked: before its lock, which another thread of the parent may have held
     require_array("x", x)
     require_array("topk_ids", topk_ids)
     require_types("moe", {"ep": ep, "tp": tp},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from typing import Any
@@ -25,7 +26,8 @@ def world_of(handle: int) -> World:
 
 class World:
     """Ranks, and what joins them. Make one with `World.local`, `World.from_mpi` or
-    `World.from_torch_distributed`; it may be used from any thread, whose calls take turns."""
+    `World.from_torch_distributed`; it may be used from any thread, whose calls take turns. In a child that was forked
+    from its process it and its layers are dead: calls raise InvalidArgumentError, and a new world is to be made."""
 
     def __init__(self, core: _core.WorldPart) -> None:
         self._core = core
@@ -130,3 +132,14 @@ def default_world(array: Any) -> World:
         if backend not in _defaults:
             _defaults[backend] = World.local(1, backend=backend)
         return _defaults[backend]
+
+
+def _begin_anew() -> None:
+    """In a forked child: the parent's default worlds are dropped, with the layers they keep."""
+    global _defaults_lock
+    _core.after_fork_in_child()
+    _defaults_lock = threading.Lock()  # another thread of the parent may have held it
+    _defaults.clear()
+
+
+os.register_at_fork(before=_core.before_fork, after_in_parent=_core.after_fork_in_parent, after_in_child=_begin_anew)

@@ -14,6 +14,7 @@
 #include "comet/error.hpp"
 #include "comet/version.hpp"
 #include "errors.hpp"
+#include "fork_lock.hpp"
 #include "kept_layers.hpp"
 #include "layer.hpp"
 #include "plan.hpp"
@@ -86,6 +87,7 @@ void bind_world(nb::module_& module) {
       .def_prop_ro("link", &WorldPart::link)
       .def_prop_ro("backend", &WorldPart::backend)
       .def_prop_ro("timeout_ms", &WorldPart::timeout_ms)
+      .def("require_own", &WorldPart::require_own)
       .def("recover", &WorldPart::recover, unlocked)
       .def("barrier", &WorldPart::barrier, unlocked);
 }
@@ -171,6 +173,7 @@ NB_MODULE(_core, module) {
   module.attr("__version__") = COMET_VERSION_STRING;
   nanobind::set_leak_warnings(false);  // worlds may live as long as the process
   comet::python::translate_errors();
+  comet::python::bind_fork_lock(module);
   comet::python::bind_world(module);
   comet::python::bind_layer(module);
   comet::python::bind_kept_layers(module);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "comet/error.hpp"
+#include "fork_lock.hpp"
 
 namespace comet::python {
 namespace {
@@ -109,6 +110,7 @@ Layer::Layer(std::shared_ptr<WorldPart> world, const nb::list& w13, const nb::li
     rank_weights_.emplace_back(w13_, w2_, layout, desc_, parallel_, rank, is_part);
   }
   const nb::gil_scoped_release unlocked;
+  const ForkLock unforked;
   world_->run([&](int index) {
     const auto i = static_cast<std::size_t>(index);
     layers_[i] =
@@ -119,8 +121,13 @@ Layer::Layer(std::shared_ptr<WorldPart> world, const nb::list& w13, const nb::li
 }
 
 Layer::~Layer() {
+  if (!world_->is_own()) {
+    for (std::unique_ptr<MoeLayer>& layer : layers_) static_cast<void>(layer.release());
+    return;
+  }
   // Collective; a rank that cannot destroy its layer would have thrown in a call.
   const nb::gil_scoped_release unlocked;
+  const ForkLock unforked;
   world_->run([this](int rank) { layers_[static_cast<std::size_t>(rank)].reset(); });
 }
 
@@ -222,6 +229,7 @@ std::vector<Trace> Layer::forward(const CallArrays& arrays, const CallSpec& spec
   // Ranks that may share a GPU have streams of their own, which all leave the caller's before any
   // comes back to it.
   const bool forks = place_.is_cuda && world_->size() > 1;
+  if (forks) world_->require_own();  // as WorldPart::run does, which comes later
   ForwardOptions options = options_of(spec, views);
   if (!forks) options.stream = views.stream;
   std::vector<Trace> traces(spec.is_traced ? static_cast<std::size_t>(parts) : 0);

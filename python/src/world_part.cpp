@@ -1,16 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "world_part.hpp"
 
+#include <unistd.h>
+
 #include <utility>
 
+#include "comet/error.hpp"
 #include "comet/mpi_world.hpp"
 
 namespace comet::python {
 
+WorldPart::Parts::Parts(std::vector<std::unique_ptr<World>> made)
+    : worlds(std::move(made)),
+      workspaces(worlds.size()),
+      threads(static_cast<int>(worlds.size())) {}
+
 WorldPart::WorldPart(std::vector<std::unique_ptr<World>> worlds)
-    : worlds_(std::move(worlds)),
-      workspaces_(worlds_.size()),
-      threads_(static_cast<int>(worlds_.size())) {}
+    : maker_(::getpid()), parts_(std::make_unique<Parts>(std::move(worlds))) {}
+
+WorldPart::~WorldPart() {
+  if (!is_own()) static_cast<void>(parts_.release());
+}
+
+bool WorldPart::is_own() const noexcept { return ::getpid() == maker_; }
+
+void WorldPart::require_own() const {
+  if (is_own()) return;
+  throw Error(ErrorCode::invalid_argument,
+              "[world] this process was forked from the one that made the world: make a new one "
+              "here");
+}
 
 std::shared_ptr<WorldPart> WorldPart::local(int ranks, const std::string& link,
                                             const std::string& backend,
