@@ -2,6 +2,7 @@
 """Plans, traces, the command and the doctor."""
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -135,6 +136,36 @@ def test_doctor_says_what_is_there():
     for each in both:
         assert each["machine"].pop("available_bytes") > 0  # others may take or give some meanwhile
     assert both[0] == both[1]
+
+
+def run_doctor(*arguments, **options):
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run([sys.executable, "-m", "comet_moe.doctor", *arguments], check=False, text=True, timeout=60,
+                          **options)
+
+
+def test_doctor_takes_arguments():
+    assert json.loads(run_doctor("--json").stdout)["python"] == comet_moe.doctor()["python"]
+    shown = run_doctor("--help")
+    assert shown.returncode == 0 and "--json" in shown.stdout and "backends" not in shown.stdout
+    for unknown in ("--jsonn", "--js", "all"):
+        refused = run_doctor(unknown)
+        assert refused.returncode == 2 and not refused.stdout
+        assert refused.stderr == (f"comet_moe.doctor: unrecognized arguments: {unknown}: see comet_moe.doctor "
+                                  "--help\n")
+
+
+def test_doctor_is_quiet_where_nobody_reads():
+    for arguments in ([], ["--json"], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w") as closed:
+            done = run_doctor(*arguments, stdout=closed)
+        assert done.returncode == 1 and done.stderr == ""
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = run_doctor(*arguments, stdout=full)
+        assert done.returncode == 1
+        assert done.stderr == "comet_moe.doctor: cannot write to standard output: No space left on device\n"
 
 
 def test_the_command_is_installed():
