@@ -45,6 +45,9 @@ def bench(**flags: object) -> list[dict]:
         status, text = _run_long([PATH, "bench", *arguments, "--json", path])
         if status != 0:
             raise CometError(text.strip() or f"comet bench: exit {status}")
+        if not path.exists():  # as with --help
+            raise CometError(f"[bench] flags: with {' '.join(arguments) or 'none'} `comet bench` measures nothing; "
+                             "what it prints is seen in a terminal")
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 

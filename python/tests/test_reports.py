@@ -76,6 +76,8 @@ def test_bench_gives_rows():
     assert [row["schedule"] for row in rows] == ["sequential", "comet"]
     with pytest.raises(comet_moe.CometError, match="tokens"):
         comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=-1)
+    with pytest.raises(comet_moe.CometError, match=r"^\[bench\] flags: with --help [^\n]*$"):
+        comet_moe.bench(help=True)
 
 
 def test_bench_shows_progress_by_tqdm(monkeypatch):
