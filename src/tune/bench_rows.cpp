@@ -58,16 +58,17 @@ TuneCase case_of_row(const nlohmann::json& row) {
   return of;
 }
 
-TuneConfig config_of_row(const nlohmann::json& row) {
+// What ran: rows have a panel and workers as they were asked for, which may be more than there are.
+TuneConfig config_of_row(const nlohmann::json& row, const TuneCase& of) {
   TuneConfig config;
   const auto tile = row.at("tile").get<std::string>();  // "128x256"
   config.block_m = leading_number(tile);
   config.block_n = leading_number(tile.substr(std::min(tile.size(), tile.find('x') + 1)));
   config.groups = row.at("groups").get<std::int64_t>();
   if (row.at("schedule") == "pipelined") config.groups = row.at("chunks").get<std::int64_t>();
-  config.panel = row.at("panel").get<std::int64_t>();
-  config.n_c_dispatch = row.at("n_c_dispatch").get<int>();
-  config.n_c_combine = row.at("n_c_combine").get<int>();
+  config.panel = std::min(row.at("panel").get<std::int64_t>(), widest_panel(of.desc));
+  config.n_c_dispatch = std::min(row.at("n_c_dispatch").get<int>(), of.workers);
+  config.n_c_combine = std::min(row.at("n_c_combine").get<int>(), of.workers);
   const std::string placement = text_or_empty(row, "communication");
   if (!placement.empty()) config.placement = parse_placement(placement);
   return config;
@@ -78,7 +79,7 @@ BenchRecord read_row(const nlohmann::json& row) {
   MeasuredCase& measured = record.measured;
   measured.of = case_of_row(row);
   measured.schedule = parse_schedule(row.at("schedule").get<std::string>());
-  measured.config = config_of_row(row);
+  measured.config = config_of_row(row, measured.of);
   measured.t_layer_us = row.at("t_layer_us").get<double>();
   if (measured.schedule == Schedule::sequential) {
     measured.t_compute_us = row.at("t_compute_us").get<double>();

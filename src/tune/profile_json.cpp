@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.hpp"
-#include "base/int_math.hpp"
 #include "io/folder_lock.hpp"
 #include "io/follow_links.hpp"
 #include "io/json.hpp"
@@ -37,8 +36,6 @@ T whole(const json& object, const char* key, std::int64_t low) {
   return static_cast<T>(value.get<std::int64_t>());
 }
 
-constexpr std::int64_t kMostColumns = 256;  // of a tile; panels are of whole tiles
-
 // A choice for a case, whose limits it keeps.
 TimedConfig read_config(const json& object, const TuneCase& of) {
   TimedConfig timed;
@@ -57,7 +54,7 @@ TimedConfig read_config(const json& object, const TuneCase& of) {
     check(value <= most, ErrorCode::format, "{} is {}, at most {}", key, value, most);
   };
   at_most("groups", config.groups, 1024);
-  at_most("panel", config.panel, round_up(of.desc.hidden, kMostColumns));
+  at_most("panel", config.panel, widest_panel(of.desc));
   at_most("n_c_dispatch", config.n_c_dispatch, of.workers);
   at_most("n_c_combine", config.n_c_combine, of.workers);
   return timed;

@@ -5,6 +5,8 @@
 
 #include <tuple>
 
+#include "base/int_math.hpp"
+
 namespace comet {
 
 bool is_same_but_tokens(const TuneCase& a, const TuneCase& b) {
@@ -14,6 +16,11 @@ bool is_same_but_tokens(const TuneCase& a, const TuneCase& b) {
                       to_string(of.link), of.workers, of.ranks_per_device);
   };
   return key(a) == key(b);
+}
+
+std::int64_t widest_panel(const MoeDesc& desc) {
+  constexpr std::int64_t kMostColumns = 256;  // of a tile
+  return round_up(desc.hidden, kMostColumns);
 }
 
 std::string to_string(const TuneConfig& config, Backend backend) {

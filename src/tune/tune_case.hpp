@@ -40,6 +40,9 @@ struct TuneConfig {
 /// Whether two cases are the same but for their tokens.
 bool is_same_but_tokens(const TuneCase& a, const TuneCase& b);
 
+/// Columns of the widest panel: all of them, in whole tiles of at most 256 columns.
+std::int64_t widest_panel(const MoeDesc& desc);
+
 /// For example "groups 4, panel 512, n_c 16/16 warps".
 std::string to_string(const TuneConfig& config, Backend backend);
 

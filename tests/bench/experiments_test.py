@@ -30,7 +30,7 @@ class Files(unittest.TestCase):
         for name in run.names():
             with self.subTest(name):
                 experiment = run.read_experiment(name)
-                self.assertLessEqual(experiment["seconds"], 100)
+                self.assertLessEqual(experiment["seconds"], 120)
                 self.assertTrue(experiment["title"] and experiment["figure"] and experiment["said"])
                 lines = run.lines_of(experiment, "none")
                 self.assertEqual(len(lines), len(set(lines)))

@@ -34,7 +34,7 @@ TEST(BenchRows, ReadsWhatBenchWrites) {
   EXPECT_EQ(measured.config, (TuneConfig{.block_m = 128,
                                          .block_n = 256,
                                          .groups = 3,
-                                         .panel = 512,
+                                         .panel = 256,  // of 64 columns
                                          .n_c_dispatch = 2,
                                          .n_c_combine = 1,
                                          .placement = Placement::blocks}));
@@ -42,6 +42,19 @@ TEST(BenchRows, ReadsWhatBenchWrites) {
   EXPECT_EQ(measured.t_compute_us, 0);  // of sequential only
   EXPECT_EQ(rows[0].device, "GPU");
   EXPECT_EQ(rows[0].commit, "abc");
+}
+
+// Else a profile made of them would be refused for choices beyond its cases' limits.
+TEST(BenchRows, ChoicesAreWhatRan) {
+  const TempDir dir;
+  std::string row = kRow;
+  row.replace(row.find("\"n_c_dispatch\":2"), 16, "\"n_c_dispatch\":99");
+  row.replace(row.find("\"panel\":512"), 11, "\"panel\":100000");
+  dir.write("rows.jsonl", row);
+  const TuneConfig config = read_bench_rows(dir / "rows.jsonl")[0].measured.config;
+  EXPECT_EQ(config.panel, 256);
+  EXPECT_EQ(config.n_c_dispatch, 16);
+  EXPECT_EQ(config.n_c_combine, 1);
 }
 
 TEST(BenchRows, SayWhichLineIsBad) {
