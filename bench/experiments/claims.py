@@ -7,7 +7,8 @@
 
 Rows of tuner_grid.py (tuner.jsonl) say how good the tuner's choices and the predictions are, and what a fixed number
 of communication multiprocessors would lose; rows of the experiment efficiency, and of suite overlap, how much is gained
-where communication alone takes 40 to 55 % of sequential's time. Of several rows for a case the newest count.
+where communication alone takes 40 to 55 % of sequential's time: by calls that are replayed from CUDA graphs and, where
+rows have them, by calls that are launched anew, each judged by themselves. Of several rows for a case the newest count.
 """
 
 import argparse
@@ -48,7 +49,7 @@ class Verdicts:
 
 
 def name_of(row):
-    launched = "" if row.get("graph", True) else ", no graphs"
+    launched = "" if is_replayed(row) else ", no graphs"
     return f"{row['model']} {row['tokens']} EP{row['ep']} x TP{row['tp']} {row['link']}{launched}"
 
 
@@ -135,18 +136,38 @@ def overlap_cases(rows):
     return list(newest.values())
 
 
-def judge_overlap(of_schedules, verdicts):
-    """What comet gains where there is something to hide."""
+def with_gains(of_schedules):
+    """Rows of comet with the share that communication has of sequential's time, and what is gained over others."""
     cases = []
     for case in of_schedules:
         sequential, pipelined, comet = (case[name] for name in ("sequential", "pipelined", "comet"))
         share = comet["t_link_us"] / sequential["t_layer_us"]
         cases.append({**comet, "share": share, "over_sequential": sequential["t_layer_us"] / comet["t_layer_us"],
                       "over_pipelined": pipelined["t_layer_us"] / comet["t_layer_us"]})
+    return cases
+
+
+def judge_overlap(of_schedules, verdicts):
+    """What comet gains where there is something to hide, by replayed calls and by launched ones."""
+    cases = with_gains(of_schedules)
+    replayed = [case for case in cases if is_replayed(case)]
+    launched = [case for case in cases if not is_replayed(case)]
+    for case in judge_gains(replayed, "", verdicts):
+        say(f"{'':<14} {short_case(case)}; {traced_calls.said_of(case)}")
+    if launched:
+        plans = {name_of(case): case["t_plan_us"] for case in replayed}
+        for case in judge_gains(launched, ", calls launched anew", verdicts):
+            plan = plans.get(name_of({**case, "graph": True}))
+            say(f"{'':<14} {short_case(case)}; the plan takes {case['t_plan_us']:.0f} us"
+                + (f", {plan:.0f} in replayed calls" if plan is not None else ""))
+
+
+def judge_gains(cases, how, verdicts):
+    """Says a line for each claim; returns the cases to explain: of little efficiency, or over fast links."""
     low, high = SHARE_OF_SEQUENTIAL
     all_judged = [case for case in cases if low <= case["share"] <= high]
     on_slow_links = [case for case in all_judged if not has_fast_link(case)]
-    where = f"where communication is {low:.0%} to {high:.0%} of sequential"
+    where = f"where communication is {low:.0%} to {high:.0%} of sequential{how}"
     claims = ((f"efficiency over links of at most {FAST_ABOVE_GBS} GB/s a rank is at least {EFFICIENCY}", "efficiency",
                on_slow_links, min, EFFICIENCY),
               (f"geometric mean over sequential at least {OVER_SEQUENTIAL}", "over_sequential", all_judged,
@@ -164,7 +185,12 @@ def judge_overlap(of_schedules, verdicts):
         verdicts.say(f"{claim}, {where}", value >= least,
                      f"{value:.3f} of {len(judged)} cases on {', '.join(sorted({case['link'] for case in judged}))}, "
                      f"links EMULATED; least {worst[key]:.3f} ({name_of(worst)})")
-    say_traced(all_judged)
+    return [case for case in all_judged if has_fast_link(case) or case["efficiency"] < EFFICIENCY]
+
+
+def is_replayed(row):
+    """Whether its calls were replayed from CUDA graphs."""
+    return row.get("graph", True)
 
 
 def has_fast_link(case):
@@ -172,12 +198,9 @@ def has_fast_link(case):
     return (case.get("link_gbs") or 0) > FAST_ABOVE_GBS
 
 
-def say_traced(cases):
-    """Of cases of little efficiency, and of those over such links, where a call's time goes."""
-    for case in cases:
-        if has_fast_link(case) or case["efficiency"] < EFFICIENCY:
-            rate = f", {case['link_gbs']:.1f} GB/s" if case.get("link_gbs") else ""
-            say(f"{'':<14} {name_of(case)}{rate}: efficiency {case['efficiency']:.3f}; {traced_calls.said_of(case)}")
+def short_case(case):
+    rate = f", {case['link_gbs']:.1f} GB/s" if case.get("link_gbs") else ""
+    return f"{name_of(case)}{rate}: efficiency {case['efficiency']:.3f}"
 
 
 def short_commit(commit):

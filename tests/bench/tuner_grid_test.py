@@ -169,11 +169,20 @@ class Judging(unittest.TestCase):
             self.assertEqual(verdicts(rows + overlap)[2], ["holds"] * 9, "of several rows for a case the newest counts")
         slow = [{**row, "efficiency": 0.8, "t_layer_us": 134.5} if row["schedule"] == "comet" else row for row in overlap]
         self.assertEqual(verdicts(good + slow)[2][5:], ["DOES NOT HOLD"] * 4)
-        launched = [{**row, "graph": False} for row in slow]
-        text = verdicts(good + [{**row, "graph": True} for row in overlap] + launched)[3]
-        self.assertIn("of 2 cases", text)
-        self.assertIn("least 0.800 (m 8 EP8 x TP1 paced:auto:1, no graphs)", text)
-        self.assertIn("m 8 EP8 x TP1 paced:auto:1, no graphs: efficiency 0.800; not traced", text)
+        self.assertIn("m 8 EP8 x TP1 paced:auto:1: efficiency 0.800; not traced", verdicts(good + slow)[3])
+        # Calls that are launched anew are judged by themselves.
+        launched = [{**row, "graph": False, "t_plan_us": 190.0} for row in slow]
+        replayed = [{**row, "graph": True, "t_plan_us": 55.0} for row in overlap]
+        code, _, words, text = verdicts(good + replayed + launched)
+        self.assertEqual((code, words), (1, ["holds"] * 9 + ["DOES NOT HOLD"] * 4), text)
+        self.assertEqual(text.count("of 1 cases"), 8, text)
+        self.assertIn("of sequential, calls launched anew: 0.800 of 1 cases on paced:auto:1, links EMULATED; least 0.800 (m 8 EP8 x TP1 "
+                      "paced:auto:1, no graphs)", text)
+        self.assertIn("m 8 EP8 x TP1 paced:auto:1, no graphs: efficiency 0.800; the plan takes 190 us, 55 in replayed calls\n", text)
+        self.assertNotIn("not traced", text)
+        words, text = verdicts(good + launched)[2:]
+        self.assertEqual(words[5:], ["NO ROWS"] * 4 + ["DOES NOT HOLD"] * 4, "no replayed calls")
+        self.assertIn("no graphs: efficiency 0.800; the plan takes 190 us\n", text)
         parts = {"products_slowed": 1.25, "plan_ends_us": 1.0, "before_products_us": 2.0, "products_us": 96.0,
                  "between_products_us": 1.0, "after_products_us": 1.0}
         fast = [{**row, **parts, "link_gbs": 30.0} for row in overlap]
