@@ -44,7 +44,7 @@ MachineModel h100() {
                     .host_push_gbs = 25.58}};
 }
 
-// The same of bench/results/node.jsonl: a GPU for each rank, joined by NVLink. Times of whole
+// The same of rows of bench/node.sh: a GPU for each rank, joined by NVLink. Times of whole
 // layers say little of what comes before the first row, so the search began with that as it was
 // measured: 6.1 us to publish and 37 for the plan of 4096 tokens by the rows, 1900 GB/s for the
 // copy of tokens by a trace; and with products beside copies near products alone (6.8 TFLOP/s of a
@@ -53,7 +53,7 @@ MachineModel h100() {
 MachineModel h200() {
   return {.name = "h200",
           .device = "NVIDIA H200",
-          .source = "calibrated on rows of bench/results/node.jsonl, 2 ranks on two GPUs",
+          .source = "calibrated on rows of bench/node.sh, commit 5facfba60af1, 2 ranks on two GPUs",
           .workers = 132,
           .rates = {.worker_tflops = 6.543,
                     .tile_us = 2.453,
