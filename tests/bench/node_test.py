@@ -101,6 +101,12 @@ class Node(unittest.TestCase):
         self.assertEqual(code, 0, output)
         self.assertIn("no time for 38: mixtral-8x7b 16384 EP2xTP1; ", output)
 
+    def test_what_takes_longest_is_tested_last(self):
+        code, output = self.run_node("tests")
+        self.assertEqual(code, 0, output)
+        self.assertEqual([(row["program"], row["result"]) for row in self.rows()],
+                         [("comet check", "passed"), ("cuda_layer_test", "passed"), ("cuda_conformance_test", "passed")])
+
     def test_unknown_parts_are_one_sentence(self):
         code, output = self.run_node("nothing")
         self.assertEqual(code, 1)
