@@ -30,6 +30,10 @@ CLI::Option* add_named(CLI::App& app, const std::string& name, std::string& valu
       [flag, kind](const std::string& text) {
         check(!text.empty(), ErrorCode::invalid_argument, "[flags] {}: '', the name of a {}", flag,
               kind);
+        // Else a forgotten name would make a file of the next flag, which then does nothing.
+        check(!text.starts_with("--"), ErrorCode::invalid_argument,
+              "[flags] {}: '{}', the name of a {}; one that begins with -- is given as './{}'",
+              flag, text, kind, text);
         return text;
       },
       "", help);

@@ -102,6 +102,8 @@ TEST(RunErrors, ValuesThatDoNotFit) {
       {{"--tokens", "random:4", "--workers", "100000"}, "--workers: '100000'"},
       {{"--tokens", "random:4", "--out", "/nowhere/y.safetensors"}, "/nowhere/y.safetensors"},
       {{"--tokens", "random:4", "--out", ""}, "--out: '', the name of a file"},
+      // A forgotten name would take the next flag, which then would not be obeyed.
+      {{"--tokens", "random:4", "--out", "--check"}, "--out: '--check', the name of a file"},
       {{"--tokens", "x.safetensors", "--out", "./x.safetensors"}, "other than that of --tokens"},
       // Told before the checkpoint is read, which may take minutes.
       {{"--tokens", "random:4", "--layer", "99", "--out", "/nowhere/y"},
