@@ -53,7 +53,7 @@ void NewFile::create() {
   ::unlink(temporary_.c_str());  // left by a crash of an earlier process with our id
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
                        is_there ? old.st_mode & kPermissions : 0666);
-  require(descriptor_ >= 0, "create", temporary_);
+  require(descriptor_ >= 0, "create");
   if (!is_there) return;
   // Refused to all but the superuser if the owner is another; the file is ours then.
   [[maybe_unused]] const int owned = ::fchown(descriptor_, old.st_uid, old.st_gid);
@@ -73,18 +73,18 @@ void NewFile::append(const void* data, std::size_t bytes) {
   while (bytes > 0) {
     const ssize_t written = ::write(descriptor_, position, std::min(bytes, kMostAtOnce));
     if (written < 0 && errno == EINTR) continue;
-    require(written > 0, "write", temporary_);
+    require(written > 0, "write");
     position += written;
     bytes -= static_cast<std::size_t>(written);
   }
 }
 
 void NewFile::commit() {
-  require(::fsync(descriptor_) == 0, "write", temporary_);
+  require(::fsync(descriptor_) == 0, "write");
   const int closed = ::close(descriptor_);
   descriptor_ = -1;
-  require(closed == 0, "close", temporary_);
-  require(::rename(temporary_.c_str(), path_.c_str()) == 0, "rename onto", path_);
+  require(closed == 0, "close");
+  require(::rename(temporary_.c_str(), path_.c_str()) == 0, "replace");
   committed_ = true;
   sync_directory();
 }
@@ -100,9 +100,10 @@ void NewFile::sync_directory() const noexcept {
   ::close(descriptor);
 }
 
-void NewFile::require(bool success, const char* action, const std::string& name) const {
+// The temporary file is no name that a caller knows.
+void NewFile::require(bool success, const char* action) const {
   const int error = errno;
-  check(success, ErrorCode::io, "[{}] cannot {} '{}': {}", stage_, action, name,
+  check(success, ErrorCode::io, "[{}] cannot {} '{}': {}", stage_, action, path_,
         std::strerror(error));
 }
 

@@ -31,7 +31,7 @@ class NewFile {
  private:
   void create();
   void sync_directory() const noexcept;
-  void require(bool success, const char* action, const std::string& name) const;
+  void require(bool success, const char* action) const;
 
   std::string path_, temporary_, stage_;
   int descriptor_ = -1;

@@ -107,7 +107,7 @@ TEST(RunErrors, ValuesThatDoNotFit) {
       {{"--tokens", "x.safetensors", "--out", "./x.safetensors"}, "other than that of --tokens"},
       // Told before the checkpoint is read, which may take minutes.
       {{"--tokens", "random:4", "--layer", "99", "--out", "/nowhere/y"},
-       "cannot create '/nowhere/y"},
+       "cannot create '/nowhere/y':"},
   };
   for (const BadFlags& bad : table) {
     expect_refusal(run_on(checkpoint("mixtral"), bad.arguments), 2, bad.words);

@@ -49,6 +49,8 @@ TEST(NewFile, MakesTheFileOfADanglingLink) {
   EXPECT_EQ(read(dir / "file"), "new");
   fs::create_symlink("nowhere/file", dir / "lost");
   expect_error(ErrorCode::io, "cannot create", [&] { write(dir / "lost", "new"); });
+  // Under the name that the caller knows, not the temporary one.
+  expect_error(ErrorCode::io, "nowhere/file': ", [&] { write(dir / "lost", "new"); });
 }
 
 TEST(NewFile, KeepsThePermissionsOfTheFile) {
