@@ -58,6 +58,24 @@ TEST(RunReport, NamesTheGpuAndTheRanksPartOfIt) {
       << text;
 }
 
+// The schedule reference multiplies token by token: 0 would read as if nothing had been computed.
+TEST(RunReport, NamesNoRowsWhereNoneAreMade) {
+  LayerResult result = result_of({1, 2}, {1, 2});
+  MoeBlock block;
+  block.desc = {.num_experts = 8, .topk = 2, .hidden = 2, .intermediate = 8};
+  const auto has_rows = [&](Schedule schedule) {
+    const std::string text = run_text({.block = block,
+                                       .parallel = {},
+                                       .link = {},
+                                       .schedule = schedule,
+                                       .result = result,
+                                       .out = ""});
+    return text.find("rows ") != std::string::npos;
+  };
+  EXPECT_FALSE(has_rows(Schedule::reference));
+  EXPECT_TRUE(has_rows(Schedule::sequential));
+}
+
 TEST(RunReport, NothingToCompareIsGood) {
   LayerResult result = result_of({1, 2}, {5, 6});
   result.reference.reset();
