@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "base/check.hpp"
+#include "base/read_number.hpp"
 #include "cli/flags.hpp"
 #include "cli/memory_check.hpp"
 #include "layer/backends.hpp"
@@ -17,12 +18,10 @@ constexpr std::int64_t kAuto = BenchFlags::kAuto;
 // A number, or -1 for "auto".
 std::int64_t parse_or_auto(const std::string& flag, std::int64_t low, const std::string& text) {
   if (text == "auto") return kAuto;
-  std::int64_t value = 0;
-  std::istringstream stream(text);
-  check(static_cast<bool>(stream >> value) && stream.eof() && value >= low && value <= 1024,
-        ErrorCode::invalid_argument, "[flags] {}: '{}', auto or a whole number from {} to 1024",
-        flag, text, low);
-  return value;
+  const auto value = read_number<std::int64_t>(text);
+  check(value && *value >= low && *value <= 1024, ErrorCode::invalid_argument,
+        "[flags] {}: '{}', auto or a whole number from {} to 1024", flag, text, low);
+  return *value;
 }
 
 std::vector<Schedule> bench_schedules(const std::string& text) {

@@ -122,6 +122,8 @@ std::vector<BadLine> bad_lines() {
       {{"check", "--schedules", ""}, "unknown name ''"},
       {{"check", "--world", "process"}, "such ranks are started by 'comet launch"},
       {{"check", "--max-failures", "0"}, "--max-failures: '0'"},
+      {{"bench", "--model", "mixtral", "--groups", " 2"}, "--groups: ' 2', auto or a whole number"},
+      {{"bench", "--model", "mixtral", "--n-c-combine", "+1"}, "--n-c-combine: '+1', auto or a"},
   };
 }
 
