@@ -84,7 +84,14 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error, bool has_
       return "[command] " + option->get_name() + " is given more than once: " + help;
     }
   }
-  return std::string("[command] ") + error.what() + ": " + help;
+  const std::string sentence = error.what();
+  // Only flags are converted by CLI11; it says "Could not convert: --json = rows.json".
+  const std::size_t flag = sentence.find("--");
+  if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr && flag != std::string::npos) {
+    return "[command] " + sentence.substr(flag, sentence.find(' ', flag) - flag) +
+           " takes no value: " + help;
+  }
+  return "[command] " + sentence + ": " + help;
 }
 
 int run(const std::vector<std::string>& arguments,

@@ -122,6 +122,7 @@ std::vector<BadLine> bad_lines() {
       {{"check", "--schedules", ""}, "unknown name ''"},
       {{"check", "--world", "process"}, "such ranks are started by 'comet launch"},
       {{"check", "--max-failures", "0"}, "--max-failures: '0'"},
+      {{"check", "--json=rows.json"}, "--json takes no value: see comet check --help"},
       {{"bench", "--model", "mixtral", "--groups", " 2"}, "--groups: ' 2', auto or a whole number"},
       {{"bench", "--model", "mixtral", "--n-c-combine", "+1"}, "--n-c-combine: '+1', auto or a"},
   };
