@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -148,6 +149,14 @@ int run(const std::vector<std::string>& arguments,
     return ranks.fail(error.code(), error.what());
   } catch (const std::bad_alloc&) {
     return ranks.fail(ErrorCode::capacity, "[memory] these sizes need more memory than there is");
+  } catch (const std::system_error& error) {
+    // What std::thread throws; files have sentences of their own.
+    if (error.code() != std::errc::resource_unavailable_try_again) {
+      return ranks.fail(ErrorCode::internal, std::string("[internal] ") + error.what());
+    }
+    return ranks.fail(ErrorCode::capacity,
+                      "[threads] the system starts no more threads, by its limits (ulimit -u, "
+                      "ulimit -v) or for want of memory: fewer ranks or workers need fewer");
   } catch (const std::exception& error) {
     return ranks.fail(ErrorCode::internal, std::string("[internal] ") + error.what());
   }

@@ -114,6 +114,14 @@ TEST(RunErrors, ValuesThatDoNotFit) {
   }
 }
 
+// Stacks of 8 MiB each, for which there is no room.
+TEST(RunErrors, NoRoomForThreads) {
+  const std::string command = "ulimit -s 8192; ulimit -v 700000; exec '" + comet_path() +
+                              "' run --checkpoint '" + checkpoint("mixtral").string() +
+                              "' --tokens random:4 --world local:200";
+  expect_refusal(run_program("/bin/sh", {"-c", command}), 2, "starts no more threads");
+}
+
 TEST(RunErrors, TheCheckpointIsNotOverwritten) {
   const SpoiltCheckpoint own;
   const fs::path folder = own.dir.path();
