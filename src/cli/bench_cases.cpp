@@ -72,6 +72,8 @@ BenchCaseFlags parse_line(const std::string& line, BenchCaseFlags of) {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ExtrasError&) {
     fail(ErrorCode::invalid_argument, "unexpected argument '{}'", app.remaining().front());
+  } catch (const CLI::Success&) {  // its sentence is for programmers
+    fail(ErrorCode::invalid_argument, "--help is for the command line: comet bench --help");
   }
   check(app.count("--world") == 0, ErrorCode::invalid_argument,
         "--world is the same for all cases: give it beside --cases");

@@ -112,6 +112,7 @@ TEST(Bench, RefusesCasesThatItCannotRead) {
   refused("--tokens 32\n--tokens x\n", "cases line 2");
   refused("--tokens 32\n--tokns 32 --ep 2\n", "cases line 2: unexpected argument '--tokns'");
   refused("--tokens 32\n\n--model x\n", "cases line 3: [model] unknown name 'x'");
+  refused("--help\n", "cases line 1: --help is for the command line");
   refused("--world local:2\n", "--world is the same for all cases");
   dir.write("cases", std::string("--tok\0ns 32\n", 12));
   expect_refusal(bench({"--cases", (dir / "cases").string()}), 2,
