@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from comet_moe._errors import InvalidArgumentError
+from comet_moe._types import require_array
 
 
 #: What an input that asks for gradients is told.
@@ -22,6 +23,7 @@ def empty_like(x: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(x, numpy.ndarray):
         return numpy.empty(x.shape, x.dtype)
+    require_array("x", x)
     raise InvalidArgumentError(
         f"[moe] out: needed for x of {type(x).__module__}.{type(x).__name__}, since only NumPy's and PyTorch's "
         "arrays can be made here: pass one to write to")

@@ -11,7 +11,7 @@ from comet_moe._arrays import dense, empty_like, plain
 from comet_moe._errors import InvalidArgumentError
 from comet_moe._types import require_array, require_types
 from comet_moe.trace import Trace
-from comet_moe.world import World, default_world
+from comet_moe.world import World, default_world, require_world
 
 
 def listed(weights: Any) -> list[Any]:
@@ -47,6 +47,7 @@ class MoeLayer:
                  ep: int | None = None, tp: int = 1, activation: str = "silu", gate_layout: str = "gate_up",
                  weight_position: str = "after_down", workers: int = 0, num_experts: int = 0) -> None:
         self.world = default_world(next(iter(listed(w13)), None)) if world is None else world
+        require_world("layer", self.world)
         require_types("layer", {"topk": topk, "max_tokens": max_tokens, "ep": 1 if ep is None else ep, "tp": tp,
                                 "workers": workers, "num_experts": num_experts},
                       {"activation": activation, "gate_layout": gate_layout, "weight_position": weight_position})
@@ -107,6 +108,9 @@ class MoeLayer:
     def explain_choice(self, tokens: int = 0) -> str:
         """What a call with about so many tokens of all ranks together (0: as many as may be) runs with where its options
         are left to choose, and why, in one sentence."""
+        require_types("layer", {"tokens": tokens})
+        if tokens < 0:
+            raise InvalidArgumentError(f"[layer] tokens: {tokens}, from 0")
         return self._core.explain_choice(tokens)
 
     def check(self) -> None:
@@ -170,8 +174,14 @@ def moe(x: Any, topk_ids: Any, topk_weights: Any, w13: Any | Sequence[Any], w2: 
         require_types("moe", {"ep": ep})
         if ep < 1:
             raise InvalidArgumentError(f"[moe] ep: {ep}, from 1")
-    if world is not None and not world.is_local:
-        raise InvalidArgumentError(f"[moe] world: {world}, needs World.local: make a MoeLayer on this one")
+    if tp != 1:  # as it mostly is, and looking takes time in each call
+        require_types("moe", {"tp": tp})
+        if tp < 1:
+            raise InvalidArgumentError(f"[moe] tp: {tp}, from 1")
+    if world is not None:
+        require_world("moe", world)
+        if not world.is_local:
+            raise InvalidArgumentError(f"[moe] world: {world}, needs World.local: make a MoeLayer on this one")
     ops = loaded_torch_ops()
     if ops is not None and out is None and isinstance(x, ops.torch.Tensor):
         return ops.moe(x, topk_ids, topk_weights, w13, w2, world, ep, tp, activation, gate_layout,

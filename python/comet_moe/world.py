@@ -30,6 +30,9 @@ class World:
     from its process it and its layers are dead: calls raise InvalidArgumentError, and a new world is to be made."""
 
     def __init__(self, core: _core.WorldPart) -> None:
+        if not isinstance(core, _core.WorldPart):
+            raise InvalidArgumentError(f"[world] {core!r}: worlds are made by World.local, World.from_mpi or "
+                                       "World.from_torch_distributed")
         self._core = core
         #: Whether all ranks are threads of this process.
         self.is_local: bool = core.kind == "local"
@@ -115,6 +118,12 @@ class World:
             return f"World.local({self.size}, link={self.link!r}{backend and ', '}{backend})"
         maker = "from_mpi" if self._core.kind == "mpi" else "from_torch_distributed"
         return f"World.{maker}({backend}), rank {self.rank} of {self.size}"
+
+
+def require_world(stage: str, world: Any) -> None:
+    """Raises InvalidArgumentError unless it is a World, as a number of ranks is not."""
+    if not isinstance(world, World):
+        raise InvalidArgumentError(f"[{stage}] world: {world!r}, a World is needed, as World.local makes")
 
 
 _defaults: dict[str, World] = {}

@@ -235,7 +235,14 @@ def test_arguments_of_other_types_are_one_sentence():
     x, ids, weights, w13, w2 = case.arguments()
     refuse(ValueError, "topk_ids: list, an array is needed", x, ids.tolist(), weights, w13, w2)
     refuse(ValueError, " x: list, an array is needed", x.tolist(), ids, weights, w13, w2, out=numpy.empty_like(x))
+    refuse(ValueError, " x: list, an array is needed", x.tolist(), ids, weights, w13, w2)
     refuse(ValueError, "topk_weights: NoneType, an array is needed", x, ids, None, w13, w2)
+    refuse(ValueError, r"^\[moe\] world: 4, a World is needed", x, ids, weights, w13, w2, world=4)
+    refuse(ValueError, "tp: 0, from 1", x, ids, weights, w13, w2, tp=0)
+    with pytest.raises(ValueError, match=r"^\[layer\] world: 'local:4', a World is needed"):
+        comet_moe.MoeLayer(w13, w2, topk=2, max_tokens=64, world="local:4")
+    with pytest.raises(ValueError, match="worlds are made by World.local"):
+        comet_moe.World(4)
     refuse(ValueError, "groups: None, an integer is needed", x, ids, weights, w13, w2, groups=None)
     refuse(ValueError, "tp: 1.5, an integer is needed", x, ids, weights, w13, w2, tp=1.5)
     refuse(ValueError, "ep: '2', an integer is needed", x, ids, weights, w13, w2, ep="2")
@@ -258,6 +265,9 @@ def test_arguments_of_other_types_are_one_sentence():
             layer(x, ids, weights, **options)
     with pytest.raises(ValueError, match="topk_ids: list, an array is needed"):
         layer(x, ids.tolist(), weights)
+    for tokens, pattern in (("many", "tokens: 'many', an integer is needed"), (-1, "tokens: -1, from 0")):
+        with pytest.raises(ValueError, match=pattern):
+            layer.explain_choice(tokens)
     expect_close(layer(x, ids, weights), case.truth())
 
 

@@ -25,7 +25,7 @@ import torch
 
 import comet_moe
 from comet_moe._errors import UnsupportedError
-from comet_moe.world import World, default_world
+from comet_moe.world import World, default_world, require_world
 
 NAME = "comet"
 _LEAST_VERSION = (5, 7)  # the first whose registry takes names of third parties
@@ -104,6 +104,8 @@ def enable(world: World | None = None) -> None:
     the expert-parallel implementation "comet" where Transformers has a registry for those. Raises UnsupportedError if
     the installed Transformers has none for experts."""
     global _world
+    if world is not None:
+        require_world("transformers", world)
     version = importlib.metadata.version("transformers")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if numbers < _LEAST_VERSION:
