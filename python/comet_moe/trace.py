@@ -11,7 +11,7 @@ import webbrowser
 from pathlib import Path
 
 from comet_moe import _core
-from comet_moe._errors import InvalidArgumentError
+from comet_moe._errors import FileError, InvalidArgumentError
 
 #: An interval; numbers that do not apply are -1.
 Event = collections.namedtuple(
@@ -45,7 +45,10 @@ class Trace:
         """Writes a picture (.svg), or what ui.perfetto.dev and chrome://tracing open (.json)."""
         path = Path(path)
         if path.suffix == ".svg":
-            path.write_text(self._core.svg(), encoding="utf-8")
+            try:
+                path.write_text(self._core.svg(), encoding="utf-8")
+            except OSError as error:
+                raise FileError(f"[trace] cannot write '{path}': {error.strerror}") from error
         elif path.suffix == ".json":
             self._core.write_chrome_json(str(path))
         else:

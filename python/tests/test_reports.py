@@ -68,6 +68,9 @@ def test_trace_shows_each_rank(tmp_path):
     with pytest.raises(ValueError, match=".svg or .json"):
         trace.save(tmp_path / "call.png")
     assert "comet on 2 ranks" in repr(trace)
+    for name in ("call.svg", "call.json"):
+        with pytest.raises(comet_moe.FileError, match=rf"^\[trace\] cannot \w+ '.*nowhere/{name}': No such file"):
+            trace.save(tmp_path / "nowhere" / name)
 
 
 def test_bench_gives_rows():
