@@ -32,11 +32,13 @@ def bench(**flags: object) -> list[dict]:
     """Runs `comet bench` and returns its rows, a dict per schedule; docs/benchmarks.md has the keys.
 
     Flags are the command's, with _ for -: bench(model="qwen2-moe", scale="demo", world="local:4",
-    link="paced:auto:0.6"). True stands for a flag without a value. Shows its progress
-    where tqdm is installed, else on a terminal.
+    link="paced:auto:0.6"). True stands for a flag without a value, False and None
+    leave it out. Shows its progress where tqdm is installed, else on a terminal.
     """
     arguments = []
     for name, value in flags.items():
+        if value is False or value is None:
+            continue
         arguments.append(f"--{name.replace('_', '-')}")
         if value is not True:
             arguments.append(str(value))

@@ -75,7 +75,7 @@ def test_trace_shows_each_rank(tmp_path):
 
 def test_bench_gives_rows():
     rows = comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=64, world="local:2", ep=2,
-                           schedules="sequential,comet", groups=1, rounds=1)
+                           schedules="sequential,comet", groups=1, rounds=1, ungated=False, model=None)
     assert [row["schedule"] for row in rows] == ["sequential", "comet"]
     with pytest.raises(comet_moe.CometError, match="tokens"):
         comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=-1)
