@@ -22,17 +22,22 @@ def tqdm_or_none() -> Any:
     return tqdm
 
 
-def run_with_bar(tqdm: Any, arguments: list[Any]) -> tuple[int, str]:
+def run_with_bar(tqdm: Any, arguments: list[Any], environment: dict[str, str]) -> tuple[int, str]:
     """Runs a program whose standard error is a terminal of its own, shows its progress, and returns its exit status and
-    what else it wrote there."""
+    what else it wrote there. What interrupts this ends the program too, which a notebook's interrupt does not reach."""
     ours, theirs = pty.openpty()
     try:
-        with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
+                              env=environment) as process:
             os.close(theirs)
-            with tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}",
-                      leave=False) as bar:
-                text = _follow(ours, bar)
-            return process.wait(), text
+            try:
+                with tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}",
+                          leave=False) as bar:
+                    text = _follow(ours, bar)
+                return process.wait(), text
+            except BaseException:
+                process.kill()
+                raise
     finally:
         os.close(ours)
 

@@ -57,7 +57,7 @@ def _run_long(arguments: list) -> tuple[int, str]:
     """Exit status and what went wrong, of a call whose progress is worth seeing."""
     tqdm = tqdm_or_none()
     if tqdm is not None:
-        return run_with_bar(tqdm, arguments)
+        return run_with_bar(tqdm, arguments, _nvshmem.environment())
     done = subprocess.run(arguments, check=False, text=True, stdout=subprocess.DEVNULL,
                           stderr=None if sys.stderr.isatty() else subprocess.PIPE, env=_nvshmem.environment())
     return done.returncode, done.stderr or ""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans, traces, the command and the doctor."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import numpy
 import pytest
 
 import comet_moe
-from comet_moe import command
+from comet_moe import _progress, command
 from conftest import Case
 
 
@@ -67,10 +68,10 @@ def test_trace_shows_each_rank(tmp_path):
     assert "traceEvents" in json.loads((tmp_path / "call.json").read_text(encoding="utf-8"))
     with pytest.raises(ValueError, match=".svg or .json"):
         trace.save(tmp_path / "call.png")
-    assert "comet on 2 ranks" in repr(trace)
     for name in ("call.svg", "call.json"):
         with pytest.raises(comet_moe.FileError, match=rf"^\[trace\] cannot \w+ '.*nowhere/{name}': No such file"):
             trace.save(tmp_path / "nowhere" / name)
+    assert "comet on 2 ranks" in repr(trace)
 
 
 def test_bench_gives_rows():
@@ -113,6 +114,39 @@ def test_bench_shows_progress_by_tqdm(monkeypatch):
     assert all(": " in text and "\x1b" not in text for _, text in shown)
     with pytest.raises(comet_moe.CometError, match="^comet: .*tokens[^\r\n]*$"):
         comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=-1)
+
+
+class SilentBar(contextlib.ExitStack):
+    """What is used of tqdm's class."""
+    n = 0
+
+    def __init__(self, **_):
+        super().__init__()
+
+    def set_description(self, *_, **__):
+        pass
+
+    def update(self, _):
+        pass
+
+
+def test_bench_by_tqdm_has_the_commands_environment(monkeypatch):
+    monkeypatch.setattr(command, "tqdm_or_none", lambda: SilentBar)
+    monkeypatch.setattr(command._nvshmem, "environment", lambda: {**os.environ, "COMET_TIMEOUT_MS": "soon"})
+    with pytest.raises(comet_moe.CometError, match="COMET_TIMEOUT_MS='soon'"):
+        comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=64)
+
+
+def test_an_interrupt_ends_the_program_that_is_shown_by_tqdm(tmp_path):
+    class Bar(SilentBar):
+        def set_description(self, *_, **__):
+            raise KeyboardInterrupt
+
+    script = f"echo $$ > {tmp_path}/id; printf '\\r\\033[K[#]  1 %%  case: phase\\r' >&2; exec sleep 60"
+    with pytest.raises(KeyboardInterrupt):
+        _progress.run_with_bar(Bar, ["sh", "-c", script], dict(os.environ))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "id").read_text()), 0)
 
 
 def test_trace_shows_itself_in_the_browser(monkeypatch):
