@@ -58,6 +58,11 @@ def _moe_fake(x, topk_ids, topk_weights, w13, w2, *_):
     return _empty_like(x)
 
 
+    # PyTorch calls this, and not _moe, where any tensor is on the device meta, and returns what is made here.
+    for name, tensors in (("topk_ids", [topk_ids]), ("topk_weights", [topk_weights]), ("w13", w13), ("w2", w2)):
+        for tensor in tensors:
+            if tensor.device != x.device:
+                raise InvalidArgumentError(f"[moe] {name}: on device {tensor.device}, x is on {x.device}")
 _library.impl("moe", _moe, "CPU")
 _library.impl("moe", _moe, "CUDA")
 # Gradients are refused here: what PyTorch does for operators that have none costs time in each call.

@@ -61,6 +61,18 @@ def test_gradients_are_refused():
         expect_close(comet_moe.moe(x, ids, weights, w13, w2).numpy(), case.truth())
 
 
+def test_tensors_that_have_no_memory_are_refused():
+    """One weight that was left on the device meta would give y without anything written to it."""
+    case = Case()
+    arguments = tensors(case)
+    assert comet_moe.moe(*(argument.to("meta") for argument in arguments)).device.type == "meta"
+    for index, name in enumerate(("x", "topk_ids", "topk_weights", "w13", "w2")):
+        some = [argument.to("meta") if i == index else argument for i, argument in enumerate(arguments)]
+        words = "topk_ids: on device cpu, x is on meta" if name == "x" else f"{name}: on device meta, x is on cpu"
+        with pytest.raises(ValueError, match=words):
+            comet_moe.moe(*some)
+
+
 def test_compiles_whole():
     case = Case()
     world = comet_moe.World.local(2)
