@@ -13,7 +13,7 @@ import torch
 
 from comet_moe import _core
 from comet_moe._arrays import NO_BACKWARD
-from comet_moe._errors import CometError, InvalidArgumentError
+from comet_moe._errors import CometError, InvalidArgumentError, UnsupportedError
 from comet_moe._types import require_types
 from comet_moe.layer import listed, run_kept
 from comet_moe.world import World, default_world, world_of
@@ -34,6 +34,9 @@ _is_grad_enabled, _empty_like = torch.is_grad_enabled, torch.empty_like
 # What needs neither a new layer nor a copy goes through C++ alone. Before PyTorch 2.10 tensors come by capsules, for
 # which they must be detached.
 _call = _core.call_kept if hasattr(torch.Tensor, "__dlpack_c_exchange_api__") else lambda *_: False
+# Whether torch.func transforms the caller: their tensors hide what asks for gradients from _moe. None says so of versions
+# that cannot tell.
+_is_in_transform = getattr(torch._C, "_are_functorch_transforms_active", lambda: None)
 
 
 def _check_gradients(*tensors):
@@ -55,14 +58,14 @@ def _moe(x, topk_ids, topk_weights, w13, w2, world, *options):
 def _moe_fake(x, topk_ids, topk_weights, w13, w2, *_):
     if _is_grad_enabled():
         _check_gradients(x, topk_weights, *w13, *w2)
-    return _empty_like(x)
-
-
     # PyTorch calls this, and not _moe, where any tensor is on the device meta, and returns what is made here.
     for name, tensors in (("topk_ids", [topk_ids]), ("topk_weights", [topk_weights]), ("w13", w13), ("w2", w2)):
         for tensor in tensors:
             if tensor.device != x.device:
                 raise InvalidArgumentError(f"[moe] {name}: on device {tensor.device}, x is on {x.device}")
+    return _empty_like(x)
+
+
 _library.impl("moe", _moe, "CPU")
 _library.impl("moe", _moe, "CUDA")
 # Gradients are refused here: what PyTorch does for operators that have none costs time in each call.
@@ -76,6 +79,9 @@ def moe(x: torch.Tensor, topk_ids: torch.Tensor, topk_weights: torch.Tensor,
         ep: int | None, tp: int, activation: str, gate_layout: str, weight_position: str, schedule: str,
         groups: int) -> torch.Tensor:
     """comet_moe.moe by way of the operator."""
+    if not torch.compiler.is_compiling() and _is_in_transform():
+        raise UnsupportedError("[moe] torch.func: grad, jvp, vmap and the like cannot go through this layer, which has "
+                               "no backward yet")
     if world is not None:
         handle = world.handle
     else:

@@ -61,6 +61,17 @@ def test_gradients_are_refused():
         expect_close(comet_moe.moe(x, ids, weights, w13, w2).numpy(), case.truth())
 
 
+def test_transforms_are_refused():
+    """As they would take the layer for a constant, whose gradients are 0."""
+    case = Case()
+    x, *others = tensors(case)
+    for transform in (lambda call: torch.func.grad(lambda x: call(x).sum())(x),
+                      lambda call: torch.func.jvp(call, (x,), (x,)), lambda call: torch.func.vmap(call)(x[None])):
+        with pytest.raises(NotImplementedError, match="torch.func: grad, jvp, vmap"):
+            transform(lambda x: comet_moe.moe(x, *others))
+    expect_close(comet_moe.moe(x, *others).numpy(), case.truth())
+
+
 def test_tensors_that_have_no_memory_are_refused():
     """One weight that was left on the device meta would give y without anything written to it."""
     case = Case()
