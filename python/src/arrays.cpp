@@ -56,6 +56,14 @@ bool is_swapped(nb::handle array) {
   return nb::getattr(dtype, "isnative", nb::none()).ptr() == Py_False;
 }
 
+// Passes on what the array's library raised; errors of PyTorch show its stack in the lines below
+// the first.
+[[noreturn]] void refuse_by_library(const nb::python_error& error, const char* name) {
+  const std::string text = nb::str(error.value()).c_str();
+  refuse(ErrorCode::invalid_argument, "{}: its library does not hand out its memory: {}", name,
+         text.substr(0, text.find('\n')));
+}
+
 // Says why nothing can be read from the object, or written to it.
 [[noreturn]] void refuse_object(nb::handle object, const char* name, Use use) {
   nb::ndarray<nb::ro> readable;
@@ -66,6 +74,11 @@ bool is_swapped(nb::handle array) {
   if (is_swapped(object)) {
     refuse(ErrorCode::invalid_argument, "{}: its elements are not in this machine's byte order",
            name);
+  }
+  try {
+    if (nb::hasattr(object, "__dlpack__")) object.attr("__dlpack__")();
+  } catch (const nb::python_error& error) {
+    refuse_by_library(error, name);
   }
   refuse(ErrorCode::invalid_argument, "{}: {}, an array {}is needed that speaks DLPack", name,
          nb::type_name(object.type()).c_str(), use == Use::write ? "to write to " : "");
@@ -90,7 +103,7 @@ std::int64_t row_bytes(const View& matrix) {
 Array::Array(nb::handle array, const char* name, Use use) : name_(name) {
   table_ = exchange_table(array);
   if (table_ != nullptr && use != Use::keep) {
-    if (table_->describe(array.ptr(), &tensor_) != 0) nb::raise_python_error();
+    if (table_->describe(array.ptr(), &tensor_) != 0) refuse_by_library(nb::python_error(), name);
     if (tensor_.data == nullptr && !is_empty()) {
       refuse(ErrorCode::invalid_argument, "{}: its memory is not there", name);
     }

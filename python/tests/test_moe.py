@@ -303,6 +303,8 @@ def test_arrays_that_cannot_be_written_or_read_are_told_so():
     refuse(ValueError, " x: .*byte order", x.astype(">f4"), ids, weights, w13, w2, out=numpy.empty_like(x))
     refuse(ValueError, "topk_ids: .*byte order", x, ids.astype(">i4"), weights, w13, w2)
     refuse(ValueError, "w2: .*byte order", x, ids, weights, w13, w2.astype(">f4"))
+    refuse(ValueError, "topk_ids: its library does not hand out its memory: [^\n]*$", x, ids.astype(object), weights,
+           w13, w2)
     x.flags.writeable = False
     expect_close(comet_moe.moe(x, ids, weights, w13, w2), case.truth())
 

@@ -82,6 +82,12 @@ def test_tensors_that_have_no_memory_are_refused():
         words = "topk_ids: on device cpu, x is on meta" if name == "x" else f"{name}: on device meta, x is on cpu"
         with pytest.raises(ValueError, match=words):
             comet_moe.moe(*some)
+    x, ids, weights, w13, w2 = arguments
+    layer = comet_moe.MoeLayer(w13, w2, topk=ids.shape[1], max_tokens=len(x))
+    with pytest.raises(ValueError, match=r"^\[array\] x: its library does not hand out its memory: [^\n]*$"):
+        layer(x.to("meta"), ids, weights, out=torch.empty_like(x))
+    with pytest.raises(ValueError, match=r"^\[array\] w2: its library does not hand out its memory: [^\n]*$"):
+        comet_moe.MoeLayer(w13, w2.to("meta"), topk=2, max_tokens=64)
 
 
 def test_compiles_whole():
