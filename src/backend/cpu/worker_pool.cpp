@@ -6,12 +6,19 @@
 namespace comet {
 
 WorkerPool::WorkerPool(int num_workers) : num_workers_(num_workers) {
-  for (int worker = 1; worker < num_workers; ++worker) {
-    threads_.emplace_back([this, worker] { serve(worker); });
+  try {
+    for (int worker = 1; worker < num_workers; ++worker) {
+      threads_.emplace_back([this, worker] { serve(worker); });
+    }
+  } catch (...) {
+    stop();  // a thread that nobody joins ends the program
+    throw;
   }
 }
 
-WorkerPool::~WorkerPool() {
+WorkerPool::~WorkerPool() { stop(); }
+
+void WorkerPool::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;

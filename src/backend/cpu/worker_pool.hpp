@@ -27,6 +27,7 @@ class WorkerPool {
 
  private:
   void serve(int worker);
+  void stop();
 
   int num_workers_;
   std::mutex mutex_;
