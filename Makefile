@@ -5,6 +5,9 @@ JOBS ?= $(shell nproc)
 TEST_JOBS ?= $(shell expr 2 '*' $(JOBS))
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
+# For the shell, which is to expand ~ in it and not to part it at spaces.
+space := $(subst ,, )
+SHELL_PREFIX = $(subst $(space),\ ,$(PREFIX))
 
 # ThreadSanitizer of g++ 12 needs the fixed address layout that setarch -R gives on new kernels.
 FIXED_LAYOUT := $(shell command -v setarch >/dev/null && setarch -R true 2>/dev/null && echo setarch -R)
@@ -77,7 +80,7 @@ docs: tools-deps ## API pages in build/docs; a public symbol without a comment i
 	tools/docs.sh
 
 install: build ## Install the library for find_package(comet) under PREFIX=/usr/local.
-	cmake --install build/cpu --prefix $(PREFIX)
+	cmake --install build/cpu --prefix $(SHELL_PREFIX)
 
 clean: ## Remove build/.
 	rm -rf build
