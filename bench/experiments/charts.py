@@ -5,6 +5,7 @@ MISSING = "matplotlib is not installed (pip install -r bench/experiments/require
 WIDTH, HEIGHT = 6.0, 4.2  # inches of one chart
 STACK_COLOURS = ("#2f81f7", "#d4a72c", "#8250df")
 MARK_STYLES = ("--", ":", "-.")
+GRAPHS, NO_GRAPHS = "graphs", "no graphs"  # in labels
 
 
 def matches(row, where):
@@ -15,7 +16,7 @@ def matches(row, where):
 
 def label_of(row, keys):
     """The values of a row that tell a series or a bar from others."""
-    texts = {"graph": lambda value: "graphs" if value else "no graphs",
+    texts = {"graph": lambda value: GRAPHS if value else NO_GRAPHS,
              "ep": lambda value: f"EP{value}", "tp": lambda value: f"TP{value}",
              "tokens": lambda value: f"{value} tokens", "topk": lambda value: f"top-{value}",
              "groups": lambda value: f"G = {value}",
@@ -47,9 +48,18 @@ def with_graphs_apart(chart, rows):
     return {**chart, key: [*chart[key], "graph"]}
 
 
+def style_of(label, colours):
+    """How a series is drawn: in the colour of what it is of, and dashed if its calls are launched anew."""
+    parts = label.split(", ")
+    of = ", ".join(part for part in parts if part not in (GRAPHS, NO_GRAPHS))
+    colour = colours.setdefault(of, f"C{len(colours)}")  # matplotlib's next one
+    return {"color": colour, "linestyle": "--" if NO_GRAPHS in parts else "-"}
+
+
 def draw_lines(axes, rows, chart):
+    colours = {}
     for label, points in series_of(rows, chart).items():
-        axes.plot(*zip(*points), marker="o", markersize=4, label=label)
+        axes.plot(*zip(*points), marker="o", markersize=4, label=label, **style_of(label, colours))
     if chart.get("log_x"):
         axes.set_xscale("log", base=2)
         ticks = sorted({x for points in series_of(rows, chart).values() for x, _ in points})

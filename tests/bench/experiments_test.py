@@ -283,6 +283,10 @@ class Counting(unittest.TestCase):
         self.assertEqual(charts.with_graphs_apart(chart, rows[:1]), chart)
         both = charts.series_of(rows, charts.with_graphs_apart(chart, rows))
         self.assertEqual(both, {"comet, graphs": [(1, 3.0)], "comet, no graphs": [(1, 4.0)]})
+        colours = {}
+        styles = [charts.style_of(label, colours) for label in ("EP2, graphs", "EP2, no graphs", "EP4, no graphs", "no graphs")]
+        self.assertEqual([(style["color"], style["linestyle"]) for style in styles],
+                         [("C0", "-"), ("C0", "--"), ("C1", "--"), ("C2", "--")])
         bars = charts.with_graphs_apart({"kind": "bars", "x": ["ep"], "y": "t"}, rows)
         self.assertEqual(bars["x"], ["ep", "graph"])
 
