@@ -17,14 +17,27 @@ BenchCalls::Key BenchCalls::key_of(const ForwardOptions& options) const {
 
 void BenchCalls::prepare(const ForwardOptions& options, std::size_t copy) {
   copy_ = copy;
-  if (!graphs_ || options.trace != nullptr || captured_.contains(key_of(options))) return;
-  captured_.try_emplace(key_of(options), world_, [&] { forward(options); });
+  if (!graphs_) return;
+  if (options.trace != nullptr) {
+    make_room_for_traces(options);
+    traced_.emplace(world_, [&] { forward(options); });
+  } else if (!captured_.contains(key_of(options))) {
+    captured_.try_emplace(key_of(options), world_, [&] { forward(options); });
+  }
+}
+
+// A device's first trace allocates its memory, which a capture forbids.
+void BenchCalls::make_room_for_traces(ForwardOptions options) {
+  Trace unused;
+  options.trace = &unused;
+  make_plain(options);
+  world_.barrier();  // no rank's call runs
 }
 
 CallStats BenchCalls::make(const ForwardOptions& options) {
   if (!on_device_) return forward(options);
-  if (graphs_ && options.trace == nullptr) {
-    captured_.at(key_of(options)).launch();
+  if (graphs_) {
+    (options.trace != nullptr ? *traced_ : captured_.at(key_of(options))).launch();
   } else {
     queue_start_line(world_);
     forward(options);

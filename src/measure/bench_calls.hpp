@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <tuple>
 
@@ -40,6 +41,7 @@ class BenchCalls {
                          std::size_t>;
   Key key_of(const ForwardOptions& options) const;
   CallStats forward(const ForwardOptions& options);
+  void make_room_for_traces(ForwardOptions options);
 
   World& world_;
   MoeLayer& layer_;
@@ -48,6 +50,8 @@ class BenchCalls {
   const bool graphs_;
   std::size_t copy_ = 0;
   std::map<Key, CapturedCall> captured_;
+  std::optional<CapturedCall>
+      traced_;  // the call that was prepared, if it is traced: it knows its trace
 };
 
 }  // namespace comet
