@@ -114,10 +114,15 @@ WorldRunner Ranks::runner() const {
 
 void Ranks::check_fits(Backend backend, const LinkSpec& link) const {
   if (kind_ == WorldKind::local || link.kind == LinkSpec::Kind::native) return;
-  check(backend == Backend::cuda && link.kind == LinkSpec::Kind::paced, ErrorCode::unsupported,
-        "[world] {}: link {} is for ranks of one process{}: use --world local:{}, or --link native",
-        kind(), to_string(link), backend == Backend::cpu ? ", whose clocks all see" : "",
-        std::max<std::int64_t>(fixed(), 1));
+  check(
+      backend == Backend::cuda && link.kind == LinkSpec::Kind::paced, ErrorCode::unsupported,
+      "[world] {}: link {} is for ranks of one process{}: run it {}with --world local:{}, or with "
+      "--link native",
+      kind(), to_string(link), backend == Backend::cpu ? ", whose clocks all see" : "",
+      is_launched_ ? "without comet launch and "
+      : place_     ? "without mpirun and "
+                   : "",
+      std::max<std::int64_t>(fixed(), 1));
 }
 
 void Ranks::check_alone(const char* what) const {

@@ -142,13 +142,20 @@ TEST(Launch, WhatAllRanksRefuseIsSaidOnce) {
       {launched(3, {"check", "--world", "local"}), "leave --world out"},
       {launched(3, {"check", "--world", "mpi"}), "leave --world out"},
       {launched(2, on_small_layer({"bench", "--link", "paced:1"})),
-       "link paced:1 is for ranks of one"},
+       "link paced:1 is for ranks of one process, whose clocks all see: run it without comet "
+       "launch and with --world local:2"},
       {launched(2, {"bench", "--demo"}), "link paced:auto:0.6 is for ranks of one"},
       {launched(2, on_small_layer({"bench", "--backend", "cuda"})), "run on cpu"},
       {launched(3, on_small_layer({"bench", "--ep", "2"})), "3 ranks do not fit --ep 2"},
       {launched(2, on_small_layer({"bench", "--json", "/nowhere/rows"})), "/nowhere/rows"},
   };
   for (const auto& line : lines) expect_refusal(run_comet(line.arguments), 2, line.words);
+}
+
+TEST(Launch, TooFewOpenFilesAreARefusal) {
+  const std::string command =
+      "ulimit -n 20; exec '" + comet_path() + "' launch --ranks 24 -- check --random 1";
+  expect_refusal(run_program("/bin/sh", {"-c", command}), 2, "raise ulimit -n");
 }
 
 TEST(Launch, AKilledRankIsNamedAndAllEnd) {

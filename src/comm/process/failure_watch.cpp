@@ -36,6 +36,10 @@ FailureWatch::FailureWatch(const ControlBlock& control, const WorldView& view,
     const std::int32_t pid = control.member(rank).pid.load(std::memory_order_relaxed);
     if (pid == ::getpid()) continue;
     const int peer = open_process(pid);
+    check(peer >= 0 || errno != EMFILE, ErrorCode::capacity,
+          "[world] rank {}: more open files than its limit, of which it needs one for each other "
+          "rank: raise ulimit -n",
+          view.rank);
     if (peer < 0 && errno == ESRCH) report_gone(rank, "has ended");
     peers_[static_cast<std::size_t>(rank)] = peer;
   }
