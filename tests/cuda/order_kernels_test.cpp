@@ -205,6 +205,21 @@ class OrderCheck {
       if (listed[n] == 1) continue;
       return fmt::format("{} is listed {} times\n", text(truth_.tokens[n].entry), listed[n]);
     }
+    return call_.choice.phases == 1 ? order_of_lists() : "";
+  }
+
+  // With one phase both lists are in the order of needed tokens, of which own ones come first.
+  std::string order_of_lists() const {
+    std::vector<TokenRows> entries =
+        download(view_.own, static_cast<std::size_t>(download(view_.num_own, 1).front()));
+    const auto sent =
+        download(view_.sent, static_cast<std::size_t>(download(view_.num_sent, 1).front()));
+    entries.insert(entries.end(), sent.begin(), sent.end());
+    for (std::size_t n = 0; n < entries.size(); ++n) {
+      if (entries[n] == truth_.tokens[n].entry) continue;
+      return fmt::format("own and sent tokens: {} stands where {} belongs\n", text(entries[n]),
+                         text(truth_.tokens[n].entry));
+    }
     return "";
   }
 
@@ -324,7 +339,7 @@ class RankMemory {
                               .num_panels = call.num_panels,
                               .num_blocks = call.num_blocks};
     const DevicePlanProblem problem = routing.device_problem(rank);
-    scribble();
+    scribble(call.choice.phases);
     launch_build_plan(problem, plan_.view(), wanted, nullptr);
     if (!wanted.comes_with_plan())
       launch_order_overlap(problem.problem, plan_.view(), wanted, nullptr);
@@ -354,9 +369,14 @@ class RankMemory {
                "filling an order");
   }
 
-  // Lengths of lists stay those of the call before: others would have the kernels write anywhere.
-  void scribble() const {
+  // Lengths of lists of several phases stay those of the call before: others would have the kernels
+  // write anywhere.
+  void scribble(std::int32_t phases) const {
     const OverlapOrderView& order = order_.view();
+    if (phases == 1) {
+      scribble(order.num_sent, 1);
+      scribble(order.num_own, 1);
+    }
     const PlanCapacity capacity = plan_capacity(limits_);
     scribble(order.tile_order, capacity.tiles);
     scribble(order.tile_place, capacity.tiles);

@@ -119,7 +119,24 @@ inline unsigned __ballot_sync(unsigned mask, int is_set) {
   return set;
 }
 
+inline int __any_sync(unsigned mask, int is_set) { return __ballot_sync(mask, is_set) != 0; }
+
 inline int __popc(unsigned word) { return __builtin_popcount(word); }
+inline int __clz(int word) { return word == 0 ? 32 : __builtin_clz(static_cast<unsigned>(word)); }
+inline unsigned __float_as_uint(float value) {
+  unsigned word = 0;
+  std::memcpy(&word, &value, sizeof(word));
+  return word;
+}
+inline float __uint_as_float(unsigned word) {
+  float value = 0;
+  std::memcpy(&value, &word, sizeof(value));
+  return value;
+}
+template <typename T>
+T __ldcg(const T* from) {
+  return *from;
+}
 inline int __ffs(int word) { return __builtin_ffs(word); }
 
 template <typename T>

@@ -180,6 +180,24 @@ __device__ __forceinline__ void async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
+__device__ __forceinline__ void store_shared(std::uint32_t to, std::uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ void store_shared(std::uint32_t to, unsigned long long value) {
+  asm volatile("st.shared.u64 [%0], %1;" ::"r"(to), "l"(value) : "memory");
+}
+
+/// Stores 16 bytes to a multiple of 16 in global memory if `stores`, without a branch.
+__device__ __forceinline__ void store_global_if(bool stores, unsigned long long to,
+                                                const uint4& value) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.u32 p, %5, 0;\n"
+      "@p st.global.v4.u32 [%0], {%1, %2, %3, %4};\n}" ::"l"(to),
+      "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w), "r"(stores ? 1 : 0)
+      : "memory");
+}
+
 /// 16 bytes of shared memory.
 __device__ __forceinline__ uint4 load_shared(std::uint32_t from) {
   uint4 value;

@@ -82,6 +82,14 @@ CudaEngine::CudaEngine(const LayerEngineParams& params)
     capacity_counts_ = reserve<std::uint32_t>(max_groups_ * dims_.num_experts);
     capacity_totals_ = reserve<unsigned long long>(dims_.world);
   }
+  // Sums count rows and partial sums in 32 bits, in units of 16 bytes.
+  constexpr std::int64_t kMostSummedBytes = std::int64_t{1} << 36;
+  const std::int64_t summed_bytes =
+      std::max(row_slots_, dims_.world * dims_.max_tokens) * dims_.row_bytes();
+  check(summed_bytes <= kMostSummedBytes, ErrorCode::capacity,
+        "[cuda] a layer whose rows or partial sums take {} bytes: at most {} are possible; allow "
+        "fewer tokens, or rows by max_rows",
+        summed_bytes, kMostSummedBytes);
   rows_ = reserve<std::byte>(row_slots_ * dims_.row_bytes());
   row_weights_ = reserve<float>(row_slots_);
   acts_ = reserve<std::byte>(row_slots_ * dims_.inter_local * dims_.element_bytes);

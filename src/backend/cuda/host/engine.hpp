@@ -36,6 +36,7 @@ class CudaEngine final : public LayerEngine {
   void queue_publish(const CallParams& params, const QueuedCall& call, cudaStream_t stream);
   Follow join_tokens(const CallParams& params, cudaStream_t stream);
   OrderProblem order_problem(const CallParams& params, const QueuedCall& call) const;
+  std::int32_t tiles_to_begin_with() const;
   void queue_plan(const CallParams& params, const OrderProblem& wanted, cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);

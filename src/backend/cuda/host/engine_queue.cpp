@@ -7,6 +7,8 @@
 #include "backend/cuda/host/engine.hpp"
 #include "backend/cuda/host/overlap_choice.hpp"
 #include "base/check.hpp"
+#include "base/int_math.hpp"
+#include "layout/band_walk.hpp"
 
 namespace comet::cuda {
 namespace {
@@ -120,8 +122,11 @@ OrderProblem CudaEngine::order_problem(const CallParams& params, const QueuedCal
   wanted.choice.n_c_combine = call.n_c_combine;
   wanted.choice.is_dedicated = call.placement == Placement::blocks;
   wanted.choice.follows_counts = call.follows_counts;
+  // Few warps pull then, and small units take each of them longer.
+  if (wanted.choice.is_dedicated) wanted.choice.slots_per_first_pull = wanted.choice.slots_per_pull;
   // Blocks of their own for communication may be an odd number.
   wanted.choice.in_pairs = wanted.choice.in_pairs && has_pairs_ && !wanted.choice.is_dedicated;
+  wanted.choice.first_tiles = tiles_to_begin_with();
   const DeviceWorld& world = params.world;
   const bool is_slow = world.host_link || world.is_remote != nullptr;
   // What the device would take, too; and then the order comes with the plan.
@@ -135,6 +140,14 @@ OrderProblem CudaEngine::order_problem(const CallParams& params, const QueuedCal
       .uniform_pushes_per_row = uniform.pushes_per_row,
       .ns_per_byte = is_slow ? nullptr : world.ns_per_byte};
   return wanted;
+}
+
+// Whole bands of tiles that give each multiprocessor an item of the first product.
+std::int32_t CudaEngine::tiles_to_begin_with() const {
+  const std::int64_t columns = ceil_div(dims_.inter_local, kGemmBlockN / (desc_.gated ? 2 : 1));
+  const std::int64_t tiles =
+      multiprocessors_ / std::max<std::int64_t>(columns, 1) + 1;  // of no experts 0
+  return static_cast<std::int32_t>(round_up(tiles, tiles_of_band(multiprocessors_)));
 }
 
 void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted,

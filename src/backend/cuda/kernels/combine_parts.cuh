@@ -66,6 +66,11 @@ __device__ inline ColumnRange columns_of(const CallParams& p, std::int32_t panel
 /// y, nothing is signalled, and all that is left for home sums are tokens without rows.
 __device__ inline bool pushes_write_y(const CallParams& p) { return p.dims.world == 1; }
 
+/// Whether rows of y begin at multiples of 16 bytes.
+__device__ inline bool is_y_aligned(const CallParams& p) {
+  return ((reinterpret_cast<std::uintptr_t>(p.y) | static_cast<std::uintptr_t>(p.y_stride_bytes)) & 15U) == 0;
+}
+
 __device__ inline std::uint32_t* combine_slot_at(const CallParams& p, std::int32_t home,
                                                  std::int32_t source, std::int32_t panel,
                                                  std::int32_t block) {

@@ -22,18 +22,24 @@ __device__ void fill_with_nan(const CallParams& p) {
   }
 }
 
-// One thread. The host reads it once the stream has passed the kernel.
+// One thread. The host reads it once the stream has passed the kernel. What it says is copied
+// first, so that loads come together: stores to the report, which might be anything, would part
+// them.
 __device__ void report_call(const CallParams& p) {
   CallReport& report = *p.report;
   const CallState& state = *p.state;
-  const DevicePlanCounters& counters = *p.plan.counters;
-  report.epoch = state.epoch;
+  const CallTimes times = state.times;
+  const DevicePlanCounters counters = *p.plan.counters;
+  const std::uint32_t epoch = state.epoch;
+  const std::int64_t metadata_bytes = state.metadata_bytes_in;
+  p.state->all_tiles[1] = counters.num_tiles;
+  report.epoch = epoch;
   report.num_rows = counters.num_rows;
   report.num_tiles = counters.num_tiles;
   report.tokens_in = counters.tokens_in;
   report.tokens_out = counters.tokens_out;
-  report.metadata_bytes_in = state.metadata_bytes_in + counters.tokens_in * p.dims.weight_bytes();
-  report.times = state.times;
+  report.metadata_bytes_in = metadata_bytes + counters.tokens_in * p.dims.weight_bytes();
+  report.times = times;
   report.times.end_ns = global_timer();
   if (state.fault.kind == CallFaultKind::none || report.fault.kind != CallFaultKind::none) return;
   report.fault_epoch = state.epoch;
@@ -50,13 +56,13 @@ __device__ void report_call(const CallParams& p) {
 }
 
 __global__ void __launch_bounds__(kThreads) end_call_kernel(const __grid_constant__ CallParams p) {
-  CallState& state = *p.state;
+  const CallState& state = *p.state;
+  if (blockIdx.x == 0 && threadIdx.x == 0) {
+    report_call(p);
+    if (state.abandoned == 0) tell_progress(p.world, state.epoch, Stage::idle, -1);
+    *p.world.busy = 0;
+  }
   if (state.abandoned != 0 || state.fault.kind != CallFaultKind::none) fill_with_nan(p);
-  if (blockIdx.x != 0 || threadIdx.x != 0) return;
-  report_call(p);
-  state.all_tiles[1] = p.plan.counters->num_tiles;
-  if (state.abandoned == 0) tell_progress(p.world, state.epoch, Stage::idle, -1);
-  *p.world.busy = 0;
 }
 
 __global__ void start_line_kernel(const __grid_constant__ DeviceWorld world,

@@ -150,13 +150,18 @@ __device__ __forceinline__ TokenRows find_arrival(const OverlapParams& p, std::i
   return mine;
 }
 
+/// Tiles that products begin with.
+__device__ __forceinline__ std::int32_t num_first_tiles(const OverlapParams& p) {
+  return min(p.choice.first_tiles, p.call.plan.counters->num_tiles);
+}
+
 /// Gathers own tokens by ticket, in the order of the tiles that need them first: of the first
-/// `first_tiles` places, of which a warp takes little at a time since products wait for them; then,
-/// unless `only_first`, of the others.
+/// tiles, of which a warp takes little at a time since products wait for them; then, unless
+/// `only_first`, of the others.
 template <int BLOCK_M>
-__device__ __forceinline__ void gather_own(const OverlapParams& p, std::int32_t first_tiles,
-                                           bool only_first) {
+__device__ __forceinline__ void gather_own(const OverlapParams& p, bool only_first) {
   const std::int32_t num_tiles = p.call.plan.counters->num_tiles;
+  const std::int32_t first_tiles = num_first_tiles(p);
 #pragma unroll 1
   for (int part = 0; part < (only_first ? 1 : 2); ++part) {
     const bool is_first = part == 0;
@@ -203,8 +208,10 @@ class Puller {
     num_buffers_ = bytes / part_bytes_ < kMostBuffers ? bytes / part_bytes_ : kMostBuffers;
   }
 
-  /// Copies the lanes' tokens to their rows; all is written when it returns, for lane 0.
-  __device__ __forceinline__ void copy(const TokenRows& mine) {
+  /// Copies the lanes' tokens to their rows; all is written when it returns, for lane 0. Calls `meanwhile` once
+  /// the first ones are on their way.
+  template <typename Meanwhile>
+  __device__ __forceinline__ void copy(const TokenRows& mine, Meanwhile meanwhile) {
     const unsigned tokens = __ballot_sync(kAllLanes, mine.source >= 0);
     const int units = __popc(tokens) * parts_;
     const FirstRows rows = first_rows(p_, mine);
@@ -213,6 +220,7 @@ class Puller {
     int ahead = 0;  // units loaded and not stored
     for (int unit = 0; unit < units; ++unit) {
       for (; ahead < num_buffers_ - 1 && unit + ahead < units; ++ahead) load(loaded, mine);
+      if (unit == 0) meanwhile();
       store(stored, mine, rows);
       --ahead;
       // Of the stores before, all but the last have read their buffers: one more may be loaded.
@@ -328,16 +336,40 @@ __device__ __forceinline__ unsigned long long book_pulls(const CallParams& p,
   return delivered;
 }
 
-__device__ __forceinline__ std::int32_t pulls_of_tile(const OverlapParams& p) {
-  const auto block_m = static_cast<std::int32_t>(p.call.dims.block_m);
-  return (block_m + p.choice.slots_per_pull - 1) / p.choice.slots_per_pull;
+/// Tickets of pulls that cover a tile by `slots` row slots each.
+__device__ __forceinline__ std::int32_t pulls_of_tile(const OverlapParams& p, std::int32_t slots) {
+  return (static_cast<std::int32_t>(p.call.dims.block_m) + slots - 1) / slots;
 }
 
-/// Tickets of pulls: none where no other rank has tokens for this one.
+/// Those of the first tiles.
+__device__ __forceinline__ std::int32_t num_first_pulls(const OverlapParams& p) {
+  return num_first_tiles(p) * pulls_of_tile(p, p.choice.slots_per_first_pull);
+}
+
+/// All tickets of pulls: none where no other rank has tokens for this one.
 __device__ __forceinline__ std::uint32_t total_pulls(const OverlapParams& p) {
   const DevicePlanCounters& counters = *p.call.plan.counters;
   if (counters.tokens_in == 0) return 0;
-  return static_cast<std::uint32_t>(counters.num_tiles * pulls_of_tile(p));
+  const std::int32_t later_tiles = counters.num_tiles - num_first_tiles(p);
+  return static_cast<std::uint32_t>(num_first_pulls(p) +
+                                    later_tiles * pulls_of_tile(p, p.choice.slots_per_pull));
+}
+
+/// What a ticket covers.
+struct PullUnit {
+  std::int32_t place;  ///< Of the tile.
+  std::int32_t first;  ///< Of its row slots.
+  std::int32_t slots;
+};
+
+__device__ __forceinline__ PullUnit pull_unit(const OverlapParams& p, std::uint32_t ticket) {
+  const std::int32_t later = static_cast<std::int32_t>(ticket) - num_first_pulls(p);
+  const bool is_first = later < 0;
+  const std::int32_t slots = is_first ? p.choice.slots_per_first_pull : p.choice.slots_per_pull;
+  const std::int32_t of_tile = pulls_of_tile(p, slots);
+  const std::int32_t index = is_first ? static_cast<std::int32_t>(ticket) : later;
+  const std::int32_t place = index / of_tile;
+  return {(is_first ? 0 : num_first_tiles(p)) + place, (index - place * of_tile) * slots, slots};
 }
 
 /// Whether tickets of pulls are left to take.
@@ -355,32 +387,30 @@ __device__ __forceinline__ bool are_there(const CallParams& p, const TokenRows& 
   return __all_sync(kAllLanes, is_there) != 0;
 }
 
-/// Pulls tokens by ticket, in the order of the tiles that need them first. Waits for nobody but the
-/// link, and for tokens that remote ranks put, whoever waits for this one.
+/// Pulls tokens by ticket, in the order of the tiles that need them first, of the first tiles few at a time: all
+/// warps' pulls share the link, and what each has begun later would hold up those. Waits for nobody but the link, and for tokens that remote ranks put, whoever waits for this one.
 template <int BLOCK_M>
 __device__ __forceinline__ void pull_all(const OverlapParams& p, std::uint32_t buffers,
                                          std::int32_t buffer_bytes, std::uint32_t barriers) {
   const CallParams& call = p.call;
-  const std::int32_t slots = p.choice.slots_per_pull;
-  const std::int32_t pulls = pulls_of_tile(p);
   const std::uint32_t total = total_pulls(p);
   Puller puller(call, buffers, buffer_bytes, barriers);
   fence_proxy_async_global();  // peers wrote x by ordinary stores
   for (;;) {
     const std::uint32_t ticket = take_ticket(&p.order.tickets->pull);
     if (ticket >= total) return;
-    const std::int32_t tile = p.order.tile_order[ticket / pulls];
-    const TokenRows mine = find_arrival<BLOCK_M>(
-        p, tile, static_cast<std::int32_t>(ticket % pulls) * slots, slots, false);
+    const PullUnit unit = pull_unit(p, ticket);
+    const std::int32_t tile = p.order.tile_order[unit.place];
+    const TokenRows mine = find_arrival<BLOCK_M>(p, tile, unit.first, unit.slots, false);
     if (__ballot_sync(kAllLanes, mine.source >= 0) == 0) continue;
     if (call.world.is_remote != nullptr && !are_there(call, mine)) return;
     const unsigned long long delivered = book_pulls(call, mine);
     const unsigned long long begin = trace_begin(call.trace);
-    write_row_weights(call, mine);
     if (call.world.host_link) {
+      write_row_weights(call, mine);
       copy_tokens(call, mine);
     } else {
-      puller.copy(mine);
+      puller.copy(mine, [&] { write_row_weights(call, mine); });
     }
     if (lane_id() == 0) trace_end(call.trace, begin, TraceKind::pull, copy_worker(), tile);
     sleep_until(delivered);

@@ -128,17 +128,18 @@ class HomeSums {
     const ColumnRange columns = is_done ? ColumnRange{0, p.dims.hidden} : columns_of(p, panel());
     const Strips strips = strips_of(columns, p.dims.hidden);
     std::byte* const partials = p.peers[p.world.rank] + p.layout.combine;
-    const std::int64_t strip_bytes = std::int64_t{p.dims.world} * p.dims.max_tokens * kElementBytes;
-    add_entries<T>(buffers, strips, total, end - start, [&](int first) {
+    add_entries<T>(buffers, strips, total, end - start, is_y_aligned(p), [&](int first) {
       const Places places = place_entries(first, num_tokens, start, end);
       const int run = __shfl_sync(kAllLanes, start, places.of);
       std::int64_t source = 0;
       if (places.has_entry()) source = p.plan.token_sources[begin + run + places.offset];
       const std::int32_t token = first_token + places.of;
       return Window{
-          .from = {partials, static_cast<std::int32_t>(source * p.dims.max_tokens + token)},
+          .from = partials,
+          .from_row = 0,
+          .from_cell = static_cast<std::int32_t>(source * p.dims.max_tokens + token),
+          .from_cells = static_cast<std::int32_t>(p.dims.world * p.dims.max_tokens),
           .to = {p.y + token * p.y_stride_bytes, 0},
-          .from_bytes_per_column = strip_bytes,
           .to_bytes_per_column = kElementBytes,
           .weight = 1.0F,
           .last = places.last,

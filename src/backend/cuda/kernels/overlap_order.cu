@@ -114,7 +114,6 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
   let_next_kernel_start();
   const OverlapOrderView& order = wanted.order;
   const std::int32_t num_panels = wanted.num_panels;
-  const std::int32_t num_tiles = plan.counters->num_tiles;
   const std::int32_t num_blocks = plan.counters->num_blocks;
   constexpr std::int32_t kParts = kTokenBlock / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -144,8 +143,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
         if (row != found.first_row) arrival.source = -1;
         order.arrivals[row] = arrival;
       }
-      append(lanes, wanted, phase_of_place(num_tiles, wanted.choice.phases, found.last_place),
-             token, block.source == problem.rank);
+      append(lanes, plan, wanted, found.last_place, n, token, block.source == problem.rank);
     }
   }
 }

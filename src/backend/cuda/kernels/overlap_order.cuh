@@ -52,14 +52,21 @@ __device__ inline OverlapRoles choose_roles(const DevicePlanCounters& counters,
   return {min(roles.pullers, most), min(roles.pushers, most)};
 }
 
-// Before any token is added. By kThreads threads.
+// Before any token is added. By kThreads threads. Lengths of the lists of one phase are set, not
+// counted, see clear_counts.
 template <int kThreads>
 __device__ inline void clear_lists(const OrderProblem& wanted) {
+  if (wanted.choice.phases == 1) return;
 #pragma unroll 1
   for (std::int32_t phase = threadIdx.x; phase < wanted.choice.phases; phase += kThreads) {
     wanted.order.num_sent[phase] = 0;
     wanted.order.num_own[phase] = 0;
   }
+}
+
+// Own tokens with rows here.
+__device__ inline std::int32_t num_own_needed(const DevicePlanView& plan) {
+  return plan.counters->num_needed - plan.counters->tokens_in;
 }
 
 // What the fused kernel counts of tiles and own blocks, its tickets and roles. By `num_threads` threads.
@@ -83,6 +90,10 @@ __device__ inline void clear_counts(const DevicePlanView& plan, const OrderProbl
   if (thread == 0) {
     *order.tickets = {};
     *order.roles = choose_roles(*plan.counters, wanted);
+    if (wanted.choice.phases == 1) {  // see append
+      *order.num_sent = plan.counters->tokens_in;
+      *order.num_own = num_own_needed(plan);
+    }
   }
 }
 
@@ -97,11 +108,23 @@ __device__ inline void place_tiles_by_index(const DevicePlanView& plan, const Or
   }
 }
 
-// Adds the lane's token to the list of its phase; `lanes` of a warp call it together and keep their
-// order.
-__device__ inline void append(unsigned lanes, const OrderProblem& wanted, std::int32_t phase,
+// Adds the lane's token, the plan's needed token `index`, to the list of its phase; `lanes` of a warp call it together
+// and keep their order. Lists of one phase are in the order of needed tokens, own ones of which come first; of more they
+// are in any.
+__device__ inline void append(unsigned lanes, const DevicePlanView& plan,
+                              const OrderProblem& wanted, std::int32_t place, std::int32_t index,
                               const TokenRows& token, bool is_own) {
   const OverlapOrderView& order = wanted.order;
+  if (wanted.choice.phases == 1) {
+    if (is_own) {
+      order.own[index] = token;
+    } else {
+      order.sent[index - num_own_needed(plan)] = token;
+    }
+    return;
+  }
+  const std::int32_t phase =
+      phase_of_place(plan.counters->num_tiles, wanted.choice.phases, place);
   std::int32_t* const counts = is_own ? order.num_own : order.num_sent;
   TokenRows* const list = is_own ? order.own + phase * order.own_stride
                                  : order.sent + phase * order.sent_stride;
@@ -115,12 +138,13 @@ __device__ inline void append(unsigned lanes, const OrderProblem& wanted, std::i
 }
 
 // Of a block of 64 tokens of a source, where tiles come by index: its counts, and thread i's token, the
-// block's i-th, with row slots `slots` of its topk choices and the local experts of those, -1 for others'.
+// block's i-th and the plan's needed token `index`, with row slots `slots` of its topk choices and the local experts of those, -1 for others'.
 // By all threads of a thread block; a token without rows has none.
 template <int kThreads>
 __device__ inline void order_block(const PlanProblem& problem, const DevicePlanView& plan,
                                    const OrderProblem& wanted, std::int32_t source,
-                                   std::int32_t block, std::int32_t num_needed, TokenRows token,
+                                   std::int32_t block, std::int32_t num_needed,
+                                   std::int32_t index, TokenRows token,
                                    const std::int16_t* local, const std::int32_t* slots) {
   const OverlapOrderView& order = wanted.order;
   const std::int64_t cell = std::int64_t{source} * order.home_blocks + block;
@@ -149,9 +173,7 @@ __device__ inline void order_block(const PlanProblem& problem, const DevicePlanV
     if (slots[k] != first) arrival.source = -1;
     order.arrivals[slots[k]] = arrival;
   }
-  append(lanes, wanted,
-         phase_of_place(plan.counters->num_tiles, wanted.choice.phases, token.last_tile), token,
-         source == problem.rank);
+  append(lanes, plan, wanted, token.last_tile, index, token, source == problem.rank);
 }
 
 }  // namespace comet::cuda

@@ -44,9 +44,13 @@ struct OverlapChoice {
   /// 1 is expert by expert; many follow the order of tokens. The device takes 1 unless the link is
   /// slow, see OverlapCosts.
   std::int32_t waves = 1;
+  /// Tiles that products begin with, by place: what they take up in the time that copies need for
+  /// the next. Math warps, too, gather own rows of these before they multiply.
+  std::int32_t first_tiles = 0;
   /// What a ticket covers: row slots of a tile, at most 32; tokens of other or own ranks, at most
   /// 32; own tokens, a divisor of a block's.
   std::int32_t slots_per_pull = 1;
+  std::int32_t slots_per_first_pull = 1;  ///< Of the first tiles, in place of slots_per_pull.
   std::int32_t tokens_per_push = 1;
   /// Of the last panel of the last phase, in place of tokens_per_push: nothing is left to hide it.
   std::int32_t tokens_per_last_push = 1;
@@ -78,7 +82,7 @@ struct OverlapOrderView {
   std::int32_t* tile_place;       ///< [tiles] tile -> place
   TokenRows* arrivals;            ///< [row slots] the token that this row slot is the first to need
   TokenRows* sent;                ///< [phases, needed] tokens of other ranks, by the phase that
-                                  ///< completes them
+                                  ///< completes them; of one phase in the plan's order
   TokenRows* own;                 ///< [phases, max_tokens] own tokens likewise
   std::int32_t* num_sent;         ///< [phases]
   std::int32_t* num_own;          ///< [phases]

@@ -85,15 +85,18 @@ class Pushes {
       bytes_per_column *= std::int64_t{p.dims.world} * p.dims.max_tokens;
       needed = mine_.source >= 0 ? p_.order.block_needed[block_of(mine_)] : 0;
     }
-    add_entries<T>(buffers, strips, total, mine_.num_rows, [&](int begin) {
+    const bool is_aligned = !is_y || is_y_aligned(p);
+    add_entries<T>(buffers, strips, total, mine_.num_rows, is_aligned, [&](int begin) {
       const Places places = places_from(begin);
       const std::int32_t row = begin == 0 ? row_ : row_of(places);
       const auto to =
           __shfl_sync(kAllLanes, reinterpret_cast<unsigned long long>(target.base), places.of);
       return Window{
-          .from = {p.out + row * (p.dims.hidden * kElementBytes), 0},
+          .from = p.out,
+          .from_row = static_cast<std::uint32_t>(row) * static_cast<std::uint32_t>(p.dims.hidden / kRunOf16Bits),
+          .from_cell = 0,
+          .from_cells = 1,
           .to = {reinterpret_cast<std::byte*>(to), __shfl_sync(kAllLanes, target.cell, places.of)},
-          .from_bytes_per_column = kElementBytes,
           .to_bytes_per_column = bytes_per_column,
           .weight = p.weights_after_down ? p.row_weights[row] : 1.0F,
           .last = places.last,

@@ -13,32 +13,41 @@ inline std::size_t place_shared_bytes(const PlanProblem& problem) {
          num_choices * (sizeof(std::int32_t) + sizeof(std::int16_t));
 }
 
+// Rows of a block in an expert's segment: [begin, end) of segment_rows, whose first tile is segment_tile.
+struct ExpertRows {
+  std::int32_t begin = 0;
+  std::int32_t end = 0;
+  std::int32_t segment_rows = 0;
+  std::int32_t segment_tile = 0;
+};
+
+__device__ inline ExpertRows rows_of_expert(const PlanProblem& problem, const DevicePlanView& view,
+                                            std::int32_t group, std::int32_t index,
+                                            std::int32_t expert) {
+  if (expert >= problem.num_local) return {};
+  const std::int64_t cell = expert * view.block_stride + index;
+  const std::int32_t segment = group * problem.num_local + expert;
+  const std::int32_t begin = view.block_first[cell];
+  return {begin, begin + view.block_rows[cell], view.expert_rows[segment],
+          view.segment_tile[segment]};
+}
+
 // The tiles that hold rows of block `index`, those of them that it completes (with their place in
 // the walk), and the row slot of its first row of each expert to `next_row` in shared memory. A
 // tile is completed by exactly one block, the one that has its last row, so each tile is written
-// once; and a block completes tiles in index order, so the walk is sorted without sorting.
+// once; and a block completes tiles in index order, so the walk is sorted without sorting. `rows`
+// are those of the calling thread's expert, whose number is the thread's.
 template <int kThreads>
 __device__ void place_tiles(const PlanProblem& problem, const DevicePlanView& view,
-                            std::int32_t index, std::int32_t* next_row) {
-  const CountedBlock block = view.counted[index];
-  const BlockOffsets offsets = view.offsets[index];
+                            const CountedBlock& block, const BlockOffsets& offsets,
+                            std::int32_t index, ExpertRows rows, std::int32_t* next_row) {
   Sums<2> at{{offsets.tile, offsets.walk}};
 #pragma unroll 1
   for (std::int32_t piece = 0; piece < problem.num_local; piece += kThreads) {
     const std::int32_t expert = piece + static_cast<std::int32_t>(threadIdx.x);
-    std::int32_t begin = 0;  // rows of the block in the segment: [begin, end)
-    std::int32_t end = 0;
-    std::int32_t segment_rows = 0;
-    std::int32_t segment_tile = 0;
-    if (expert < problem.num_local) {
-      const std::int64_t cell = expert * view.block_stride + index;
-      const std::int32_t segment = block.group * problem.num_local + expert;
-      begin = view.block_first[cell];
-      end = begin + view.block_rows[cell];
-      segment_rows = view.expert_rows[segment];
-      segment_tile = view.segment_tile[segment];
-      next_row[expert] = segment_tile * problem.block_m + begin;
-    }
+    if (piece > 0) rows = rows_of_expert(problem, view, block.group, index, expert);
+    const auto [begin, end, segment_rows, segment_tile] = rows;
+    if (expert < problem.num_local) next_row[expert] = segment_tile * problem.block_m + begin;
     Sums<2> mine{};
     if (end > begin) {
       const std::int32_t first_tile = begin / problem.block_m;
@@ -100,8 +109,11 @@ __device__ void place_source_block(const PlanProblem& problem, const DevicePlanV
   std::int32_t* slots = next_row + problem.num_local;
   auto* local = reinterpret_cast<std::int16_t*>(slots + kTokenBlock * problem.topk);
 
+  // Loads that need not wait for each other come together.
+  const ExpertRows rows = rows_of_expert(problem, view, block.group, index,
+                                         static_cast<std::int32_t>(threadIdx.x));
   load_choices<kThreads>(problem, source, range, local);
-  place_tiles<kThreads>(problem, view, index, next_row);
+  place_tiles<kThreads>(problem, view, block, offsets, index, rows, next_row);
   __syncthreads();
   if (threadIdx.x == 0) {
     view.blocks[offsets.entry] = {block.group,
@@ -125,6 +137,7 @@ __device__ void place_source_block(const PlanProblem& problem, const DevicePlanV
 
   if (wanted.comes_with_plan()) {
     order_block<kThreads>(problem, view, wanted, source, block.block, block.counts.needed,
+                          offsets.needed + before.v[0],
                           {range.begin + token, static_cast<std::int16_t>(source),
                            static_cast<std::int16_t>(mine.v[1]), offsets.row + before.v[1], -1},
                           local + token * problem.topk, slots + token * problem.topk);

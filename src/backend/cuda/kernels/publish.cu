@@ -14,6 +14,7 @@ namespace {
 constexpr int kPublishThreads = 256;
 constexpr int kHeaderThreads = 512;
 constexpr int kLanes = 32;
+constexpr unsigned kAllLanes = 0xffffffffU;
 
 // What a healthy call reads of a header, see layer/publish.cpp.
 constexpr std::int64_t kHeaderBytes = offsetof(CallHeader, sentence);
@@ -50,13 +51,27 @@ __device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int
   auto* weights = reinterpret_cast<float*>(own + p.layout.weights[epoch & 1U]);
   std::uint16_t* copy = p.ids + p.world.rank * p.ids_stride;
   const std::int64_t count = std::int64_t{tokens} * p.dims.topk;
-  for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) {
-    const std::int64_t id = call_id(p, i);
-    if (id < -1 || id >= p.dims.num_experts) {
-      atomicMin(&p.state->bad_index, static_cast<std::uint32_t>(i));
+  constexpr int kBatch = 2;  // loads of a thread on their way at once: few calls have more for it
+  for (std::int64_t first = grid_thread(); first < count; first += kBatch * grid_threads()) {
+    std::int64_t id[kBatch];
+    float weight[kBatch];
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {
+      const std::int64_t i = first + j * grid_threads();
+      if (i >= count) break;
+      id[j] = call_id(p, i);
+      weight[j] = p.topk_weights[i];
     }
-    copy[i] = ids[i] = id < 0 ? kDroppedId : static_cast<std::uint16_t>(id);
-    weights[i] = p.topk_weights[i];
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {
+      const std::int64_t i = first + j * grid_threads();
+      if (i >= count) break;
+      if (id[j] < -1 || id[j] >= p.dims.num_experts) {
+        atomicMin(&p.state->bad_index, static_cast<std::uint32_t>(i));
+      }
+      copy[i] = ids[i] = id[j] < 0 ? kDroppedId : static_cast<std::uint16_t>(id[j]);
+      weights[i] = weight[j];
+    }
   }
 }
 
@@ -163,6 +178,27 @@ __device__ void fill_header(const CallParams& p, const FaultSentence& sentence, 
   }
 }
 
+// Ids of another rank, whole words: regions and strides are rounded up. A thread's loads are on
+// their way at once, since each takes microseconds.
+template <int kThreads>
+__device__ void copy_ids(uint4* to, const uint4* from, std::int64_t bytes) {
+  constexpr int kBatch = 8;
+  const auto count = static_cast<std::int32_t>((bytes + 15) / 16);
+#pragma unroll 1
+  for (auto first = static_cast<std::int32_t>(threadIdx.x); first < count;
+       first += kBatch * kThreads) {
+    uint4 words[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (first + i * kThreads < count) words[i] = __ldcv(from + first + i * kThreads);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (first + i * kThreads < count) to[first + i * kThreads] = words[i];
+    }
+  }
+}
+
 // Metadata of the rank at `source`: its header, and another rank's ids to the own copy. All
 // kThreads threads of a block.
 template <int kThreads>
@@ -181,12 +217,9 @@ __device__ void read_source(const CallParams& p, std::int32_t source, std::uint3
   const std::int32_t tokens = seen.tokens < 0 ? 0 : seen.tokens > most ? most : seen.tokens;
   const bool is_own = source == p.world.rank;
   const std::int64_t bytes = is_own ? 0 : std::int64_t{tokens} * p.dims.topk * 2;
-  const std::byte* from = p.peers[source] + p.layout.ids[epoch & 1U];
-  auto* to = reinterpret_cast<std::byte*>(p.ids + source * p.ids_stride);
-  // Regions and strides are rounded up, so whole words may be copied.
-  for (std::int64_t i = threadIdx.x; i * 16 < bytes; i += kThreads) {
-    reinterpret_cast<uint4*>(to)[i] = __ldcv(reinterpret_cast<const uint4*>(from) + i);
-  }
+  copy_ids<kThreads>(reinterpret_cast<uint4*>(p.ids + source * p.ids_stride),
+                     reinterpret_cast<const uint4*>(p.peers[source] + p.layout.ids[epoch & 1U]),
+                     bytes);
   if (threadIdx.x != 0) return;
   p.seen[source] = {tokens, seen.fault, seen.config_hash};
   if (is_own) return;
@@ -195,15 +228,25 @@ __device__ void read_source(const CallParams& p, std::int32_t source, std::uint3
   sleep_until(book_transfer(p.world, source, p.world.rank, kHeaderBytes + bytes));
 }
 
-// The first rank's fault, or a rank that runs something else than rank 0. One thread.
+// The first rank's fault, or a rank that runs something else than rank 0. One warp, a rank or more
+// for each lane; all lanes return the same.
 __device__ CallFault find_call_fault(const CallParams& p, std::uint32_t epoch) {
-  for (std::int32_t rank = 0; rank < p.world.size; ++rank) {
-    if (p.seen[rank].fault == 0) continue;
-    return {CallFaultKind::published, p.seen[rank].fault, rank, header_of(p, rank, epoch)->detail};
+  std::int32_t faulty = INT32_MAX;
+  std::int32_t other = INT32_MAX;
+  const std::uint64_t config_hash = p.seen[0].config_hash;
+  for (auto rank = static_cast<std::int32_t>(threadIdx.x); rank < p.world.size; rank += kLanes) {
+    const SeenHeader seen = p.seen[rank];
+    if (seen.fault != 0) faulty = min(faulty, rank);
+    if (seen.config_hash != config_hash) other = min(other, rank);
   }
-  for (std::int32_t rank = 1; rank < p.world.size; ++rank) {
-    if (p.seen[rank].config_hash == p.seen[0].config_hash) continue;
-    return {CallFaultKind::mismatch, 1 + static_cast<std::int32_t>(ErrorCode::mismatch), rank, {}};
+  faulty = __reduce_min_sync(kAllLanes, faulty);
+  other = __reduce_min_sync(kAllLanes, other);
+  if (faulty != INT32_MAX) {
+    return {CallFaultKind::published, p.seen[faulty].fault, faulty,
+            header_of(p, faulty, epoch)->detail};
+  }
+  if (other != INT32_MAX) {
+    return {CallFaultKind::mismatch, 1 + static_cast<std::int32_t>(ErrorCode::mismatch), other, {}};
   }
   return {};
 }
@@ -214,13 +257,18 @@ template <int kThreads>
 __device__ void agree_on_call(const CallParams& p, std::uint32_t epoch) {
   __shared__ bool is_skipped;
   CallState& state = *p.state;
-  if (threadIdx.x == 0) {
-    const bool abandoned = *static_cast<volatile std::uint32_t*>(&state.abandoned) != 0;
-    if (!abandoned) {
-      state.fault = find_call_fault(p, epoch);
-      tell_progress(p.world, epoch, Stage::plan, -1);
+  if (threadIdx.x < kLanes) {
+    // It may be set meanwhile: all lanes go by what the first one saw.
+    const bool abandoned =
+        __shfl_sync(kAllLanes, *static_cast<volatile std::uint32_t*>(&state.abandoned), 0) != 0;
+    const CallFault fault = abandoned ? CallFault{} : find_call_fault(p, epoch);
+    if (threadIdx.x == 0) {
+      if (!abandoned) {
+        state.fault = fault;
+        tell_progress(p.world, epoch, Stage::plan, -1);
+      }
+      is_skipped = abandoned || fault.kind != CallFaultKind::none;
     }
-    is_skipped = abandoned || state.fault.kind != CallFaultKind::none;
   }
   __syncthreads();
   for (std::int32_t rank = static_cast<std::int32_t>(threadIdx.x); rank < p.world.size;

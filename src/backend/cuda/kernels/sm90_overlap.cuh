@@ -10,19 +10,6 @@
 
 namespace comet::cuda::overlap {
 
-// Places of the tiles whose own rows math warps, too, gather before they multiply: what products take
-// up in the time that the other warps need for the next.
-template <typename T, int BLOCK_M>
-__device__ __forceinline__ std::int32_t tiles_to_begin_with(const OverlapParams& p) {
-  constexpr std::int32_t kItemsOfBlock = 1;
-  const auto blocks = static_cast<std::int32_t>(gridDim.x);
-  const std::int32_t columns = max(first_column_tiles<T, BLOCK_M>(p).count, 1);  // of no experts 0
-  const std::int32_t band = tiles_of_band(blocks);
-  const std::int32_t wished = kItemsOfBlock * blocks / columns + 1;
-  const std::int32_t whole_bands = (wished + band - 1) / band * band;
-  return min(whole_bands, p.call.plan.counters->num_tiles);
-}
-
 template <typename T, int BLOCK_M>
 __device__ __forceinline__ void multiply_all(const OverlapParams& p, Shared<BLOCK_M>& shared) {
   using Of = Types<T, BLOCK_M>;
@@ -97,7 +84,7 @@ __device__ __forceinline__ void work_in_roles(const OverlapParams& p, Shared<BLO
       }
       return;
     }
-    if (warp != kPullerWarp) gather_own<BLOCK_M>(p, tiles_to_begin_with<T, BLOCK_M>(p), false);
+    if (warp != kPullerWarp) gather_own<BLOCK_M>(p, false);
     if (block < p.order.roles->pullers && warp < kPullerWarp + p.choice.pull_warps) {
       const bool is_first = warp == kPullerWarp;
       pull_all<BLOCK_M>(
@@ -108,7 +95,7 @@ __device__ __forceinline__ void work_in_roles(const OverlapParams& p, Shared<BLO
     if (block < p.order.roles->pushers) combine_all<T, BLOCK_M>(p, shared);
   } else {
     take_registers<kMathRegisters>();
-    gather_own<BLOCK_M>(p, tiles_to_begin_with<T, BLOCK_M>(p), true);
+    gather_own<BLOCK_M>(p, true);
     multiply_all<T, BLOCK_M>(p, shared);
     barrier_sync(kMathBarrier, kThreads - kWarpgroup);  // the ring is free
     combine_all<T, BLOCK_M>(p, shared);
