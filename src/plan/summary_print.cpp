@@ -53,7 +53,8 @@ std::string PlanSummary::to_json() const {
 }
 
 std::string PlanSummary::to_text() const {
-  std::string text = fmt::format("{} ranks, {} groups, tiles of {} rows\n", world, groups, block_m);
+  std::string text = fmt::format("{} rank{}, {} group{}, tiles of {} rows\n", world,
+                                 world == 1 ? "" : "s", groups, groups == 1 ? "" : "s", block_m);
   for (std::int64_t r = 0; r < world; ++r) {
     const RankPlan& rank = ranks[r];
     text += fmt::format("\nrank {}: {} tokens, {} rows in {} tiles ({} with tails)\n", r,
