@@ -38,6 +38,10 @@ namespace {
 using std::max;
 using std::min;
 
+struct uint4 {
+  unsigned x, y, z, w;
+};
+
 struct dim3 {
   unsigned x = 1;
   unsigned y = 1;
@@ -92,6 +96,10 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta) {
   const unsigned lane = threadIdx.x % comet::emulated::kWarp;
   return __shfl_sync(mask, value, static_cast<int>(lane >= delta ? lane - delta : lane));
 }
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int bits) {
+  return __shfl_sync(mask, value, static_cast<int>(threadIdx.x % comet::emulated::kWarp) ^ bits);
+}
 // Calls `visit` with each lane of the mask and what it has handed in.
 template <typename Visit>
 void for_each_lane(unsigned mask, unsigned value, Visit visit) {
@@ -120,6 +128,7 @@ inline unsigned __ballot_sync(unsigned mask, int is_set) {
 }
 
 inline int __any_sync(unsigned mask, int is_set) { return __ballot_sync(mask, is_set) != 0; }
+inline int __all_sync(unsigned mask, int is_set) { return __ballot_sync(mask, is_set) == mask; }
 
 inline int __popc(unsigned word) { return __builtin_popcount(word); }
 inline int __clz(int word) { return word == 0 ? 32 : __builtin_clz(static_cast<unsigned>(word)); }
@@ -137,6 +146,16 @@ template <typename T>
 T __ldcg(const T* from) {
   return *from;
 }
+template <typename T>
+T __ldcs(const T* from) {
+  return *from;
+}
+template <typename T>
+T __ldcv(const T* from) {
+  return *from;
+}
+inline long long __double2ll_rn(double value) { return std::llrint(value); }
+inline void __nanosleep(unsigned) {}
 inline int __ffs(int word) { return __builtin_ffs(word); }
 
 template <typename T>
@@ -156,6 +175,31 @@ T atomicOr(T* at, std::type_identity_t<T> value) {
   const T before = *at;
   *at = before | value;
   return before;
+}
+
+template <typename T>
+T atomicExch(T* at, std::type_identity_t<T> value) {
+  const T before = *at;
+  *at = value;
+  return before;
+}
+template <typename T>
+T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
+  const T before = *at;
+  if (before == expected) *at = value;
+  return before;
+}
+template <typename T>
+T atomicExch_system(T* at, std::type_identity_t<T> value) {
+  return atomicExch(at, value);
+}
+template <typename T>
+T atomicAdd_system(T* at, std::type_identity_t<T> value) {
+  return atomicAdd(at, value);
+}
+template <typename T>
+T atomicMax_system(T* at, std::type_identity_t<T> value) {
+  return atomicMax(at, value);
 }
 
 template <typename... Params, typename... Args>

@@ -6,10 +6,6 @@
 
 #include <cstdint>
 
-struct uint4 {
-  std::uint32_t x, y, z, w;
-};
-
 namespace comet::cuda {
 
 constexpr int kRunOf16Bits = 8;
