@@ -105,9 +105,6 @@ void add_bench_case_flags(CLI::App& app, BenchCaseFlags& of) {
        {"--groups", "--n-c-dispatch", "--n-c-combine", "--placement", "--panel"}) {
     app.get_option("--choices")->excludes(app.get_option(chosen));
   }
-  app.add_flag("--no-graphs", of.no_graphs,
-               "cuda: launch every call anew in place of replaying it from a CUDA graph")
-      ->group(kSchedulesGroup);
   app.add_option("--suite", of.suite, "What rows of --json say that they belong to")
       ->type_name("NAME")
       ->capture_default_str();
@@ -120,7 +117,6 @@ PlannedBench plan_bench_case(const BenchCaseFlags& of, const Ranks& ranks) {
         ErrorCode::invalid_argument, "[flags] --choices: of comet, which --schedules leaves out");
   PlannedBench planned = plan_bench(of.flags, ranks);
   planned.bench.suite = of.suite;
-  planned.bench.graphs = !of.no_graphs;
   planned.bench.rounds = static_cast<int>(of.rounds);
   planned.bench.warmup = static_cast<int>(of.warmup);
   planned.bench.comet_options = of.choices;

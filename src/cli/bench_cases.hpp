@@ -17,7 +17,6 @@ struct BenchCaseFlags {
   std::string suite = "bench";
   std::int64_t rounds = 5;
   std::int64_t warmup = 1;
-  bool no_graphs = false;
 };
 
 /// All that a case may be asked for. `of` outlives the parsing.

@@ -98,6 +98,9 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
       "cuda: whether comet communicates on extra warps or on blocks of its own")
       ->default_str("auto")
       ->group(group);
+  app.add_flag("--no-graphs", flags.no_graphs,
+               "cuda: launch every call anew in place of replaying it from a CUDA graph")
+      ->group(group);
   const auto add = [&](const char* name, const char* help, std::int64_t low, std::int64_t high,
                        std::int64_t& value) {
     add_integer(app, {name, help, low, high}, value)->group(group);
@@ -135,6 +138,7 @@ PlannedBench plan_bench(const BenchFlags& flags, const Ranks& ranks) {
   bench.n_c_dispatch = static_cast<int>(flags.n_c_dispatch);
   bench.n_c_combine = static_cast<int>(flags.n_c_combine);
   bench.placement = flags.placement;
+  bench.graphs = !flags.no_graphs;
   bench.workers = static_cast<int>(flags.workers);
   bench.panel = flags.panel;
   bench.block_m = flags.block_m;

@@ -32,6 +32,7 @@ struct BenchFlags {
   std::int64_t n_c_dispatch = kAuto;
   std::int64_t n_c_combine = kAuto;
   std::optional<Placement> placement = {};
+  bool no_graphs = false;
   std::int64_t workers = 0;
   std::int64_t panel = 0;
   std::int64_t block_m = 0;
@@ -41,7 +42,7 @@ struct BenchFlags {
 
 /// The layer, its numbers and where it runs.
 void add_case_flags(CLI::App& app, BenchFlags& flags);
-/// Which schedules, and what is not left to the tuning.
+/// Which schedules, what is not left to the tuning, and how calls are made.
 void add_schedule_flags(CLI::App& app, BenchFlags& flags);
 /// Heading of what add_schedule_flags adds, for more of the kind.
 inline constexpr const char* kSchedulesGroup = "Schedules";

@@ -79,6 +79,25 @@ TEST(Trace, OneRankHasNoLink) {
   EXPECT_EQ(read_text_file(json, kMostBytes).find("link in"), std::string::npos);
 }
 
+// What the help of `command` says of --no-graphs.
+std::string graphs_help(const char* command) {
+  const std::string text = run_comet({command, "--help"}).out;
+  const std::size_t begin = text.find("\n  --no-graphs ");
+  return begin == std::string::npos ? ""
+                                    : text.substr(begin, text.find("\n  --", begin + 1) - begin);
+}
+
+// Traced calls are made as timed ones are. Without CUDA no more is seen than that the flag is
+// taken.
+TEST(Trace, LaunchesCallsAnewLikeBench) {
+  const TempDir dir;
+  EXPECT_NE(graphs_help("trace").find("launch every call anew"), std::string::npos);
+  EXPECT_EQ(graphs_help("trace"), graphs_help("bench"));
+  expect_refusal(run_comet({"trace", "--model", "qwen2-moe", "--backend", "cuda", "--no-graphs",
+                            "--svg", dir / "t.svg"}),
+                 2, "cuda: build with 'make cuda'");
+}
+
 TEST(Trace, RefusesWithOneLine) {
   const TempDir dir;
   const std::string json = dir / "t.json";
