@@ -159,7 +159,8 @@ def judge_overlap(of_schedules, verdicts):
         for case in judge_gains(launched, ", calls launched anew", verdicts):
             plan = plans.get(name_of({**case, "graph": True}))
             say(f"{'':<14} {short_case(case)}; the plan takes {case['t_plan_us']:.0f} us"
-                + (f", {plan:.0f} in replayed calls" if plan is not None else ""))
+                + (f", {plan:.0f} in replayed calls" if plan is not None else "")
+                + (f"; {traced_calls.said_of(case)}" if traced_calls.is_traced(case) else ""))
 
 
 def judge_gains(cases, how, verdicts):

@@ -16,15 +16,20 @@ import bench_cases
 from bench_cases import Failure
 
 
+def is_traced(row):
+    """Whether it says where its call's time goes."""
+    return "before_products_us" in row
+
+
 def lacks_parts(row, below, above_gbs):
     """Whether it is a row of comet, of less efficiency or over a link faster than so many GB/s, that says no parts yet."""
-    if row["schedule"] != "comet" or "before_products_us" in row or row["point"].endswith("--no-graphs"):
+    if row["schedule"] != "comet" or is_traced(row):
         return False
     return (row["link_gbs"] or 0) > above_gbs or (row["efficiency"] or 1) < below
 
 
 def trace_flags(row):
-    """Flags of `comet trace` for the row's case at the very rate and with the very choices."""
+    """Flags of `comet trace` for the row's case, replayed or launched as there, at the very rate and with the very choices."""
     case = re.sub(r"--link \S+", f"--link paced:{row['link_gbs']}", row["point"])
     return [*case.split(), "--schedules", "comet", "--groups", row["groups"], "--panel", row["panel"],
             "--n-c-dispatch", row["n_c_dispatch"], "--n-c-combine", row["n_c_combine"]]
@@ -74,7 +79,7 @@ def add_to(row, comet, shared):
 
 def said_of(row):
     """The parts in words; that there was no trace, if so."""
-    if "before_products_us" not in row:
+    if not is_traced(row):
         return "not traced"
     keys = ("before_products_us", "products_us", "between_products_us", "after_products_us")
     call = sum(row[key] for key in keys)

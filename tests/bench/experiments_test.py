@@ -177,6 +177,17 @@ class Running(unittest.TestCase):
         self.assertTrue(is_whole)
         self.assertIn("wide", failed[traced[0]["point"]])
 
+    def test_traces_of_gpus_are_asked_for_in_flags_that_the_command_has(self):
+        """Where it lacks GPUs they are all that it refuses."""
+        class Arguments:
+            backend, scale = "cuda", "none"
+        for line in run.lines_of(run.read_experiment("efficiency"), "none", launches=True)[:2]:
+            row = {"point": line, "link_gbs": 27.5, "groups": 4, "panel": 256, "n_c_dispatch": 16, "n_c_combine": 8}
+            command = [COMET, "trace", *run.world_flags(Arguments), *traced_calls.trace_flags(row), "--out", self.out / "trace.json"]
+            code, said = bench_cases.run_command(command, on_line=lambda _: None)
+            self.assertEqual(code, 2)
+            self.assertIn("cuda: build with 'make cuda'", said)
+
     def test_pictures_are_drawn_of_rows_alone(self):
         self.assertEqual(start("run.py", "memory", "--comet", COMET, "--backend", "cpu", "--out", self.out)[0], 0)
         rows = (self.out / "rows.jsonl").rename(self.out / "kept.jsonl")
@@ -271,10 +282,13 @@ class Counting(unittest.TestCase):
                "panel": 256, "n_c_dispatch": 16, "n_c_combine": 8, "efficiency": 0.9}
         self.assertEqual(" ".join(map(str, traced_calls.trace_flags(row))),
                          "--ep 8 --link paced:27.5 --tokens 8 --schedules comet --groups 4 --panel 256 --n-c-dispatch 16 --n-c-combine 8")
-        for other in ({}, {"link_gbs": 20.0, "efficiency": 0.84}):
+        launched = {**row, "point": row["point"] + " --no-graphs"}
+        self.assertEqual(traced_calls.trace_flags(launched), [*traced_calls.trace_flags(row)[:6], "--no-graphs",
+                                                              *traced_calls.trace_flags(row)[6:]])
+        for other in ({}, {"link_gbs": 20.0, "efficiency": 0.84}, {"point": launched["point"]}):
             self.assertTrue(traced_calls.lacks_parts({**row, **other}, 0.85, 20), other)
         for other in ({"link_gbs": 20.0}, {"link_gbs": None, "efficiency": None}, {"schedule": "pipelined"},
-                      {"before_products_us": 1.0}, {"point": "--ep 8 --no-graphs"}):
+                      {"before_products_us": 1.0}):
             self.assertFalse(traced_calls.lacks_parts({**row, **other}, 0.85, 20), other)
 
     def test_graphs_and_launched_calls_are_told_apart(self):

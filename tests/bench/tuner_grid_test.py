@@ -185,6 +185,8 @@ class Judging(unittest.TestCase):
         self.assertIn("no graphs: efficiency 0.800; the plan takes 190 us\n", text)
         parts = {"products_slowed": 1.25, "plan_ends_us": 1.0, "before_products_us": 2.0, "products_us": 96.0,
                  "between_products_us": 1.0, "after_products_us": 1.0}
+        self.assertIn("the plan takes 190 us; products take 1.25 of their time alone",
+                      verdicts(good + [{**row, **parts} for row in launched])[3])
         fast = [{**row, **parts, "link_gbs": 30.0} for row in overlap]
         words, text = verdicts(good + fast)[2:]
         self.assertIn("30.0 GB/s: efficiency 0.900; products take 1.25 of their time alone; of a call 2% pass before the first (plan 1%)", text)
