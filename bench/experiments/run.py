@@ -73,7 +73,12 @@ def in_small(line):
                   f"--tokens {max(64, int(match[1]) // DEMO_TOKENS_DIVISOR)}", line)
 
 
-def lines_of(experiment, scale, launches=False):
+def on_cpu(line):
+    """A line without what only GPUs have, which the command refuses for CPUs: launched calls and placements."""
+    return " ".join(re.sub(rf"{NO_GRAPHS}|--placement \S+|:blocks\b", "", line).split())
+
+
+def lines_of(experiment, scale, launches=False, backend="cuda"):
     """A line of flags for each case: every combination of what varies, the first list outermost.
 
     With `launches` each once more whose calls are launched anew, beside its own, with which it shares weights.
@@ -85,7 +90,11 @@ def lines_of(experiment, scale, launches=False):
              for point in itertools.product(*experiment["vary"])]
     if launches and not any(NO_GRAPHS in line for line in lines):
         lines = [each for line in lines for each in (line, f"{line} {NO_GRAPHS}")]
-    return lines if scale == "none" else list(dict.fromkeys(map(in_small, lines)))
+    if backend == "cpu":
+        lines = map(on_cpu, lines)
+    if scale != "none":
+        lines = map(in_small, lines)
+    return list(dict.fromkeys(lines))
 
 
 def world_flags(arguments):
@@ -151,7 +160,8 @@ def run_points(experiment, arguments, known, keep, seconds):
     if experiment.get("by") == "info":
         keep([row for row in info_rows(experiment, arguments) if row["point"] not in known])
         return {}, True
-    lines = [line for line in lines_of(experiment, arguments.scale, arguments.no_graphs) if line not in known]
+    lines = [line for line in lines_of(experiment, arguments.scale, arguments.no_graphs, arguments.backend)
+             if line not in known]
     rounds = experiment["rounds"] if arguments.scale == "none" else 1
     flags = [*world_flags(arguments), "--suite", bench_cases.SUITE, "--rounds", str(rounds)]
 
@@ -277,7 +287,10 @@ def parse_arguments():
     parser.add_argument("--draw", type=Path, metavar="ROWS",
                         help="run nothing: draw the pictures of these rows, which a machine without matplotlib made")
     parser.add_argument("--list", action="store_true", help="say what there is and end")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.no_graphs and arguments.backend == "cpu":
+        parser.error(f"{NO_GRAPHS}: calls on cpu are never replayed; for --backend cuda")
+    return arguments
 
 
 def main():

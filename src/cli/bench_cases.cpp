@@ -57,6 +57,9 @@ std::vector<ForwardOptions> parse_choices(const std::string& text) {
   return choices;
 }
 
+// On cpu there is one placement, which profiles and rows call warps.
+bool is_on_blocks(const ForwardOptions& choice) { return choice.placement == Placement::blocks; }
+
 // What no text has, but for tabs; a NUL byte would end sentences about the line.
 bool is_control(char letter) {
   const auto byte = static_cast<unsigned char>(letter);
@@ -115,6 +118,9 @@ PlannedBench plan_bench_case(const BenchCaseFlags& of, const Ranks& ranks) {
   check(of.choices.empty() || schedules.empty() ||
             std::find(schedules.begin(), schedules.end(), Schedule::comet) != schedules.end(),
         ErrorCode::invalid_argument, "[flags] --choices: of comet, which --schedules leaves out");
+  check(of.flags.backend == Backend::cuda || std::ranges::none_of(of.choices, is_on_blocks),
+        ErrorCode::invalid_argument, "[flags] --choices: {} has no blocks; for --backend cuda",
+        to_string(of.flags.backend));
   PlannedBench planned = plan_bench(of.flags, ranks);
   planned.bench.suite = of.suite;
   planned.bench.rounds = static_cast<int>(of.rounds);

@@ -35,6 +35,17 @@ std::vector<Schedule> bench_schedules(const std::string& text) {
   return schedules;
 }
 
+// What cpu would ignore, while the command of a row would say that its calls were made so.
+void check_backend_has(const BenchFlags& flags) {
+  if (flags.backend == Backend::cuda) return;
+  check(!flags.no_graphs, ErrorCode::invalid_argument,
+        "[flags] --no-graphs: calls on {} are never replayed; for --backend cuda",
+        to_string(flags.backend));
+  check(!flags.placement, ErrorCode::invalid_argument,
+        "[flags] --placement: workers on {} are threads, of no warps or blocks; for --backend cuda",
+        to_string(flags.backend));
+}
+
 // Weights alone first, which fewer tokens do not make smaller.
 void check_case_fits(const BenchCase& bench) {
   const double weights = bytes_of_experts(bench.desc);
@@ -114,6 +125,7 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
 
 PlannedBench plan_bench(const BenchFlags& flags, const Ranks& ranks) {
   ranks.check_fits(flags.backend, flags.link);
+  check_backend_has(flags);
   PlannedBench planned;
   BenchCase& bench = planned.bench;
   bench.model = flags.shape.model.empty() ? "custom" : flags.shape.model;

@@ -55,6 +55,10 @@ class Files(unittest.TestCase):
         tokens = run.read_experiment("tokens")
         self.assertEqual(run.lines_of(tokens, "none", launches=True), run.lines_of(tokens, "none"), "which has both")
         self.assertEqual(run.in_small("--tokens 8192 --topk 2"), "--tokens 128 --topk 2")
+        self.assertEqual(run.lines_of({"flags": "--placement warps --ep 8", "vary": [["", "--no-graphs"]]}, "none", backend="cpu"),
+                         ["--ep 8"], "what only GPUs have")
+        choices = run.lines_of({"vary": [["--ep 8"]], "n_c_sweep": {"values": [1], "other": 2, "groups": [4]}}, "none", backend="cpu")
+        self.assertEqual(choices, ["--ep 8 --choices 4:0:1/2,4:0:2/1"])
         self.assertEqual(run.n_c_choices([1, 2], 2, [4]),
                          ["4:0:1/2:blocks", "4:0:2/2:blocks", "4:0:2/1:blocks"])
 
@@ -133,6 +137,12 @@ class Running(unittest.TestCase):
         done = subprocess.run([COMET, "report", self.out / "rows.jsonl", "-o", page], check=False)
         self.assertEqual(done.returncode, 0)
         self.assertIn("Beside table 3", page.read_text(encoding="utf-8"))
+
+    def test_what_only_gpus_have_is_left_out_on_a_cpu(self):
+        """Launched calls, placements, and choices of blocks."""
+        code, _, errors = start("run.py", "tokens", "n_c", "--comet", COMET, "--backend", "cpu", "--scale", "32", "--out", self.out)
+        self.assertEqual((code, errors), (0, ""))
+        self.assertEqual({row["graph"] for row in bench_cases.read_rows(self.out / "rows.jsonl") if "graph" in row}, {False})
 
     def test_known_points_are_not_run_again(self):
         class Arguments:
@@ -215,7 +225,8 @@ class Running(unittest.TestCase):
         self.assertIn("rows.jsonl:1: no JSON", errors)
 
     def test_bad_flags_are_refused_before_anything_runs(self):
-        for script, flags, why in (("run.py", ("n_c", "--seconds", "-1"), "'-1', a number of at least 0"),
+        for script, flags, why in (("run.py", ("n_c", "--no-graphs", "--backend", "cpu"), "--no-graphs: calls on cpu are never replayed"),
+                                   ("run.py", ("n_c", "--seconds", "-1"), "'-1', a number of at least 0"),
                                    ("run.py", ("n_c", "--seconds", "nan"), "'nan', a number of at least 0"),
                                    ("tuner_grid.py", ("--splits", "8"), "'8', <EP>x<TP>"),
                                    ("tuner_grid.py", ("--splits", "8x1,0x2"), "'0x2', <EP>x<TP>"),

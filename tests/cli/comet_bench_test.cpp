@@ -134,6 +134,20 @@ TEST(Bench, RefusesFlagsThatWouldBeIgnored) {
   expect_refusal(run_comet({"bench", "--demo", "--world", "local:2"}), 2, "not with --world");
 }
 
+TEST(Bench, RefusesOnCpuWhatOnlyGpusHave) {
+  const std::string graphs = "[flags] --no-graphs: calls on cpu are never replayed; for --backend ";
+  const std::string placement = "[flags] --placement: workers on cpu are threads, of no warps or ";
+  expect_refusal(bench({"--no-graphs"}), 2, graphs);
+  expect_refusal(bench({"--placement", "blocks"}), 2, placement);
+  expect_refusal(bench({"--placement", "warps"}), 2, placement);
+  expect_refusal(bench({"--choices", "1:0:0/0,2:0:0/0:blocks"}), 2,
+                 "[flags] --choices: cpu has no blocks; for --backend cuda");
+  EXPECT_EQ(bench({"--placement", "auto", "--schedules", "sequential"}).code, 0);
+  const TempDir dir;
+  dir.write("cases", "--tokens 32\n--tokens 32 --no-graphs\n");
+  expect_refusal(bench({"--cases", (dir / "cases").string()}), 2, "cases line 2: " + graphs);
+}
+
 TEST(Bench, RefusesLayersThatNoMachineHolds) {
   const std::vector<std::string> large = {"bench",    "--experts", "60000",          "--topk", "2",
                                           "--hidden", "8192",      "--intermediate", "8192"};

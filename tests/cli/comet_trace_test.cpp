@@ -110,6 +110,8 @@ TEST(Trace, RefusesWithOneLine) {
   refuse({"--out", json, "--ranks", "0,2"}, "--ranks: 2, from 0 to 1");
   refuse({"--out", json, "--ranks", "0,"}, "ranks with commas between");
   refuse({"--out", json, "--ranks", "x"}, "ranks with commas between");
+  refuse({"--out", json, "--no-graphs"}, "--no-graphs: calls on cpu are never replayed");
+  refuse({"--out", json, "--placement", "warps"}, "--placement: workers on cpu are threads");
   refuse({"--out", dir / "no" / "t.json"}, "No such file or directory");
   refuse({"--svg", "/dev/null"}, "not a regular file");
   refuse({"--svg", json, "--out", json}, "--svg: '" + json + "', a file other than that of --out");
