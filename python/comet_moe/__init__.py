@@ -7,12 +7,12 @@ See MoeLayer for what the arrays are, World for the ranks, and `python -m comet_
 installation can do.
 """
 
+from comet_moe._command import bench
 from comet_moe._core import __version__
 from comet_moe._errors import (CapacityError, CometError, FileError, FormatError, InternalError,
                                InvalidArgumentError, MismatchError, OutOfRangeError, PeerError,
                                RankTimeoutError, UnsupportedError)
 from comet_moe._report import doctor
-from comet_moe.command import bench
 from comet_moe.layer import MoeLayer, loaded_torch_ops, moe
 from comet_moe.planning import Plan, plan
 from comet_moe.trace import Event, Trace

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from comet_moe import command
+from comet_moe import _command
 from comet_moe._errors import CometError
 
 _OPTIONAL = {
@@ -23,7 +23,7 @@ _OPTIONAL = {
 
 def doctor() -> dict:
     """The report as data: what `comet info --json` says, and "python" with what lies beside this package."""
-    report = json.loads(command.run("info", "--json"))
+    report = json.loads(_command.run("info", "--json"))
     packages = []
     for name, use in _OPTIONAL.items():
         try:
@@ -60,7 +60,7 @@ def _text() -> str:
     report = doctor()["python"]
     lines = [f"  {package['name']:<10} {package['version'] or 'not found':<12} {package['use']}"
              for package in report["packages"]]
-    return "\n".join([command.run("info").rstrip("\n"), f"\npython {report['version']}", *lines])
+    return "\n".join([_command.run("info").rstrip("\n"), f"\npython {report['version']}", *lines])
 
 
 def main() -> None:

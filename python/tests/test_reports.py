@@ -15,7 +15,7 @@ import numpy
 import pytest
 
 import comet_moe
-from comet_moe import _progress, command
+from comet_moe import _command, _progress
 from conftest import Case
 
 
@@ -105,7 +105,7 @@ def test_bench_shows_progress_by_tqdm(monkeypatch):
         def update(self, more):
             self.n += more
 
-    monkeypatch.setattr(command, "tqdm_or_none", lambda: Bar)
+    monkeypatch.setattr(_command, "tqdm_or_none", lambda: Bar)
     rows = comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=64, world="local:2", ep=2,
                            schedules="sequential,comet", groups=1, rounds=3)
     assert len(rows) == 2 and len(shown) > 3
@@ -131,8 +131,8 @@ class SilentBar(contextlib.ExitStack):
 
 
 def test_bench_by_tqdm_has_the_commands_environment(monkeypatch):
-    monkeypatch.setattr(command, "tqdm_or_none", lambda: SilentBar)
-    monkeypatch.setattr(command._nvshmem, "environment", lambda: {**os.environ, "COMET_TIMEOUT_MS": "soon"})
+    monkeypatch.setattr(_command, "tqdm_or_none", lambda: SilentBar)
+    monkeypatch.setattr(_command._nvshmem, "environment", lambda: {**os.environ, "COMET_TIMEOUT_MS": "soon"})
     with pytest.raises(comet_moe.CometError, match="COMET_TIMEOUT_MS='soon'"):
         comet_moe.bench(experts=4, topk=2, hidden=64, intermediate=64, tokens=64)
 
@@ -209,10 +209,12 @@ def test_doctor_is_quiet_where_nobody_reads():
 
 def test_the_command_is_installed():
     script = Path(sysconfig.get_path("scripts")) / "comet"
-    printed = subprocess.run([script, "info"], check=True, text=True, stdout=subprocess.PIPE).stdout
-    assert printed.startswith(f"comet {comet_moe.__version__}")
+    for command in ([script], [sys.executable, "-m", "comet_moe.command"]):
+        done = subprocess.run([*command, "info"], check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.stdout.startswith(f"comet {comet_moe.__version__}")
+        assert done.stderr == ""
 
 
 def test_errors_of_the_command_are_its_sentence():
     with pytest.raises(comet_moe.CometError, match="comet: .*fast"):
-        command.run("info", "--model", "fast")
+        _command.run("info", "--model", "fast")
