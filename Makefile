@@ -40,10 +40,12 @@ claims: build ## Assert what bench/ claims about speed; wants a quiet machine.
 	build/cpu/bench/grouped_gemm_bench --check
 	build/cpu/bench/call_overhead_bench --check
 
+# --config-settings: the pip of Debian 12 has no -C.
 python: deps ## Build the Python package into build/python-venv, run its tests.
 	@tools/install_deps.sh --python
 	test -x build/python-venv/bin/pip || python3 -m venv build/python-venv
-	build/python-venv/bin/pip install --quiet -C cmake.define.COMET_WERROR=ON -C cmake.define.COMET_CUDA=OFF '.[test]'
+	build/python-venv/bin/pip install --quiet --config-settings cmake.define.COMET_WERROR=ON \
+		--config-settings cmake.define.COMET_CUDA=OFF '.[test]'
 	build/python-venv/bin/python -m pytest -q
 
 cuda: ## Install what is missing, nvcc too; compile all CUDA code: build/cuda.
