@@ -71,9 +71,9 @@ LAYERS = {
     ),
 }
 
-# Test code that must stay independent of what it judges. Other tests may include anything.
-TEST_LAYERS = {
-    "tests/oracle": layer(
+# Headers and sources with a stricter rule than their folder's, of which they may include their own header alone.
+STRICT = {
+    "src/check/oracle": layer(
         "base", "the independent truth shares nothing but base types with the product"
     ),
 }
@@ -170,6 +170,17 @@ class Checker:
         if len(mine) > 2 and len(parts) > 2 and mine[1] != parts[1]:
             self.fault(path, line, f"{mine[0]}/{mine[1]} may not include its sibling {parts[1]}")
 
+    def check_strict(self, stem, rule):
+        files = [p for p in sources(stem.parent) if p.with_suffix("") == stem]
+        if stem.parent.is_dir() and not files:
+            self.fault(stem, 1, "no file of this name, which the STRICT table has")
+        own = f"{stem.relative_to(self.src)}.hpp"
+        for path in files:
+            for line, kind, target in includes(path):
+                allowed = {"comet", *rule.may_include}
+                if kind == '"' and target != own and target.split("/")[0] not in allowed:
+                    self.fault(path, line, f'{stem.name} may not include "{target}": {rule.reason}')
+
     def run(self):
         self.check_public_headers()
         for folder in sorted(p for p in self.src.iterdir() if p.is_dir()):
@@ -177,8 +188,8 @@ class Checker:
                 self.check_folder(folder.name, LAYERS[folder.name], folder)
             elif sources(folder):
                 self.fault(folder, 1, "this folder is not in the LAYERS table")
-        for name, rule in TEST_LAYERS.items():
-            self.check_folder(name, rule, self.root / name)
+        for stem, rule in STRICT.items():
+            self.check_strict(self.root / stem, rule)
         return self.faults
 
 

@@ -16,13 +16,19 @@ GOOD_TREE = {
     "CMakeLists.txt": "add_subdirectory(src)\n",
     "include/comet/error.hpp": "#pragma once\n#include <string>\n",
     "include/comet/layer.hpp": '#pragma once\n#include "comet/error.hpp"\n',
-    "src/CMakeLists.txt": "foreach(folder base backend cli plan)\nendforeach()\n",
+    "src/CMakeLists.txt": "foreach(folder base backend check cli layer plan)\nendforeach()\n",
     "src/base/CMakeLists.txt": "target_sources(comet PRIVATE a.cpp)\n",
     "src/base/a.hpp": '#include "comet/error.hpp"\n#include <fmt/format.h>\n',
     "src/base/a.cpp": '#include "base/a.hpp"\n',
     "src/backend/CMakeLists.txt": "target_sources(comet PRIVATE cpu/b.cpp)\n",
     "src/backend/cpu/b.cpp": '#include "base/a.hpp"\n',
     "src/backend/ref/r.hpp": "#include <vector>\n",
+    "src/check/CMakeLists.txt": "target_sources(comet PRIVATE oracle.cpp)\n",
+    "src/check/oracle.hpp": '#include "comet/error.hpp"\n',
+    "src/check/oracle.cpp": '#include "check/oracle.hpp"\n#include "base/a.hpp"\n',
+    "src/check/random_case.hpp": "",
+    "src/layer/CMakeLists.txt": "",
+    "src/layer/l.hpp": "",
     "src/plan/CMakeLists.txt": "",
     "src/plan/p.hpp": '#include "base/a.hpp"\n',
     "src/cli/CMakeLists.txt": "add_executable(comet_cli main.cpp)\n",
@@ -87,8 +93,13 @@ class CheckersTest(unittest.TestCase):
         self.expect_fault("check_layers.py", "only the command parses arguments")
 
     def test_oracle_is_independent(self):
-        self.write("tests/oracle/oracle.hpp", '#include "plan/p.hpp"\n')
-        self.expect_fault("check_layers.py", "tests/oracle/oracle.hpp")
+        for shared in ("layer/l.hpp", "check/random_case.hpp"):  # which other files of the folder may include
+            with self.subTest(shared=shared):
+                self.write("src/check/oracle.hpp", f'#include "{shared}"\n')
+                self.expect_fault("check_layers.py", f'oracle may not include "{shared}"')
+        (self.root / "src/check/oracle.hpp").unlink()
+        (self.root / "src/check/oracle.cpp").unlink()
+        self.expect_fault("check_layers.py", "src/check/oracle:1: no file")
 
     def test_registration(self):
         forgotten = (
