@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/commands.hpp"
+#include "cli/count_text.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/file_flags.hpp"
 #include "cli/flags.hpp"
@@ -35,8 +36,11 @@ int run_report(const ReportFlags& flags) {
     num_rows += part.rows.size();
     num_pictures += part.picture.empty() ? 0 : 1;
   }
-  print(fmt::format("report {}: {} experiments or suites, {} rows, {} pictures\n", flags.out,
-                    report.parts.size(), num_rows, num_pictures));
+  print(fmt::format("report {}: {}, {}, {}\n", flags.out,
+                    report.parts.size() == 1
+                        ? "1 experiment or suite"
+                        : fmt::format("{} experiments or suites", report.parts.size()),
+                    count_text(num_rows, "row"), count_text(num_pictures, "picture")));
   return kExitOk;
 }
 

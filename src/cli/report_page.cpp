@@ -8,6 +8,7 @@
 #include <set>
 #include <string_view>
 
+#include "cli/count_text.hpp"
 #include "comet/version.hpp"
 #include "trace/escape.hpp"
 
@@ -115,7 +116,7 @@ std::set<std::string> texts_of(const ReportPart& part, const char* key) {
 }
 
 std::string origin_html(const ReportPart& part) {
-  std::string text = fmt::format("{} rows", part.rows.size());
+  std::string text = count_text(part.rows.size(), "row");
   const std::set<std::string> devices = texts_of(part, "device");
   const std::set<std::string> commits = texts_of(part, "commit");
   const std::set<std::string> dates = texts_of(part, "date");

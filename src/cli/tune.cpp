@@ -13,6 +13,7 @@
 #include "cli/bench_flags.hpp"
 #include "cli/bench_progress.hpp"
 #include "cli/commands.hpp"
+#include "cli/count_text.hpp"
 #include "cli/devices.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/file_flags.hpp"
@@ -104,7 +105,10 @@ void Tuner::keep(const MachineModel& fitted) {
 void Tuner::take_rows(std::vector<BenchRecord> rows) {
   const std::size_t others = std::erase_if(
       rows, [&](const BenchRecord& row) { return row.device != profile_.origin.device; });
-  if (others > 0) note(fmt::format("{} rows of other devices are passed over\n", others));
+  if (others > 0) {
+    note(fmt::format("{} of other devices {} passed over\n", count_text(others, "row"),
+                     others == 1 ? "is" : "are"));
+  }
   found_ = profile_of_rows(rows);
   const std::size_t before = profile_.rows.size();
   merge_profile(profile_, found_);
@@ -214,8 +218,9 @@ int Tuner::finish(const Interrupt& interrupt) const {
   if (profile_.rows.empty() && !profile_.rates) {
     note(fmt::format("profile {}: not written, nothing was finished\n", path_));
   } else {
-    note(fmt::format("profile {}: {} rows, {} of them new{}\n", path_, profile_.rows.size(),
-                     num_new_, profile_.rates ? ", calibrated" : ""));
+    note(fmt::format("profile {}: {}, {} of them new{}\n", path_,
+                     count_text(profile_.rows.size(), "row"), num_new_,
+                     profile_.rates ? ", calibrated" : ""));
   }
   return is_cut_short_ && interrupt.is_requested() ? kExitInterrupted : kExitOk;
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/env.hpp"
+#include "cli/count_text.hpp"
 #include "cli/devices.hpp"
 #include "measure/tune_case.hpp"
 #include "tune/profile.hpp"
@@ -16,7 +17,7 @@ namespace {
 std::string state_of(const TuningState& tuning) {
   if (!tuning.note.empty()) return "refused: " + tuning.note;
   if (!tuning.profile) return "none: choices are predicted";
-  return fmt::format("{} cases of {}", tuning.profile->rows.size(), tuning.profile->origin.device);
+  return count_text(tuning.profile->rows.size(), "case") + " of " + tuning.profile->origin.device;
 }
 
 }  // namespace

@@ -109,6 +109,7 @@ TEST(Info, SaysWhatALayerWouldChooseAndWhy) {
         .out;
   };
   EXPECT_NE(text_on("native").find("measured, as the profile says"), std::string::npos);
+  EXPECT_NE(text_on("native").find("p.json, 1 case of "), std::string::npos);
   EXPECT_NE(text_on("paced:3").find("by the model, PREDICTED"), std::string::npos);
 }
 

@@ -25,6 +25,8 @@ std::string page_of(const TempDir& dir, const std::string& rows) {
   const std::string out = (dir / "out.html").string();
   const Outcome outcome = run_comet({"report", (dir / "rows.jsonl").string(), "-o", out});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out.find("1 experiments"), std::string::npos) << outcome.out;
+  EXPECT_EQ(outcome.out.find(" 1 rows"), std::string::npos) << outcome.out;
   std::ifstream file(out);
   return {std::istreambuf_iterator<char>(file), {}};
 }

@@ -107,6 +107,7 @@ TEST(Tune, TakesRowsOfABenchmark) {
             0);
   const Outcome outcome = run_comet({"tune", "--rows", rows, "--profile", path});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("1 row, 1 of them new"), std::string::npos) << outcome.out;
   const nlohmann::json profile = profile_at(path);
   ASSERT_EQ(profile.at("rows").size(), 1U);
   EXPECT_EQ(profile.at("rows")[0].at("tokens"), 64);
