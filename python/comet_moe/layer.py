@@ -66,7 +66,7 @@ class MoeLayer:
     topk = property(lambda self: self._core.topk, doc="K.")
     hidden = property(lambda self: self._core.hidden, doc="H, elements of a token.")
     intermediate = property(lambda self: self._core.intermediate, doc="I, of a whole expert.")
-    dtype = property(lambda self: self._core.dtype, doc='"f32" or "bf16".')
+    dtype = property(lambda self: self._core.dtype, doc='"f32", "bf16" or, on a GPU, "f16".')
     ep = property(lambda self: self._core.ep, doc="Parts of the list of experts.")
     tp = property(lambda self: self._core.tp, doc="Slices of each expert.")
     max_tokens = property(lambda self: self._core.max_tokens, doc="Most tokens of a call.")
