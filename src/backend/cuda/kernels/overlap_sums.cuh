@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums of runs of entries, each run to a token, by a warp: what push and home sum have in common.
 // An entry is 16 bytes a lane. Entries come through shared memory by asynchronous loads: beside
-// products each load takes microseconds, and only many on their way at once make it fast. Kept in
-// registers they would be a quarter of these; and bulk copies of 512 bytes each are slower, and
-// queue with the products' own. A lane reads what it has loaded itself, so entries need no barrier.
-// With that many on their way it is not memory that a sum waits for (two to five stages take alike),
-// but instructions: a warp issues in order, and beside products, whose operands come from shared
-// memory, each look at it or at another lane takes long. So sums are straight code, which looks at
-// all it needs at once, and what can be known per strip or window is not computed per entry.
+// products each load takes microseconds, and only many on their way at once make it fast. In
+// registers, where eight fit, sums take longer, and so they do by bulk copies of 512 bytes each. A
+// lane reads what it has loaded itself, so entries need no barrier. More than twelve on their way
+// make no difference. What counts then are instructions, since a warp issues in order; rounding and
+// storing are a fifth. So sums are straight code, which looks at all it needs at once, and what can be
+// known per strip or window is not computed per entry.
 #pragma once
 
 #include "backend/cuda/device/element.cuh"
