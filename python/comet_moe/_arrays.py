@@ -6,13 +6,25 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from comet_moe._errors import InvalidArgumentError
+from comet_moe._errors import InvalidArgumentError, UnsupportedError
 from comet_moe._types import require_array
 
 
 #: What an input that asks for gradients is told.
 NO_BACKWARD = ("[moe] requires_grad: set on an input, and this layer has no backward yet: call it under "
                "torch.no_grad()")
+
+
+#: What an input with a tangent is told.
+NO_TANGENTS = ("[moe] forward_ad: an input has a tangent, and this layer passes none on, so what follows would take it "
+               "for a constant: give it the primal alone")
+
+
+def has_tangent(torch: Any, x: Any) -> bool:
+    """Whether forward-mode differentiation has given one to the tensor."""
+    forward_ad = torch.autograd.forward_ad
+    # Outside of dual_level, where nearly all calls are, this costs a look.
+    return getattr(forward_ad, "_current_level", -1) >= 0 and forward_ad.unpack_dual(x).tangent is not None
 
 
 def empty_like(x: Any) -> Any:
@@ -36,6 +48,8 @@ def plain(x: Any) -> Any:
         return x
     if x.requires_grad and torch.is_grad_enabled():
         raise InvalidArgumentError(NO_BACKWARD)
+    if has_tangent(torch, x):
+        raise UnsupportedError(NO_TANGENTS)
     return x.detach()
 
 

@@ -12,7 +12,7 @@ from typing import Sequence
 import torch
 
 from comet_moe import _core
-from comet_moe._arrays import NO_BACKWARD
+from comet_moe._arrays import NO_BACKWARD, NO_TANGENTS, has_tangent
 from comet_moe._errors import CometError, InvalidArgumentError, UnsupportedError
 from comet_moe._types import require_types
 from comet_moe.layer import listed, run_kept
@@ -30,7 +30,7 @@ _library.define(SCHEMA, tags=(torch.Tag.needs_fixed_stride_order,))
 DEFAULT_WORLD = 0
 
 # What a call looks up takes a good part of its time.
-_is_grad_enabled, _empty_like = torch.is_grad_enabled, torch.empty_like
+_is_grad_enabled, _empty_like, _forward_ad = torch.is_grad_enabled, torch.empty_like, torch.autograd.forward_ad
 # What needs neither a new layer nor a copy goes through C++ alone. Before PyTorch 2.10 tensors come by capsules, for
 # which they must be detached.
 _call = _core.call_kept if hasattr(torch.Tensor, "__dlpack_c_exchange_api__") else lambda *_: False
@@ -44,9 +44,16 @@ def _check_gradients(*tensors):
         raise InvalidArgumentError(NO_BACKWARD)
 
 
+def _check_tangents(*tensors):
+    if any(has_tangent(torch, tensor) for tensor in tensors):
+        raise UnsupportedError(NO_TANGENTS)
+
+
 def _moe(x, topk_ids, topk_weights, w13, w2, world, *options):
     if _is_grad_enabled():
         _check_gradients(x, topk_weights, *w13, *w2)
+    if getattr(_forward_ad, "_current_level", -1) >= 0:
+        _check_tangents(x, topk_weights, *w13, *w2)
     if world == DEFAULT_WORLD:
         world = default_world(x).handle
     y = _empty_like(x)

@@ -10,6 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.autograd import forward_ad  # noqa: E402
+
 import comet_moe  # noqa: E402
 from conftest import Case, expect_close  # noqa: E402
 
@@ -70,6 +72,21 @@ def test_transforms_are_refused():
         with pytest.raises(NotImplementedError, match="torch.func: grad, jvp, vmap"):
             transform(lambda x: comet_moe.moe(x, *others))
     expect_close(comet_moe.moe(x, *others).numpy(), case.truth())
+
+
+def test_tangents_are_refused():
+    """As they would be dropped, and what comes of them taken for 0."""
+    case = Case()
+    x, ids, weights, w13, w2 = tensors(case)
+    layer = comet_moe.MoeLayer(w13, w2, topk=ids.shape[1], max_tokens=len(x))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        for call in (lambda: comet_moe.moe(dual, ids, weights, w13, w2),
+                     lambda: comet_moe.moe(x, ids, weights, forward_ad.make_dual(w13, w13), w2),
+                     lambda: layer(dual, ids, weights), lambda: comet_moe.moe(dual, ids, weights, w13, w2, out=x.clone())):
+            with torch.no_grad(), pytest.raises(NotImplementedError, match="forward_ad: an input has a tangent"):
+                call()
+        expect_close(comet_moe.moe(forward_ad.unpack_dual(dual).primal, ids, weights, w13, w2).numpy(), case.truth())
 
 
 def test_tensors_that_have_no_memory_are_refused():
