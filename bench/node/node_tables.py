@@ -200,6 +200,22 @@ def print_sweeps(rows):
                      for (model, _, tokens, ep, tp, what), times in groups.items()])
 
 
+def print_changes(cases, before):
+    """Beside an older run, by what its own machine makes of `sequential`: how many times as much `comet` gains over it."""
+    old = {key_of(case.comet): case.over("sequential") for case in before}
+    groups = {}
+    for case in cases:
+        if key_of(case.comet) in old:
+            split = "EP" if case.comet["tp"] == 1 else "TP"
+            models = "the paper's models" if case.is_of_paper() else "other experts a token"
+            change = case.over("sequential") / old[key_of(case.comet)]
+            for of in (split, f"{split}, {models}"):
+                groups.setdefault(of, []).append(change)
+    print_table(["`comet` over `sequential`, over the same before", "cases", "geometric mean", "least", "most"],
+                [[of, str(len(changes)), f"{statistics.geometric_mean(changes):.3f}", f"{min(changes):.3f}",
+                  f"{max(changes):.3f}"] for of, changes in sorted(groups.items())])
+
+
 def print_tests(rows):
     for row in rows:
         if row["kind"] in ("gtest", "check"):
@@ -264,10 +280,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", type=Path, help="file with the rows of suite node")
     parser.add_argument("--run", help="name of the run; default: the newest")
+    parser.add_argument("--before", type=Path, metavar="ROWS",
+                        help="also how much less or more comet gains than by the newest run of these rows")
     parser.add_argument("--check", action="store_true", help="exit 1 if a claim does not hold")
     arguments = parser.parse_args()
     try:
         rows, run = read_rows(arguments.rows, arguments.run)
+        before = read_rows(arguments.before, None)[0] if arguments.before else []
     except OSError as error:
         sys.exit(f"node_tables: {error}")
     gpus = next((row["gpus"] for row in rows if "gpus" in row), "?")
@@ -280,6 +299,8 @@ def main():
     if not cases:
         return 0
     print_grid(cases)
+    if before:
+        print_changes(cases, grid_cases(before))
     errors = scale_errors(rows, cases)
     print_scale(errors)
     print_sweeps(rows)

@@ -6,6 +6,7 @@ them, and that what fails holds up nothing else."""
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -62,6 +63,22 @@ class Node(unittest.TestCase):
         self.assertIn("holds: over NCCL where it communicates for 40% or more: 1.82 in 8 cases", summary)
         self.assertIn("processes, bits, 2 ranks, puts forced, passed", summary)
         self.assertIn("timer of GPU 1: 12.3 us ahead of GPU 0's, and -0.250 us more each second", summary)
+
+    def test_gains_are_set_beside_those_of_older_rows(self):
+        code, output = self.run_node("grid")
+        self.assertEqual(code, 0, output)
+        older = self.root / "older.jsonl"
+        rows = self.rows()
+        for row in rows:
+            if row["schedule"] == "comet" and row["tp"] == 2:
+                row["t_layer_us"] *= 0.5 if row["tokens"] == 4096 else 0.8
+        older.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        tables = self.suite / "node" / "node_tables.py"
+        done = subprocess.run([sys.executable, tables, self.out / "rows.jsonl", "--before", older], check=True, text=True,
+                              stdout=subprocess.PIPE)
+        self.assertIn("| EP | 19 | 1.000 | 1.000 | 1.000 |", done.stdout)
+        self.assertIn("| TP | 19 | 0.743 | 0.500 | 0.800 |", done.stdout)  # 3 cases of 19 by a half, the others by a fifth
+        self.assertIn("| TP, the paper's models | 5 | 0.728 | 0.500 | 0.800 |", done.stdout)
 
     def test_multicast_is_off_and_launches_take_both_gpus(self):
         code, output = self.run_node("processes")
