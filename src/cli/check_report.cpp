@@ -6,6 +6,7 @@
 
 #include "base/check.hpp"
 #include "check/random_case.hpp"
+#include "cli/count_text.hpp"
 
 namespace comet::cli {
 namespace {
@@ -34,7 +35,7 @@ std::string_view world_kind(const CheckOptions& options) {
 std::string ranks_text(const CheckOptions& options, std::int64_t cases) {
   const RankCounts counts = count_ranks(options, cases);
   if (options.processes != nullptr || options.ranks > 0) {
-    return fmt::format("{} rank{}", counts.most, counts.most == 1 ? "" : "s");
+    return count_text(counts.most, "rank");
   }
   return counts.fewest == counts.most ? fmt::format("ranks {}", counts.most)
                                       : fmt::format("ranks {}-{}", counts.fewest, counts.most);

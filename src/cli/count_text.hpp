@@ -3,14 +3,14 @@
 
 #include <fmt/core.h>
 
-#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace comet::cli {
 
 /// "1 row", "2 rows".
-inline std::string count_text(std::size_t count, std::string_view one) {
+inline std::string count_text(std::int64_t count, std::string_view one) {
   return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
 }
 

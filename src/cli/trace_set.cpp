@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cli/bench_report.hpp"
+#include "cli/count_text.hpp"
 #include "trace/bench_timelines.hpp"
 
 namespace comet::cli {
@@ -29,8 +30,7 @@ TimelineSet timeline_set(const PlannedBench& planned, const std::vector<BenchRow
   const BenchCase& bench = planned.bench;
   const std::int64_t ranks = bench.parallel.world_size();
   TimelineSet set;
-  set.title =
-      fmt::format("One MoE layer of {} on {} rank{}", bench.model, ranks, ranks == 1 ? "" : "s");
+  set.title = fmt::format("One MoE layer of {} on {}", bench.model, count_text(ranks, "rank"));
   set.timelines = bench_timelines(bench, rows);
   set.captions = case_lines(bench, planned.divisors, rows.front());
   const bool is_cpu = bench.backend == Backend::cpu;
