@@ -387,8 +387,9 @@ __device__ __forceinline__ bool are_there(const CallParams& p, const TokenRows& 
   return __all_sync(kAllLanes, is_there) != 0;
 }
 
-/// Pulls tokens by ticket, in the order of the tiles that need them first, of the first tiles few at a time: all
-/// warps' pulls share the link, and what each has begun later would hold up those. Waits for nobody but the link, and for tokens that remote ranks put, whoever waits for this one.
+/// Pulls tokens by ticket, in the order of the tiles that need them first, of the first tiles few at a
+/// time: all warps' pulls share the link, and what each has begun later would hold up those. Waits for
+/// nobody but the link, and for tokens that remote ranks put, whoever waits for this one.
 template <int BLOCK_M>
 __device__ __forceinline__ void pull_all(const OverlapParams& p, std::uint32_t buffers,
                                          std::int32_t buffer_bytes, std::uint32_t barriers) {

@@ -138,8 +138,9 @@ __device__ inline void append(unsigned lanes, const DevicePlanView& plan,
 }
 
 // Of a block of 64 tokens of a source, where tiles come by index: its counts, and thread i's token, the
-// block's i-th and the plan's needed token `index`, with row slots `slots` of its topk choices and the local experts of those, -1 for others'.
-// By all threads of a thread block; a token without rows has none.
+// block's i-th and the plan's needed token `index`, with row slots `slots` of its topk choices and the
+// local experts of those, -1 for others'. By all threads of a thread block; a token without rows has
+// none.
 template <int kThreads>
 __device__ inline void order_block(const PlanProblem& problem, const DevicePlanView& plan,
                                    const OrderProblem& wanted, std::int32_t source,

@@ -3,10 +3,10 @@
 // An entry is 16 bytes a lane. Entries come through shared memory by asynchronous loads: beside
 // products each load takes microseconds, and only many on their way at once make it fast. In
 // registers, where eight fit, sums take longer, and so they do by bulk copies of 512 bytes each. A
-// lane reads what it has loaded itself, so entries need no barrier. More than twelve on their way
-// make no difference. What counts then are instructions, since a warp issues in order; rounding and
-// storing are a fifth. So sums are straight code, which looks at all it needs at once, and what can be
-// known per strip or window is not computed per entry.
+// lane reads what it has loaded itself, so entries need no barrier. More on their way make no
+// difference. What counts then are instructions, of which rounding and storing are a good part, since
+// a warp issues in order. So sums are straight code, which looks at all it needs at once, and what can
+// be known per strip or window is not computed per entry.
 #pragma once
 
 #include "backend/cuda/device/element.cuh"
