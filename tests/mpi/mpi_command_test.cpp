@@ -108,6 +108,28 @@ TEST(MpiCommand, WhatAllRanksRefuseIsSaidOnce) {
                       "2 processes that mpirun has started");
 }
 
+TEST(MpiCommand, AnInterfaceThatIsNotThereIsNamedAtOnce) {
+  Arguments all;
+  for (const char* host : {"COMET_HOST=a", "COMET_HOST=b"}) {
+    if (!all.empty()) all.emplace_back(":");
+    const Arguments check = part(1, {"check", "--random", "2"});
+    all.insert(all.end(), {"-x", host});
+    all.insert(all.end(), check.begin(), check.end());
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const Outcome outcome =
+      run_mpi(all, {.variables = {"COMET_INTERFACE=nope0", "COMET_TIMEOUT_MS=20000"}});
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(15));
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_EQ(outcome.out, "");
+  // Each host's rank says it: there is no world yet in which one could speak for all.
+  const std::string own = own_lines(outcome.err);
+  EXPECT_TRUE(own.starts_with(
+      "comet: [world] rank 0 has no network address, and ranks of other hosts cannot reach it: "
+      "COMET_INTERFACE is 'nope0', and its host has no such interface that is up\n"))
+      << outcome.err;
+}
+
 // Two ranks with the first arguments, one with the last.
 Outcome run_both(const Arguments& most, const Arguments& last) {
   Arguments all = part(2, most);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <string_view>
 
 #include "base/check.hpp"
 #include "base/env.hpp"
@@ -28,6 +29,7 @@ struct Card {
   Token token = {};  // that of rank 0 is the world's
   std::uint32_t num_addresses = 0;
   std::array<NetAddress, 8> addresses = {};
+  std::array<char, 64> interface_name = {};  // as COMET_INTERFACE has it, cut, for a sentence
 };
 
 Token random_token() {
@@ -35,6 +37,21 @@ Token random_token() {
   Token token;
   for (std::uint32_t& word : token) word = random();
   return token;
+}
+
+// Who has no address is waited for in vain. All ranks see the same cards and say the same.
+void check_addresses(const std::vector<Card>& cards) {
+  for (std::size_t rank = 0; rank < cards.size(); ++rank) {
+    if (cards[rank].num_addresses > 0) continue;
+    const std::string_view name = cards[rank].interface_name.data();
+    fail(ErrorCode::unsupported,
+         "[world] rank {} has no network address, and ranks of other hosts cannot reach it: {}",
+         rank,
+         name.empty()
+             ? "no interface of its host is up"
+             : fmt::format("COMET_INTERFACE is '{}', and its host has no such interface that is up",
+                           name));
+  }
 }
 
 class Connector {
@@ -84,7 +101,7 @@ class Connector {
     fail(ErrorCode::unsupported,
          "[world] rank {} cannot reach rank {} on another host at {}; ranks of several hosts need "
          "TCP between them, and COMET_INTERFACE can name the network interface to use",
-         rank_, rank, tried.empty() ? "any address: it has none" : tried);
+         rank_, rank, tried);
   }
 
   void accept_next(const Socket& listener, int missing) {
@@ -136,8 +153,12 @@ std::vector<Socket> connect_ranks(ProcessGroup& group, const Hosts& hosts,
     std::copy(found.begin(), found.end(), own.addresses.begin());
     own.num_addresses = static_cast<std::uint32_t>(found.size());
   }
+  const std::string& name = env().interface_name;
+  std::copy_n(name.begin(), std::min(name.size(), own.interface_name.size() - 1),
+              own.interface_name.begin());
   std::vector<Card> cards(size);
   group.all_gather(&own, cards.data(), sizeof(Card));
+  check_addresses(cards);
   std::vector<Socket> sockets;
   Sentence trouble{};
   try {
