@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "base/count_text.hpp"
+
 namespace comet::cli {
 namespace {
 
@@ -30,17 +32,17 @@ std::string devices_text(const BenchRow& row) {
 std::string world_text(const BenchCase& bench, const BenchRow& row) {
   if (bench.backend == Backend::cuda) {
     const std::int64_t ranks = bench.parallel.world_size();
-    return fmt::format("{} rank{} on {} ({} multiprocessors{}), ep {}, tp {}, tile {}x{}", ranks,
-                       ranks == 1 ? "" : "s", devices_text(row), row.workers,
+    return fmt::format("{} on {} ({}{}), ep {}, tp {}, tile {}x{}", count_text(ranks, "rank"),
+                       devices_text(row), count_text(row.workers, "multiprocessor"),
                        ranks == 1 ? "" : " each", bench.parallel.ep, bench.parallel.tp, row.block_m,
                        row.block_n);
   }
   const std::string ranks = row.world == "local"
-                                ? fmt::format("{} in-process ranks", bench.parallel.world_size())
+                                ? count_text(bench.parallel.world_size(), "in-process rank")
                                 : fmt::format("world {}, {} ranks that are processes", row.world,
                                               bench.parallel.world_size());
-  return fmt::format("{} (ep {}, tp {}) x {} worker{}, tile {}x{}", ranks, bench.parallel.ep,
-                     bench.parallel.tp, row.workers, row.workers == 1 ? "" : "s", row.block_m,
+  return fmt::format("{} (ep {}, tp {}) x {}, tile {}x{}", ranks, bench.parallel.ep,
+                     bench.parallel.tp, count_text(row.workers, "worker"), row.block_m,
                      row.block_n);
 }
 

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.hpp"
+#include "base/count_text.hpp"
 #include "check/random_case.hpp"
-#include "cli/count_text.hpp"
 
 namespace comet::cli {
 namespace {

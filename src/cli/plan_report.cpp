@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.hpp"
+#include "base/count_text.hpp"
 
 namespace comet::cli {
 namespace {
@@ -31,9 +32,9 @@ std::string tile_lines(const std::vector<std::int64_t>& tile_rows) {
 
 std::string rank_text(const PlanSummary& summary, std::int64_t index) {
   const RankPlan& rank = summary.ranks[index];
-  std::string text =
-      fmt::format("rank {} of {}: {} tokens, {} rows in {} tiles of {}\n", index, summary.world,
-                  rank.tokens, rank.rows, rank.tiles, summary.block_m);
+  std::string text = fmt::format("rank {} of {}: {}, {} in {} of {}\n", index, summary.world,
+                                 count_text(rank.tokens, "token"), count_text(rank.rows, "row"),
+                                 count_text(rank.tiles, "tile"), summary.block_m);
   text += "\nexpert    rows\n";
   for (std::size_t i = 0; i < rank.expert_ids.size(); ++i) {
     text += fmt::format("{:>6}  {:>6}\n", rank.expert_ids[i], rank.rows_per_expert[i]);

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/count_text.hpp"
 #include "cli/commands.hpp"
-#include "cli/count_text.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/file_flags.hpp"
 #include "cli/flags.hpp"

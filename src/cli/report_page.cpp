@@ -8,7 +8,7 @@
 #include <set>
 #include <string_view>
 
-#include "cli/count_text.hpp"
+#include "base/count_text.hpp"
 #include "comet/version.hpp"
 #include "trace/escape.hpp"
 

@@ -5,8 +5,8 @@
 
 #include <thread>
 
+#include "base/count_text.hpp"
 #include "cli/bench_report.hpp"
-#include "cli/count_text.hpp"
 #include "trace/bench_timelines.hpp"
 
 namespace comet::cli {

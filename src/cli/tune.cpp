@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/count_text.hpp"
 #include "cli/bench_flags.hpp"
 #include "cli/bench_progress.hpp"
 #include "cli/commands.hpp"
-#include "cli/count_text.hpp"
 #include "cli/devices.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/file_flags.hpp"

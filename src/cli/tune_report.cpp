@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/count_text.hpp"
 #include "measure/figures.hpp"
 
 namespace comet::cli {
@@ -17,8 +18,8 @@ std::string ms_text(double us) { return fmt::format("{:.3f} ms", us / 1000); }
 }  // namespace
 
 std::string tune_case_text(const TuneCase& of) {
-  return fmt::format("{}, {} tokens, ep {} x tp {}, {}", of.model, of.tokens, of.parallel.ep,
-                     of.parallel.tp, to_string(of.link));
+  return fmt::format("{}, {}, ep {} x tp {}, {}", of.model, count_text(of.tokens, "token"),
+                     of.parallel.ep, of.parallel.tp, to_string(of.link));
 }
 
 std::string tuned_text(const TunedCase& tuned) {

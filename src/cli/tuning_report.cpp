@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/count_text.hpp"
 #include "base/env.hpp"
-#include "cli/count_text.hpp"
 #include "cli/devices.hpp"
 #include "measure/tune_case.hpp"
 #include "tune/profile.hpp"

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.hpp"
+#include "base/count_text.hpp"
 #include "comet/plan.hpp"
 
 namespace comet {
@@ -53,12 +54,13 @@ std::string PlanSummary::to_json() const {
 }
 
 std::string PlanSummary::to_text() const {
-  std::string text = fmt::format("{} rank{}, {} group{}, tiles of {} rows\n", world,
-                                 world == 1 ? "" : "s", groups, groups == 1 ? "" : "s", block_m);
+  std::string text = fmt::format("{}, {}, tiles of {}\n", count_text(world, "rank"),
+                                 count_text(groups, "group"), count_text(block_m, "row"));
   for (std::int64_t r = 0; r < world; ++r) {
     const RankPlan& rank = ranks[r];
-    text += fmt::format("\nrank {}: {} tokens, {} rows in {} tiles ({} with tails)\n", r,
-                        rank.tokens, rank.rows, rank.tiles, rank.padded_rows);
+    text += fmt::format("\nrank {}: {}, {} in {} ({} with tails)\n", r,
+                        count_text(rank.tokens, "token"), count_text(rank.rows, "row"),
+                        count_text(rank.tiles, "tile"), rank.padded_rows);
     text += fmt::format("  experts          {}\n", join(rank.expert_ids));
     text += fmt::format("  rows per expert  {}\n", join(rank.rows_per_expert));
     text += "  group  step  waits for   tiles    rows\n";

@@ -4,17 +4,15 @@
 #include <string>
 
 #include "base/check.hpp"
+#include "base/count_text.hpp"
 
 namespace comet {
 namespace {
 
 std::string note_of(const BenchRow& row) {
-  const auto counted = [](std::int64_t count, const char* one) {
-    return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
-  };
   std::string note;
-  if (row.schedule == Schedule::comet) note = counted(row.groups, "group");
-  if (row.schedule == Schedule::pipelined) note = counted(row.chunks, "chunk");
+  if (row.schedule == Schedule::comet) note = count_text(row.groups, "group");
+  if (row.schedule == Schedule::pipelined) note = count_text(row.chunks, "chunk");
   if (note.empty() || row.workers == 1) return note;
   if (row.n_c_dispatch == 0 && row.n_c_combine == 0) return note + ", workers do both";
   return note + fmt::format(", n_c {}/{}", row.n_c_dispatch, row.n_c_combine);

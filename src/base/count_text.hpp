@@ -7,11 +7,11 @@
 #include <string>
 #include <string_view>
 
-namespace comet::cli {
+namespace comet {
 
 /// "1 row", "2 rows".
 inline std::string count_text(std::int64_t count, std::string_view one) {
   return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
 }
 
-}  // namespace comet::cli
+}  // namespace comet
