@@ -13,6 +13,7 @@
 #include "measure/calibrate.hpp"
 #include "measure/clock_offsets.hpp"
 #include "measure/halving.hpp"
+#include "measure/recorded_calls.hpp"
 #include "measure/round_plan.hpp"
 #include "tune/group_model.hpp"
 
@@ -33,25 +34,6 @@ std::int64_t most_groups(const BenchCase& bench) {
   std::int64_t most = std::max({std::int64_t{8}, degree, bench.groups});
   for (const ForwardOptions& given : bench.comet_options) most = std::max(most, given.groups);
   return most;
-}
-
-// On a GPU a call lasts from its first event to its last, without the host's part.
-void limit_to_events(RecordedCall& call) {
-  if (call.events.empty()) return;
-  call.end_ns = call.begin_ns = call.events.front().begin_ns;
-  for (const TraceEvent& event : call.events) {
-    call.begin_ns = std::min(call.begin_ns, event.begin_ns);
-    call.end_ns = std::max(call.end_ns, event.end_ns);
-  }
-}
-
-void shift(RecordedCall& call, std::int64_t ns) {
-  call.begin_ns += ns;
-  call.end_ns += ns;
-  for (TraceEvent& event : call.events) {
-    event.begin_ns += ns;
-    event.end_ns += ns;
-  }
 }
 
 }  // namespace
@@ -96,7 +78,7 @@ void BenchRank::run() {
   for (const Schedule schedule : bench_.schedules) {
     for (const std::size_t place : places_of(schedule, contenders)) {
       BenchRow& row = shared_.rows.emplace_back(make_row(contenders[place], contenders.front()));
-      if (bench_.record) row.recorded = recorded_call(place);
+      if (bench_.record) row.recorded = join_parts(shared_.recorded[place]);
     }
   }
 }
@@ -281,39 +263,9 @@ void BenchRank::hand_over(std::vector<Contender>& contenders) {
     });
     shared_.recorded[i][static_cast<std::size_t>(rank_)] =
         std::move(contender.calls[static_cast<std::size_t>(nearest - times.begin())]);
-    if (!is_one_process(world_)) share_recorded(shared_.recorded[i], clocks);
+    if (!is_one_process(world_)) share_recorded(world_, shared_.recorded[i], clocks);
   }
   world_.barrier();
-}
-
-// Every rank gets all parts, by rank 0's clock; `clocks` says how far the others are ahead of it.
-void BenchRank::share_recorded(std::vector<RecordedCall>& parts,
-                               const std::vector<std::int64_t>& clocks) {
-  const RecordedCall& own = parts[static_cast<std::size_t>(rank_)];
-  const std::int64_t times[] = {own.begin_ns, own.end_ns};
-  const auto all_times = gather_bytes(world_, std::as_bytes(std::span(times)));
-  const auto all_events = gather_bytes(world_, std::as_bytes(std::span(own.events)));
-  for (std::size_t rank = 0; rank < parts.size(); ++rank) {
-    RecordedCall& part = parts[rank];
-    std::memcpy(&part.begin_ns, all_times[rank].data(), sizeof(std::int64_t));
-    std::memcpy(&part.end_ns, all_times[rank].data() + sizeof(std::int64_t), sizeof(std::int64_t));
-    part.events.resize(all_events[rank].size() / sizeof(TraceEvent));
-    if (!part.events.empty()) {
-      std::memcpy(part.events.data(), all_events[rank].data(), all_events[rank].size());
-    }
-    shift(part, -clocks[rank]);
-  }
-}
-
-RecordedCall BenchRank::recorded_call(std::size_t contender) const {
-  const std::vector<RecordedCall>& parts = shared_.recorded[contender];
-  RecordedCall whole = parts.front();
-  for (auto part = parts.begin() + 1; part != parts.end(); ++part) {
-    whole.begin_ns = std::min(whole.begin_ns, part->begin_ns);
-    whole.end_ns = std::max(whole.end_ns, part->end_ns);
-    whole.events.insert(whole.events.end(), part->events.begin(), part->events.end());
-  }
-  return whole;
 }
 
 BenchRank::CallTimes BenchRank::timed_call(const ForwardOptions& options) {

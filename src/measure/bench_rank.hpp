@@ -79,8 +79,6 @@ class BenchRank {
   void measure_call(Contender& contender, std::size_t copy, bool record);
   void run_rounds(std::vector<Contender>& contenders);
   void hand_over(std::vector<Contender>& contenders);
-  void share_recorded(std::vector<RecordedCall>& parts, const std::vector<std::int64_t>& clocks);
-  RecordedCall recorded_call(std::size_t contender) const;
   std::vector<std::size_t> places_of(Schedule schedule,
                                      const std::vector<Contender>& contenders) const;
   BenchRow make_row(const Contender& contender, const Contender& sequential) const;
