@@ -3,6 +3,7 @@
 // are written here as ranks write them.
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -24,12 +25,15 @@ constexpr LayerDims kDims{.world = kWorld,
                           .topk = 2,
                           .hidden = 64,
                           .inter_local = 64,
-                          .max_tokens = 64,
+                          .max_tokens = 70'000,  // whose ids several blocks read
                           .element_bytes = 2,
                           .block_m = 64,
                           .block_n = 64,
                           .panel_n = 64};
-constexpr std::int64_t kIdsStride = 128;
+constexpr std::int64_t kIdsStride = kDims.max_tokens * kDims.topk;
+
+// What is read of a header: all before its sentence.
+constexpr std::int64_t kHeaderBytes = offsetof(CallHeader, sentence);
 
 // Zeroed memory that the host and kernels share.
 template <typename T>
@@ -150,6 +154,24 @@ TEST_F(Headers, SayTheTokensThatRanksHavePublished) {
   EXPECT_EQ(params_.state->fault.kind, CallFaultKind::none);
   EXPECT_EQ(params_.tokens[0], kTokens[0]);
   EXPECT_EQ(params_.tokens[1], kTokens[1]);
+}
+
+TEST_F(Headers, ComeWithAllIdsOfOthers) {
+  for (const std::int32_t tokens : {0, 1, 5, 4099, 69'991, 70'000}) {
+    header(1)->tokens = tokens;
+    auto* const ids =
+        reinterpret_cast<std::uint16_t*>(params_.peers[1] + params_.layout.ids[kEpoch & 1U]);
+    const std::int64_t count = std::int64_t{tokens} * kDims.topk;
+    for (std::int64_t i = 0; i < count; ++i)
+      ids[i] = static_cast<std::uint16_t>((i * 7 + tokens) % 60'000);
+    params_.state->metadata_bytes_in = 0;
+    read_headers();
+    EXPECT_EQ(params_.tokens[1], tokens);
+    EXPECT_EQ(params_.state->metadata_bytes_in, kHeaderBytes + count * 2);
+    EXPECT_EQ(
+        std::memcmp(memory_->ids.data() + kIdsStride, ids, static_cast<std::size_t>(count) * 2), 0)
+        << tokens << " tokens";
+  }
 }
 
 TEST_F(Headers, OfADeadRankAreNoFaultOfIts) {

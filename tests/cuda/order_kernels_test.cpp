@@ -145,8 +145,9 @@ class OrderCheck {
     const std::size_t tiles = plan_.tiles.size();
     const OverlapTickets tickets = download(view_.tickets, 1).front();
     const bool has_tickets = tickets.gather_first != 0 || tickets.gather != 0 ||
-                             tickets.pull != 0 || tickets.compute != 0 || tickets.push != 0 ||
-                             tickets.home != 0 || tickets.starved != 0 || tickets.next_look != 0;
+                             tickets.pull != 0 || tickets.pull_first != 0 || tickets.compute != 0 ||
+                             tickets.push != 0 || tickets.home != 0 || tickets.starved != 0 ||
+                             tickets.next_look != 0;
     return zeros("arrived", view_.arrived, tiles) + zeros("first_done", view_.first_done, tiles) +
            zeros("second_done", view_.second_done, tiles * call_.num_panels) +
            zeros("seen", view_.seen, std::size_t(view_.home_blocks) * call_.num_panels) +

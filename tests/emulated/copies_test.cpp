@@ -176,6 +176,25 @@ class RankCopies {
     });
   }
 
+  // As if `dead` had never put its tokens, and the host said so.
+  void lose(std::int32_t dead) {
+    failed_ = kHostFailed;
+    DeviceWorld& world = params_.call.world;
+    world.failed = &failed_;
+    world.failed_seen = &failed_seen_;
+    world.next_look = &next_look_;
+    world.timeout_ns = ~0ULL;
+    const std::int64_t num_blocks = num_token_blocks(dims_.max_tokens);
+    auto* const slots =
+        reinterpret_cast<std::uint32_t*>(params_.call.peers[world.rank] + params_.call.layout.sent);
+    for (std::int64_t block = 0; block < num_blocks; ++block) {
+      slots[sent_slot(dead, block, num_blocks)] = kEpoch - 1;
+    }
+  }
+
+  bool is_abandoned() const { return state_.abandoned != 0; }
+  bool pulls_are_left() const { return has_pulls_left(params_); }
+
   // Where rows are not what they should be, or "".
   std::string fault() const {
     if (state_.abandoned != 0) return "the call was abandoned";
@@ -219,13 +238,10 @@ class RankCopies {
   template <int BLOCK_M>
   void work() const {
     const int warp = static_cast<int>(threadIdx.x) / kLanes;
-    if (warp >= kCopyWarps) return gather_own<BLOCK_M>(params_, true);
-    if (warp != 0) gather_own<BLOCK_M>(params_, false);
-    const bool is_puller = static_cast<std::int32_t>(blockIdx.x) < params_.order.roles->pullers;
-    if (!is_puller || warp >= params_.choice.pull_warps) return;
-    pull_all<BLOCK_M>(params_, warp == 0 ? 0 : kSumsAt + (warp - 1) * SumBuffers::kBytes,
-                      warp == 0 ? kPullBytes : SumBuffers::kBytes,
-                      kBarriersAt + warp * Puller::kMostBuffers * 8);
+    if (warp >= kCopyWarps) return bring_before_products<BLOCK_M>(params_);
+    bring_beside_products<BLOCK_M>(
+        params_, warp, warp == 0 ? 0 : kSumsAt + (warp - 1) * SumBuffers::kBytes,
+        warp == 0 ? kPullBytes : SumBuffers::kBytes, kBarriersAt + warp * Puller::kMostBuffers * 8);
   }
 
   std::string row_fault(std::int32_t source, std::int32_t token, const NeededRow& row) const {
@@ -254,6 +270,9 @@ class RankCopies {
   std::vector<std::uint8_t> is_remote_;
   std::vector<unsigned long long> clocks_;
   CallState state_;
+  std::uint32_t failed_ = 0;
+  std::uint32_t failed_seen_ = 0;
+  unsigned long long next_look_ = 0;
   OverlapParams params_;
 };
 
@@ -290,9 +309,29 @@ TEST(Copies, EachRowGetsItsTokenAndWeight) {
     const auto rank = static_cast<std::int32_t>(random() % static_cast<unsigned>(routing.world()));
     RankCopies copies(of, routing, rank);
     copies.run(random);
+    ASSERT_FALSE(copies.pulls_are_left());
     ASSERT_EQ(copies.fault(), "") << "trial " << trial << ": " << routing.describe(rank)
                                   << of.text();
   }
+}
+
+// The warps leave, and no tile of which a row is missing counts all of them.
+TEST(Copies, OfADeadRemoteRankEnd) {
+  std::mt19937 random(7);
+  int num_abandoned = 0;
+  for (int trial = 0; trial < 100; ++trial) {
+    Case of = draw_case(random);
+    of.way = Way::puts;
+    Routing routing(of.shape, random);
+    routing.redraw(random, static_cast<Draw>(random() % 3), false);
+    if (routing.world() < 2) continue;
+    RankCopies copies(of, routing, 0);
+    copies.lose(1);
+    copies.run(random);
+    num_abandoned += copies.is_abandoned() ? 1 : 0;
+    EXPECT_EQ(copies.fault().empty(), !copies.is_abandoned());
+  }
+  EXPECT_GT(num_abandoned, 10);
 }
 
 }  // namespace

@@ -120,6 +120,11 @@ class Block {
     return meeting.values;
   }
 
+  void let_others_go_on() {
+    ready_.insert(ready_.begin(), thread_);
+    pause();
+  }
+
   Draws& draws() { return draws_; }
   void wait_for_grids_before() { fibers_[thread_]->has_waited = true; }
 
@@ -231,6 +236,8 @@ void sync_block() { block().sync(); }
 const std::array<std::uint64_t, kWarp>& exchange(std::uint32_t mask, std::uint64_t value) {
   return block().exchange(mask, value);
 }
+
+void let_others_go_on() { block().let_others_go_on(); }
 
 void wait_for_grids_before() { block().wait_for_grids_before(); }
 

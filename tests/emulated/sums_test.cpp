@@ -121,7 +121,7 @@ class Sums {
     emulated::run_grid(1, kLanes, false, [&] {
       add();
       add();
-      for (const SumMemory::Group& group : sum_memory.groups[sum_lane()]) {
+      for (const SumMemory::Group& group : sum_memory.own().groups) {
         if (!group.empty()) emulated::fail_thread("left loads that nobody waited for");
       }
     });

@@ -113,6 +113,12 @@ inline int __reduce_add_sync(unsigned mask, int value) {
   for_each_lane(mask, static_cast<unsigned>(value), [&](unsigned, unsigned word) { sum += word; });
   return static_cast<int>(sum);
 }
+inline int __reduce_min_sync(unsigned mask, int value) {
+  int least = value;
+  for_each_lane(mask, static_cast<unsigned>(value),
+                [&](unsigned, unsigned word) { least = std::min(least, static_cast<int>(word)); });
+  return least;
+}
 inline unsigned __match_any_sync(unsigned mask, int value) {
   const auto own = static_cast<unsigned>(value);
   unsigned same = 0;
@@ -155,7 +161,8 @@ T __ldcv(const T* from) {
   return *from;
 }
 inline long long __double2ll_rn(double value) { return std::llrint(value); }
-inline void __nanosleep(unsigned) {}
+inline void __threadfence_system() {}
+inline void __nanosleep(unsigned) { comet::emulated::let_others_go_on(); }
 inline int __ffs(int word) { return __builtin_ffs(word); }
 
 template <typename T>
@@ -168,6 +175,12 @@ template <typename T>
 T atomicMax(T* at, std::type_identity_t<T> value) {
   const T before = *at;
   *at = std::max(before, value);
+  return before;
+}
+template <typename T>
+T atomicMin(T* at, std::type_identity_t<T> value) {
+  const T before = *at;
+  *at = std::min(before, value);
   return before;
 }
 template <typename T>

@@ -28,6 +28,9 @@ inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   std::memset(*memory, 0xa5, bytes);
   return cudaSuccess;
 }
+inline cudaError_t cudaMallocManaged(void** memory, std::size_t bytes) {
+  return cudaMalloc(memory, bytes);
+}
 inline cudaError_t cudaFree(void* memory) {
   std::free(memory);
   return cudaSuccess;

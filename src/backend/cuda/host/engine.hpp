@@ -37,6 +37,7 @@ class CudaEngine final : public LayerEngine {
   Follow join_tokens(const CallParams& params, cudaStream_t stream);
   OrderProblem order_problem(const CallParams& params, const QueuedCall& call) const;
   std::int32_t tiles_to_begin_with() const;
+  std::int32_t slots_per_first_pull(const OverlapChoice& choice) const;
   void queue_plan(const CallParams& params, const OrderProblem& wanted, cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);

@@ -122,11 +122,10 @@ OrderProblem CudaEngine::order_problem(const CallParams& params, const QueuedCal
   wanted.choice.n_c_combine = call.n_c_combine;
   wanted.choice.is_dedicated = call.placement == Placement::blocks;
   wanted.choice.follows_counts = call.follows_counts;
-  // Few warps pull then, and small units take each of them longer.
-  if (wanted.choice.is_dedicated) wanted.choice.slots_per_first_pull = wanted.choice.slots_per_pull;
   // Blocks of their own for communication may be an odd number.
   wanted.choice.in_pairs = wanted.choice.in_pairs && has_pairs_ && !wanted.choice.is_dedicated;
   wanted.choice.first_tiles = tiles_to_begin_with();
+  wanted.choice.slots_per_first_pull = slots_per_first_pull(wanted.choice);
   const DeviceWorld& world = params.world;
   const bool is_slow = world.host_link || world.is_remote != nullptr;
   // What the device would take, too; and then the order comes with the plan.
@@ -148,6 +147,18 @@ std::int32_t CudaEngine::tiles_to_begin_with() const {
   const std::int64_t tiles =
       multiprocessors_ / std::max<std::int64_t>(columns, 1) + 1;  // of no experts 0
   return static_cast<std::int32_t>(round_up(tiles, tiles_of_band(multiprocessors_)));
+}
+
+// Small, so that the first tiles' rows are there together and soon; but a pull takes a warp some
+// microseconds, so there are a few for each block that pulls. Of dedicated blocks few do, and their
+// pulls are of the usual size.
+std::int32_t CudaEngine::slots_per_first_pull(const OverlapChoice& choice) const {
+  constexpr std::int64_t kPullsPerBlock = 4;
+  if (choice.is_dedicated) return choice.slots_per_pull;
+  const std::int64_t pullers =
+      choice.n_c_dispatch > 0 ? std::min(choice.n_c_dispatch, multiprocessors_) : multiprocessors_;
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(
+      choice.first_tiles * dims_.block_m / (kPullsPerBlock * pullers), 1, choice.slots_per_pull));
 }
 
 void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted,

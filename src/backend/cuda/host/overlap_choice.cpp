@@ -66,7 +66,6 @@ OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config) {
           // device takes one where the link is fast, since products read weights once more for two.
           .waves = has_many ? 2 : 1,
           .slots_per_pull = slots_per_pull(config.chunk, rows),
-          .slots_per_first_pull = slots_per_pull(1, rows),
           .tokens_per_push = tokens_per_push(rows),
           .tokens_per_last_push = (tokens_per_push(rows) + 2) / 3,
           .tokens_per_home = tokens_per_home(sources_per_token(dims)),

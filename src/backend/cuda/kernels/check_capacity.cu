@@ -3,6 +3,7 @@
 #include "backend/cuda/device/memory_order.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/kernels/launch.cuh"
 #include "comet/error.hpp"
 #include "layout/token_blocks.hpp"
 
@@ -78,8 +79,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 void launch_check_capacity(const CallParams& params, const CapacityCheck& check,
                            cudaStream_t stream) {
-  check_capacity_kernel<<<kBlocks, kThreads, 0, stream>>>(params, check);
-  check_cuda(cudaGetLastError(), "launching the check of capacity");
+  launch_after_all(check_capacity_kernel, kBlocks, kThreads, stream,
+                   "launching the check of capacity", params, check);
 }
 
 void preload_check_capacity() { preload(check_capacity_kernel); }

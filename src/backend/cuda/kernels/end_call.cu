@@ -3,6 +3,7 @@
 #include "backend/cuda/device/bounded_wait.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/kernels/launch.cuh"
 
 namespace comet::cuda {
 namespace {
@@ -83,18 +84,16 @@ __global__ void stamp_kernel(unsigned long long* stamp) { *stamp = global_timer(
 }  // namespace
 
 void launch_end_call(const CallParams& params, int num_blocks, cudaStream_t stream) {
-  end_call_kernel<<<num_blocks, kThreads, 0, stream>>>(params);
-  check_cuda(cudaGetLastError(), "launching the end of a call");
+  launch_after_all(end_call_kernel, static_cast<unsigned>(num_blocks), kThreads, stream,
+                   "launching the end of a call", params);
 }
 
 void launch_start_line(const DeviceWorld& world, std::uint32_t* missed, cudaStream_t stream) {
-  start_line_kernel<<<1, 1, 0, stream>>>(world, missed);
-  check_cuda(cudaGetLastError(), "launching a start line");
+  launch_after_all(start_line_kernel, 1, 1, stream, "launching a start line", world, missed);
 }
 
 void launch_stamp(unsigned long long* stamp, cudaStream_t stream) {
-  stamp_kernel<<<1, 1, 0, stream>>>(stamp);
-  check_cuda(cudaGetLastError(), "launching a time stamp");
+  launch_after_all(stamp_kernel, 1, 1, stream, "launching a time stamp", stamp);
 }
 
 void preload_end_kernels() {

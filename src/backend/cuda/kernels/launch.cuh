@@ -63,4 +63,12 @@ void launch_kernel(void (*kernel)(Params...), unsigned num_blocks, unsigned thre
                   std::forward<Args>(args)...);
 }
 
+/// The same of a kernel that begins when all before it on its stream have ended, and need not wait.
+template <typename... Params, typename... Args>
+void launch_after_all(void (*kernel)(Params...), unsigned num_blocks, unsigned threads,
+                      cudaStream_t stream, const char* what, Args&&... args) {
+  launch_clusters(1, kernel, num_blocks, threads, 0, stream, Follow::after_all, what,
+                  std::forward<Args>(args)...);
+}
+
 }  // namespace comet::cuda

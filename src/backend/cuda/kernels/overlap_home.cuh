@@ -38,7 +38,7 @@ class HomeSums {
     // through. So they look in turn, and tell each other what they saw.
     constexpr unsigned long long kInterval = 2'000;  // ns, about a read's
     std::uint32_t* const seen = p_.order.seen + panel() * p_.order.home_blocks + block();
-    if (load_acquire_gpu(seen) != 0) return true;
+    if (__all_sync(kAllLanes, load_acquire_gpu(seen) != 0) != 0) return true;
     int may_look = 0;
     if (lane_id() == 0) may_look = take_turn(&p_.order.tickets->next_look, kInterval) ? 1 : 0;
     if (__shfl_sync(kAllLanes, may_look, 0) == 0 || !look()) return false;

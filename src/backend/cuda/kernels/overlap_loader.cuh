@@ -117,7 +117,8 @@ __device__ __forceinline__ bool may_compute(const OverlapParams& p, const ItemWa
   if (!p.choice.is_dedicated) return true;
   const auto block = static_cast<std::int32_t>(blockIdx.x);
   if (block < p.order.roles->pullers) {
-    while (has_pulls_left(p)) __nanosleep(500);
+    // Of an abandoned call, whose warps have left them, some may be left for ever.
+    while (has_pulls_left(p) && load_relaxed_gpu(&p.call.state->abandoned) == 0) __nanosleep(500);
   }
   return block >= p.order.roles->pushers ||
          load_relaxed_gpu(&p.order.tickets->compute) < walk.first_of_second();

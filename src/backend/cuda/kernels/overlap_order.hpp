@@ -28,7 +28,8 @@ static_assert(sizeof(TokenRows) == 16);
 struct OverlapTickets {
   std::uint32_t gather_first;    ///< Row slots of the first tiles, for own tokens.
   std::uint32_t gather;          ///< Row slots of the tiles after them, likewise.
-  std::uint32_t pull;            ///< Chunks of row slots of tiles, for tokens of other ranks.
+  std::uint32_t pull_first;      ///< Row slots of the first tiles, for tokens of other ranks.
+  std::uint32_t pull;            ///< Row slots of the tiles after them, likewise.
   std::uint32_t compute;         ///< Items of both products.
   std::uint32_t push;            ///< Units of tokens and panels.
   std::uint32_t home;            ///< Units of own tokens and panels.
@@ -55,7 +56,8 @@ struct OverlapChoice {
   /// Of the last panel of the last phase, in place of tokens_per_push: nothing is left to hide it.
   std::int32_t tokens_per_last_push = 1;
   std::int32_t tokens_per_home = 1;
-  /// Of a block's three warps for copies those that pull until no pull is left, before they push.
+  /// Of a block's three warps for copies those that pull until no pull is left, before they push;
+  /// of the first tiles all do where the link is fast.
   std::int32_t pull_warps = 1;
   /// Multiprocessors that pull, and that push and sum; -1 chooses by the call's counts.
   std::int32_t n_c_dispatch = -1;

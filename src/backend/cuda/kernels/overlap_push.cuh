@@ -245,9 +245,10 @@ class Pushes {
   // push.
   __device__ __forceinline__ bool may_push() {
     if (no_pulls_left_) return true;
-    no_pulls_left_ = !has_pulls_left(p_);
+    // Lanes may see different counts, and must do alike.
+    no_pulls_left_ = __any_sync(kAllLanes, has_pulls_left(p_)) == 0;
     return no_pulls_left_ || __shfl_sync(kAllLanes, mine_.source, 0) == call().world.rank ||
-           load_relaxed_gpu(&p_.order.tickets->starved) == 0;
+           __all_sync(kAllLanes, load_relaxed_gpu(&p_.order.tickets->starved) == 0) != 0;
   }
 
   __device__ __forceinline__ std::uint32_t columns_of_panel() const {

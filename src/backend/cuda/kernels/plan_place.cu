@@ -7,8 +7,8 @@
 namespace comet::cuda {
 namespace {
 
-// Source blocks in transfer order, then the own rank's home side; and what an order that comes with the
-// plan has beside the tokens, by all thread blocks.
+// Source blocks in transfer order, then the own rank's home side; and what an order that comes with
+// the plan has beside the tokens, by all thread blocks.
 __global__ void __launch_bounds__(kBlockThreads, kBlocksPerSm)
     place_kernel(const PlanProblem problem, const DevicePlanView view, std::int32_t home_blocks,
                  const __grid_constant__ OrderProblem wanted) {

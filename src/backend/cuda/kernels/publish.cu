@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The start of a call, on the device: publish, the copy of x, and reading what all ranks have
 // published.
+#include <algorithm>
+
 #include "backend/cuda/device/bounded_wait.cuh"
-#include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
 #include "backend/cuda/kernels/launch.cuh"
+#include "backend/cuda/kernels/read_headers.cuh"
+#include "base/int_math.hpp"
 #include "comet/error.hpp"
 
 namespace comet::cuda {
@@ -13,20 +16,6 @@ namespace {
 
 constexpr int kPublishThreads = 256;
 constexpr int kHeaderThreads = 512;
-constexpr int kLanes = 32;
-constexpr unsigned kAllLanes = 0xffffffffU;
-
-// What a healthy call reads of a header, see layer/publish.cpp.
-constexpr std::int64_t kHeaderBytes = offsetof(CallHeader, sentence);
-
-__device__ CallHeader* header_of(const CallParams& p, std::int32_t rank, std::uint32_t epoch) {
-  return reinterpret_cast<CallHeader*>(p.peers[rank] + p.layout.header[epoch & 1U]);
-}
-
-__device__ std::uint32_t* published_slot(const CallParams& p, std::int32_t at,
-                                         std::int32_t source) {
-  return reinterpret_cast<std::uint32_t*>(p.peers[at] + p.layout.published) + source;
-}
 
 __device__ std::uint32_t* copied_slot(const CallParams& p, std::int32_t at, std::int32_t source) {
   return reinterpret_cast<std::uint32_t*>(p.peers[at] + p.layout.copied) + source;
@@ -115,28 +104,6 @@ __device__ void write_tokens(const CallParams& p, std::int32_t tokens) {
   }
 }
 
-// A rank's header without its sentence.
-struct HeaderHead {
-  std::uint32_t epoch;
-  SeenHeader seen;
-};
-
-// The epoch says of all of it whether it is the call's: of what comes by one load of one sector,
-// and of a fault, which does not, by another look.
-__device__ HeaderHead read_head(const CallHeader* header) {
-  static_assert(offsetof(CallHeader, epoch) == 0 && offsetof(CallHeader, tokens) == 4 &&
-                offsetof(CallHeader, config_hash) == 8);
-  const uint4 first = __ldcv(reinterpret_cast<const uint4*>(header));
-  HeaderHead head{first.x,
-                  {static_cast<std::int32_t>(first.y), __ldcv(&header->fault),
-                   first.z | std::uint64_t{first.w} << 32}};
-  if (head.seen.fault != 0) {
-    __threadfence_system();
-    head.epoch = load_relaxed_system(&header->epoch);
-  }
-  return head;
-}
-
 // Waits for the x of the rank at `source`, after its header, so that a rank that stays away is
 // named as read_headers_kernel names it; of a fault there is none. One thread; false if the wait
 // failed.
@@ -175,109 +142,6 @@ __device__ void fill_header(const CallParams& p, const FaultSentence& sentence, 
     header->detail = {InputFaultKind::overlap, 0, 0};
   } else {
     header->tokens = tokens;
-  }
-}
-
-// Ids of another rank, whole words: regions and strides are rounded up. A thread's loads are on
-// their way at once, since each takes microseconds.
-template <int kThreads>
-__device__ void copy_ids(uint4* to, const uint4* from, std::int64_t bytes) {
-  constexpr int kBatch = 8;
-  const auto count = static_cast<std::int32_t>((bytes + 15) / 16);
-#pragma unroll 1
-  for (auto first = static_cast<std::int32_t>(threadIdx.x); first < count;
-       first += kBatch * kThreads) {
-    uint4 words[kBatch];
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      if (first + i * kThreads < count) words[i] = __ldcv(from + first + i * kThreads);
-    }
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      if (first + i * kThreads < count) to[first + i * kThreads] = words[i];
-    }
-  }
-}
-
-// Metadata of the rank at `source`: its header, and another rank's ids to the own copy. All
-// kThreads threads of a block.
-template <int kThreads>
-__device__ void read_source(const CallParams& p, std::int32_t source, std::uint32_t epoch) {
-  const auto [header_epoch, seen] = read_head(header_of(p, source, epoch));
-  if (header_epoch != epoch) {
-    // A process that has died since it signalled leaves memory that may hold anything by now: what
-    // it seems to say must not pass for its fault. Others say that it is gone.
-    if (threadIdx.x != 0) return;
-    wait_for_failure(p.world, {.stage = Stage::publish, .epoch = epoch, .source = source},
-                     header_epoch);
-    p.state->abandoned = 1;
-    return;
-  }
-  const auto most = static_cast<std::int32_t>(p.dims.max_tokens);
-  const std::int32_t tokens = seen.tokens < 0 ? 0 : seen.tokens > most ? most : seen.tokens;
-  const bool is_own = source == p.world.rank;
-  const std::int64_t bytes = is_own ? 0 : std::int64_t{tokens} * p.dims.topk * 2;
-  copy_ids<kThreads>(reinterpret_cast<uint4*>(p.ids + source * p.ids_stride),
-                     reinterpret_cast<const uint4*>(p.peers[source] + p.layout.ids[epoch & 1U]),
-                     bytes);
-  if (threadIdx.x != 0) return;
-  p.seen[source] = {tokens, seen.fault, seen.config_hash};
-  if (is_own) return;
-  atomicAdd(reinterpret_cast<unsigned long long*>(&p.state->metadata_bytes_in),
-            static_cast<unsigned long long>(kHeaderBytes + bytes));
-  sleep_until(book_transfer(p.world, source, p.world.rank, kHeaderBytes + bytes));
-}
-
-// The first rank's fault, or a rank that runs something else than rank 0. One warp, a rank or more
-// for each lane; all lanes return the same.
-__device__ CallFault find_call_fault(const CallParams& p, std::uint32_t epoch) {
-  std::int32_t faulty = INT32_MAX;
-  std::int32_t other = INT32_MAX;
-  const std::uint64_t config_hash = p.seen[0].config_hash;
-  for (auto rank = static_cast<std::int32_t>(threadIdx.x); rank < p.world.size; rank += kLanes) {
-    const SeenHeader seen = p.seen[rank];
-    if (seen.fault != 0) faulty = min(faulty, rank);
-    if (seen.config_hash != config_hash) other = min(other, rank);
-  }
-  faulty = __reduce_min_sync(kAllLanes, faulty);
-  other = __reduce_min_sync(kAllLanes, other);
-  if (faulty != INT32_MAX) {
-    return {CallFaultKind::published, p.seen[faulty].fault, faulty,
-            header_of(p, faulty, epoch)->detail};
-  }
-  if (other != INT32_MAX) {
-    return {CallFaultKind::mismatch, 1 + static_cast<std::int32_t>(ErrorCode::mismatch), other, {}};
-  }
-  return {};
-}
-
-// What a call is, once all headers have been read: its fault if it has one, and T of all ranks. All
-// kThreads threads of one block.
-template <int kThreads>
-__device__ void agree_on_call(const CallParams& p, std::uint32_t epoch) {
-  __shared__ bool is_skipped;
-  CallState& state = *p.state;
-  if (threadIdx.x < kLanes) {
-    // It may be set meanwhile: all lanes go by what the first one saw.
-    const bool abandoned =
-        __shfl_sync(kAllLanes, *static_cast<volatile std::uint32_t*>(&state.abandoned), 0) != 0;
-    const CallFault fault = abandoned ? CallFault{} : find_call_fault(p, epoch);
-    if (threadIdx.x == 0) {
-      if (!abandoned) {
-        state.fault = fault;
-        tell_progress(p.world, epoch, Stage::plan, -1);
-      }
-      is_skipped = abandoned || fault.kind != CallFaultKind::none;
-    }
-  }
-  __syncthreads();
-  for (std::int32_t rank = static_cast<std::int32_t>(threadIdx.x); rank < p.world.size;
-       rank += kThreads) {
-    p.tokens[rank] = is_skipped ? 0 : p.seen[rank].tokens;
-  }
-  for (std::int32_t group = static_cast<std::int32_t>(threadIdx.x); group < p.config.groups;
-       group += kThreads) {
-    p.tickets[group] = {};
   }
 }
 
@@ -324,7 +188,7 @@ __global__ void __launch_bounds__(kPublishThreads, 4)
   if (threadIdx.x == 0) state.times.published_ns = global_timer();
   if (p.world.size > 1) return;  // read_headers_kernel goes on
   __syncthreads();
-  read_source<kPublishThreads>(p, 0, epoch);
+  read_source<kPublishThreads>(p, 0, epoch, {});
   __syncthreads();
   agree_on_call<kPublishThreads>(p, epoch);
 }
@@ -356,14 +220,16 @@ __global__ void __launch_bounds__(kPublishThreads, 5)
   }
 }
 
-// A block per source.
-__global__ void __launch_bounds__(kHeaderThreads, 1)
+// As many blocks for each source as share its ids.
+__global__ void __launch_bounds__(kHeaderThreads, 2)
     read_headers_kernel(const __grid_constant__ CallParams p) {
   __shared__ bool is_there;
   wait_for_kernels_before();
   CallState& state = *p.state;
   const std::uint32_t epoch = state.epoch;
-  const std::int32_t source = (p.world.rank + static_cast<std::int32_t>(blockIdx.x)) % p.world.size;
+  const auto block = static_cast<std::int32_t>(blockIdx.x);
+  const SourcePart part{block / p.world.size, static_cast<std::int32_t>(gridDim.x) / p.world.size};
+  const std::int32_t source = (p.world.rank + block) % p.world.size;
   if (threadIdx.x == 0) {
     is_there = wait_for_epoch(p.world, published_slot(p, p.world.rank, source),
                               {.stage = Stage::publish, .epoch = epoch, .source = source});
@@ -373,7 +239,7 @@ __global__ void __launch_bounds__(kHeaderThreads, 1)
   // This rank's plan waits for nobody else; what follows here waits, up to the limit, only for the
   // fault of a rank that has died.
   let_next_kernel_start();
-  if (is_there) read_source<kHeaderThreads>(p, source, epoch);
+  if (is_there) read_source<kHeaderThreads>(p, source, epoch, part);
   if (!is_last_block(&state.done_blocks)) return;
   agree_on_call<kHeaderThreads>(p, epoch);
 }
@@ -382,18 +248,28 @@ __global__ void __launch_bounds__(kHeaderThreads, 1)
 
 void launch_publish(const CallParams& params, const FaultSentence& sentence, int num_blocks,
                     cudaStream_t stream) {
-  publish_kernel<<<num_blocks, kPublishThreads, 0, stream>>>(params, sentence);
-  check_cuda(cudaGetLastError(), "launching publish");
+  launch_after_all(publish_kernel, static_cast<unsigned>(num_blocks), kPublishThreads, stream,
+                   "launching publish", params, sentence);
 }
 
 void launch_copy_tokens(const CallParams& params, int num_blocks, cudaStream_t stream) {
-  copy_tokens_kernel<<<num_blocks, kPublishThreads, 0, stream>>>(params);
-  check_cuda(cudaGetLastError(), "launching the copy of tokens");
+  launch_after_all(copy_tokens_kernel, static_cast<unsigned>(num_blocks), kPublishThreads, stream,
+                   "launching the copy of tokens", params);
 }
 
 void launch_read_headers(const CallParams& params, cudaStream_t stream) {
-  launch_kernel(read_headers_kernel, static_cast<unsigned>(params.world.size), kHeaderThreads, 0,
-                stream, Follow::closely, "launching the reading of headers", params);
+  // A batch of loads each, so that their latency is paid once; but all at once on a rank's part of
+  // a GPU, since each waits for its source's header.
+  constexpr std::int64_t kMostParts = 4;
+  constexpr std::int64_t kMostBlocks = 32;
+  const std::int64_t bytes = params.dims.max_tokens * params.dims.topk * 2;
+  const std::int64_t most =
+      std::clamp<std::int64_t>(kMostBlocks / params.world.size, 1, kMostParts);
+  const std::int64_t parts = std::clamp<std::int64_t>(
+      ceil_div(bytes, std::int64_t{kIdBatch} * kHeaderThreads * 16), 1, most);
+  launch_kernel(read_headers_kernel, static_cast<unsigned>(params.world.size * parts),
+                kHeaderThreads, 0, stream, Follow::closely, "launching the reading of headers",
+                params);
 }
 
 void preload_publish_kernels() {

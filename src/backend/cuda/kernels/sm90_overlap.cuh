@@ -84,18 +84,15 @@ __device__ __forceinline__ void work_in_roles(const OverlapParams& p, Shared<BLO
       }
       return;
     }
-    if (warp != kPullerWarp) gather_own<BLOCK_M>(p, false);
-    if (block < p.order.roles->pullers && warp < kPullerWarp + p.choice.pull_warps) {
-      const bool is_first = warp == kPullerWarp;
-      pull_all<BLOCK_M>(
-          p, shared_address(is_first ? shared.pulls : shared.sums[warp - kPullerWarp - 1]),
-          is_first ? Shared<BLOCK_M>::kPullBytes : SumBuffers::kBytes,
-          shared_address(shared.pull_barriers[warp - kPullerWarp]));
-    }
+    const int copy_warp = warp - kPullerWarp;
+    const std::uint8_t* buffers = copy_warp == 0 ? shared.pulls : shared.sums[copy_warp - 1];
+    bring_beside_products<BLOCK_M>(p, copy_warp, shared_address(buffers),
+                                   copy_warp == 0 ? Shared<BLOCK_M>::kPullBytes : SumBuffers::kBytes,
+                                   shared_address(shared.pull_barriers[copy_warp]));
     if (block < p.order.roles->pushers) combine_all<T, BLOCK_M>(p, shared);
   } else {
     take_registers<kMathRegisters>();
-    gather_own<BLOCK_M>(p, true);
+    bring_before_products<BLOCK_M>(p);
     multiply_all<T, BLOCK_M>(p, shared);
     barrier_sync(kMathBarrier, kThreads - kWarpgroup);  // the ring is free
     combine_all<T, BLOCK_M>(p, shared);

@@ -12,8 +12,8 @@
 
 namespace comet::cuda {
 
-/// Memory of a run of sums. A load comes either when it is issued or when its lane waits for it, as `is_eager` says:
-/// on a GPU at any time between.
+/// Memory of sums of the warps of a block. A load comes either when it is issued or when its thread waits for it, as
+/// `is_eager` says: on a GPU at any time between.
 struct SumMemory {
   std::vector<std::byte> shared;
   const std::byte* entries_begin = nullptr;
@@ -25,8 +25,13 @@ struct SumMemory {
     const std::byte* from;
   };
   using Group = std::vector<Load>;
-  Group issued[emulated::kWarp] = {};
-  std::vector<Group> groups[emulated::kWarp] = {};
+  struct Thread {
+    Group issued;
+    std::vector<Group> groups;
+  };
+  std::map<unsigned, Thread> threads = {};
+
+  Thread& own() { return threads[emulated::thread_index.x]; }
 
   std::byte* shared_at(std::uint32_t at, std::uint32_t bytes) {
     if (at % bytes != 0 || at + bytes > shared.size()) emulated::fail_thread("shared memory");
@@ -40,23 +45,21 @@ struct SumMemory {
 };
 inline SumMemory sum_memory;
 
-inline unsigned sum_lane() { return emulated::thread_index.x % emulated::kWarp; }
-
 inline void async_load_16(std::uint32_t to, const void* from) {
   const SumMemory::Load load{to, static_cast<const std::byte*>(from)};
   if (sum_memory.is_eager) return sum_memory.do_load(load);
-  sum_memory.issued[sum_lane()].push_back(load);
+  sum_memory.own().issued.push_back(load);
 }
 
 inline void async_commit() {
-  SumMemory::Group& issued = sum_memory.issued[sum_lane()];
-  sum_memory.groups[sum_lane()].push_back(issued);
-  issued.clear();
+  SumMemory::Thread& own = sum_memory.own();
+  own.groups.push_back(own.issued);
+  own.issued.clear();
 }
 
 template <int PENDING>
 void async_wait() {
-  std::vector<SumMemory::Group>& groups = sum_memory.groups[sum_lane()];
+  std::vector<SumMemory::Group>& groups = sum_memory.own().groups;
   while (groups.size() > PENDING) {
     for (const SumMemory::Load& load : groups.front()) sum_memory.do_load(load);
     groups.erase(groups.begin());
