@@ -39,14 +39,14 @@ def check(name, folder, parallel):
 
 
 def check_batches_of_their_own():
-    """Processes with different tokens, of one also none, and more than the first layer was made for."""
+    """Processes with different tokens, of one also none, and more than the layer before was made for."""
     from comet_moe.integrations.transformers_ep import ExpertParallelLayer
     n, r = distributed.get_world_size(), distributed.get_rank()
     mesh = distributed.device_mesh.init_device_mesh("cpu", (n, 1), mesh_dim_names=("ep", "tp"))
     experts = make_model("Mixtral", torch.float32, num_local_experts=8)[0].model.layers[0].mlp.experts
     batches = []
     with torch.no_grad():
-        for tokens in (3 * r, 100 * (n - r), 1):
+        for tokens in (3 * r, 100 * (n - r), 1, 70 * r, 300 * (n - r), 64):
             hidden, weights = torch.randn(tokens, 64), torch.rand(tokens, 2)
             ids = torch.rand(tokens, 8).topk(2).indices
             batches.append((hidden, ids, weights, experts(hidden, ids, weights)))
@@ -56,6 +56,8 @@ def check_batches_of_their_own():
         layer = ExpertParallelLayer(experts, mesh["ep"], mesh["tp"], is_one_batch=False)
         for hidden, ids, weights, y in batches:
             torch.testing.assert_close(layer(hidden, ids, weights), y, rtol=1e-4, atol=1e-5)
+        few, many = (layer._layers[is_few].max_tokens for is_few in (True, False))
+        assert few == 64 < 300 * n <= many, (few, many)
 
 
 def main():

@@ -15,6 +15,9 @@ from comet_moe.integrations import transformers as integration
 from comet_moe.layer import MoeLayer
 from comet_moe.world import World
 
+# That fill no tile of a layer for many, and so have a layer of their own, as in python/src/kept_layers.cpp.
+_FEW_TOKENS = 64
+
 _worlds: dict[str, World] = {}  # by the name of a group, which torch gives to one only
 
 
@@ -63,7 +66,7 @@ class ExpertParallelLayer:
         # Those who hold the same batch as this process.
         self._group, self._parts, self._part = batch_mesh.get_group(), batch_mesh.size(), batch_mesh.get_local_rank()
         self._is_one_batch = is_one_batch
-        self._layer: MoeLayer | None = None
+        self._layers: dict[bool, MoeLayer] = {}  # for few tokens (True) and for more
         self._addresses: tuple[int, int] | None = None
 
     def __call__(self, hidden_states: torch.Tensor, top_k_index: torch.Tensor,
@@ -93,11 +96,16 @@ class ExpertParallelLayer:
     def _layer_for(self, tokens: int, topk: int) -> MoeLayer:
         w13, w2 = self._experts.gate_up_proj, self._experts.down_proj
         addresses = (w13.data_ptr(), w2.data_ptr())
-        layer = self._layer
-        if layer is None or layer.max_tokens < tokens or layer.topk != topk or self._addresses != addresses:
-            self._layer = None  # its end is collective too, and comes before the new one's beginning
-            self._layer = MoeLayer(w13.detach(), w2.detach(), topk=topk, world=self._world, **self._layout,
-                                   max_tokens=max(64, 1 << (tokens - 1).bit_length()),
-                                   num_experts=w13.shape[0] * self._world.size)
+        if self._addresses != addresses:
+            self._layers.clear()  # their end is collective, and in the same order in all processes
             self._addresses = addresses
-        return self._layer
+        is_few = tokens <= _FEW_TOKENS
+        layer = self._layers.get(is_few)
+        if layer is None or layer.max_tokens < tokens or layer.topk != topk:
+            del layer
+            self._layers.pop(is_few, None)  # its end is collective too, and comes before the new one's beginning
+            layer = MoeLayer(w13.detach(), w2.detach(), topk=topk, world=self._world, **self._layout,
+                             max_tokens=max(_FEW_TOKENS, 1 << (tokens - 1).bit_length()),
+                             num_experts=w13.shape[0] * self._world.size)
+            self._layers[is_few] = layer
+        return layer
