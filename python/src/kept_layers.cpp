@@ -53,8 +53,9 @@ void append(std::vector<std::int64_t>& key, const nb::list& arrays, const char* 
   }
 }
 
-// A power of two, so that a batch that grows makes few layers.
-std::int64_t rounded_up(std::int64_t tokens) {
+// Most tokens of a kept layer for calls of so many: a power of two, so that a batch that grows
+// makes few layers.
+std::int64_t kept_tokens(std::int64_t tokens) {
   return static_cast<std::int64_t>(
       std::bit_ceil(static_cast<std::uint64_t>(std::max(tokens, kLeastTokens))));
 }
@@ -120,7 +121,7 @@ std::shared_ptr<Layer> KeptLayers::find_or_make(std::int64_t tokens, std::int64_
   const std::int64_t ep = choice.ep != 0 || choice.tp < 1 ? choice.ep : world_->size() / choice.tp;
   auto layer = std::make_shared<Layer>(world_, w13, w2,
                                        LayerSpec{.topk = topk,
-                                                 .max_tokens = rounded_up(tokens),
+                                                 .max_tokens = kept_tokens(tokens),
                                                  .ep = ep,
                                                  .tp = choice.tp,
                                                  .activation = choice.activation,
@@ -224,6 +225,7 @@ void bind_kept_layers(nb::module_& module) {
                                        .weight_position = std::move(weight_position)});
            });
   module.def("call_kept", &call_kept);
+  module.def("kept_tokens", &kept_tokens, nb::arg("tokens"));
 }
 
 }  // namespace comet::python

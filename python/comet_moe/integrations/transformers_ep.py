@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The expert-parallel implementation "comet" of Hugging Face Transformers: one layer of Comet on the processes of an
-expert group in place of all-to-all, experts and all-to-all."""
+"""The expert-parallel implementation "comet" of Hugging Face Transformers: a layer of Comet on the processes of an
+expert group, and one for calls of few tokens, in place of all-to-all, experts and all-to-all."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import torch
 from torch import distributed
 from transformers.distributed import expert_parallel
 
+from comet_moe import _core
 from comet_moe._errors import InvalidArgumentError
 from comet_moe.integrations import transformers as integration
 from comet_moe.layer import MoeLayer
 from comet_moe.world import World
-
-# That fill no tile of a layer for many, and so have a layer of their own, as in python/src/kept_layers.cpp.
-_FEW_TOKENS = 64
 
 _worlds: dict[str, World] = {}  # by the name of a group, which torch gives to one only
 
@@ -99,13 +97,13 @@ class ExpertParallelLayer:
         if self._addresses != addresses:
             self._layers.clear()  # their end is collective, and in the same order in all processes
             self._addresses = addresses
-        is_few = tokens <= _FEW_TOKENS
+        most = _core.kept_tokens(tokens)
+        is_few = most == _core.kept_tokens(0)  # which fill no tile of a layer for many
         layer = self._layers.get(is_few)
         if layer is None or layer.max_tokens < tokens or layer.topk != topk:
             del layer
             self._layers.pop(is_few, None)  # its end is collective too, and comes before the new one's beginning
             layer = MoeLayer(w13.detach(), w2.detach(), topk=topk, world=self._world, **self._layout,
-                             max_tokens=max(_FEW_TOKENS, 1 << (tokens - 1).bit_length()),
-                             num_experts=w13.shape[0] * self._world.size)
+                             max_tokens=most, num_experts=w13.shape[0] * self._world.size)
             self._layers[is_few] = layer
         return layer
