@@ -240,7 +240,8 @@ __device__ __forceinline__ void tensor_map_acquire(const CUtensorMap* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
 }
 
-/// Register budget of the calling warpgroup, whose role must be one branch of one if/else.
+/// Register budget of the calling warpgroup, whose role must be one branch of one if/else. What comes
+/// after that, of several roles, is compiled for the smallest of their budgets.
 template <int REGISTERS>
 __device__ __forceinline__ void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));

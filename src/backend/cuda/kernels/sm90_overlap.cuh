@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fused kernel: persistent, one block per multiprocessor. A warp that loads and marks, three
 // that gather, pull, push and sum, and two warpgroups that multiply, see docs/design.md. A role is a
-// branch of one if/else from begin to end; whoever runs out of its work takes pushes and sums.
+// branch of one if/else, and whoever runs out of its work takes pushes and sums after it.
 #pragma once
 
 #include "backend/cuda/host/preload.hpp"
@@ -89,14 +89,14 @@ __device__ __forceinline__ void work_in_roles(const OverlapParams& p, Shared<BLO
     bring_beside_products<BLOCK_M>(p, copy_warp, shared_address(buffers),
                                    copy_warp == 0 ? Shared<BLOCK_M>::kPullBytes : SumBuffers::kBytes,
                                    shared_address(shared.pull_barriers[copy_warp]));
-    if (block < p.order.roles->pushers) combine_all<T, BLOCK_M>(p, shared);
+    if (block >= p.order.roles->pushers) return;
   } else {
     take_registers<kMathRegisters>();
     bring_before_products<BLOCK_M>(p);
     multiply_all<T, BLOCK_M>(p, shared);
     barrier_sync(kMathBarrier, kThreads - kWarpgroup);  // the ring is free
-    combine_all<T, BLOCK_M>(p, shared);
   }
+  combine_all<T, BLOCK_M>(p, shared);
 }
 
 template <typename T, int BLOCK_M>
