@@ -33,7 +33,9 @@ struct PlanProblem {
 COMET_HOST_DEVICE inline std::int32_t local_expert_of(const PlanProblem& problem,
                                                       std::uint16_t id) {
   if (id == kDroppedId) return -1;
-  return problem.ep_rank_of[id] == problem.rank / problem.tp ? problem.local_of[id] : -1;
+  const std::int32_t owner = problem.ep_rank_of[id];
+  const std::int32_t index = problem.local_of[id];  // on a GPU both loads are on their way at once
+  return owner == problem.rank / problem.tp ? index : -1;
 }
 
 /// Sources are visited starting at the rank's own, so that each rank begins elsewhere and no link

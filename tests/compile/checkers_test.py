@@ -132,7 +132,8 @@ class CheckersTest(unittest.TestCase):
 
     def test_kernel_that_does_not_wait(self):
         self.assertEqual(self.run_tool("check_kernel_waits.py", "--root", self.root)[0], 0)
-        launch = "void launch(int n) {\n  launch_kernel(fill_kernel<float>, 1, 32, n);\n}\n"
+        call = "launch_kernel(fill_kernel<float>, 1, 32, n)"
+        launch = "void launch(int n) {\n  " + call + ";\n}\n"
         head = "template <typename T>\n__global__ void __launch_bounds__(32)\n    fill_kernel(int n) "
         wait = "wait_for_kernels_before();"
         bodies = {
@@ -147,8 +148,9 @@ class CheckersTest(unittest.TestCase):
                 self.expect_fault("check_kernel_waits.py", f"src/backend/cuda/k.cu: fill_kernel {why}")
         self.write("src/backend/cuda/k.cu", head + "{\n  " + wait + "\n  if (n == 0) return;\n}\n" + launch)
         self.assertEqual(self.run_tool("check_kernel_waits.py", "--root", self.root)[0], 0)
-        self.write("src/backend/cuda/k.cu", launch)
-        self.expect_fault("check_kernel_waits.py", "fill_kernel: launched by launch_kernel, but no kernel has that name")
+        for other in (call, "launch_clusters(n > 1 ? 2 : 1, fill_kernel<float>, 1, 32, n)"):
+            self.write("src/backend/cuda/k.cu", launch.replace(call, other))
+            self.expect_fault("check_kernel_waits.py", "fill_kernel: launched, but no kernel has that name")
 
     def test_header_that_needs_another(self):
         self.write("include/comet/bad.hpp", "#pragma once\nstd::string leans_on_others();\n")

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "comet/error.hpp"
 #include "cuda/gpu_test.hpp"
 
 namespace comet::cuda {
@@ -139,6 +140,30 @@ class Headers : public testing::Test {
     check_cuda(cudaDeviceSynchronize(), "reading headers");
   }
 
+  // Rank 0 publishes `ids`, whose weights are their places; of a world of `size` ranks.
+  void publish(std::int32_t size, const std::vector<std::int32_t>& ids, int num_blocks) {
+    const auto count = static_cast<std::int64_t>(ids.size());
+    const Shared<std::int32_t> topk_ids(ids.size());
+    const Shared<float> weights(ids.size());
+    for (std::int64_t i = 0; i < count; ++i) {
+      topk_ids.data()[i] = ids[static_cast<std::size_t>(i)];
+      weights.data()[i] = static_cast<float>(i);
+    }
+    params_.world.size = size;
+    *params_.world.epoch = kEpoch - 1;
+    params_.state->epoch = kEpoch - 1;
+    params_.state->abandoned = 1;  // of the call before
+    params_.state->own_fault = 1;
+    params_.tickets[0] = {1, 1, 1};
+    params_.tokens[0] = -1;
+    params_.copies_x = false;
+    params_.topk_ids = topk_ids.data();
+    params_.topk_weights = weights.data();
+    params_.max_call_tokens = static_cast<std::int32_t>(count / kDims.topk);
+    launch_publish(params_, {}, num_blocks, nullptr);
+    check_cuda(cudaDeviceSynchronize(), "publishing");
+  }
+
   void copy_tokens() const {
     launch_copy_tokens(params_, 1, nullptr);
     check_cuda(cudaDeviceSynchronize(), "copying tokens");
@@ -154,6 +179,69 @@ TEST_F(Headers, SayTheTokensThatRanksHavePublished) {
   EXPECT_EQ(params_.state->fault.kind, CallFaultKind::none);
   EXPECT_EQ(params_.tokens[0], kTokens[0]);
   EXPECT_EQ(params_.tokens[1], kTokens[1]);
+}
+
+TEST_F(Headers, AreWhatARankHasPublished) {
+  for (const std::int32_t size : {1, 2}) {
+    for (const int num_blocks : {1, 3}) {
+      for (const std::int32_t tokens : {0, 1, 700}) {
+        std::vector<std::int32_t> ids;
+        for (std::int32_t i = 0; i < tokens * kDims.topk; ++i) ids.push_back(i % 5 - 1);
+        *header(0) = {};
+        *params_.world.busy = 0;
+        params_.state->bad_index = kNoBadIndex;
+        publish(size, ids, num_blocks);
+        EXPECT_EQ(header(0)->epoch, kEpoch);
+        EXPECT_EQ(header(0)->tokens, tokens);
+        EXPECT_EQ(header(0)->fault, 0);
+        EXPECT_EQ(params_.state->epoch, kEpoch);
+        EXPECT_EQ(params_.state->abandoned, 0U);
+        EXPECT_EQ(params_.state->own_tokens, tokens);
+        EXPECT_EQ(params_.state->own_fault, 0);
+        EXPECT_EQ(params_.state->done_blocks, 0U);
+        EXPECT_EQ(*params_.world.epoch, kEpoch);
+        EXPECT_EQ(*params_.world.busy, 1U);
+        const auto* weights =
+            reinterpret_cast<const float*>(params_.peers[0] + params_.layout.weights[kEpoch & 1U]);
+        for (std::int32_t i = 0; i < tokens * kDims.topk; ++i) {
+          ASSERT_EQ(params_.ids[i], i % 5 == 0 ? kDroppedId : i % 5 - 1);
+          ASSERT_EQ(weights[i], static_cast<float>(i));
+        }
+        if (size > 1) continue;
+        EXPECT_EQ(params_.tokens[0], tokens);
+        EXPECT_EQ(params_.state->fault.kind, CallFaultKind::none);
+        EXPECT_EQ(params_.tickets[0].push, 0U);
+      }
+    }
+  }
+}
+
+TEST_F(Headers, SayWhatIsWrongWithARanksInput) {
+  for (const std::int32_t size : {1, 2}) {
+    for (const bool is_overlap : {false, true}) {
+      *params_.world.busy = is_overlap ? 1 : 0;
+      params_.state->bad_index = kNoBadIndex;
+      publish(size, {0, 1, is_overlap ? 2 : kDims.num_experts, 3}, 1);
+      const auto code = 1 + static_cast<std::int32_t>(is_overlap ? ErrorCode::invalid_argument
+                                                                 : ErrorCode::out_of_range);
+      const InputFaultDetail detail = header(0)->detail;
+      EXPECT_EQ(header(0)->tokens, 0);
+      EXPECT_EQ(header(0)->fault, code);
+      EXPECT_EQ(detail.kind, is_overlap ? InputFaultKind::overlap : InputFaultKind::bad_id);
+      if (!is_overlap) {
+        EXPECT_EQ(detail.a, 2);
+        EXPECT_EQ(detail.b, kDims.num_experts);
+      }
+      EXPECT_EQ(params_.state->own_tokens, 0);
+      EXPECT_EQ(params_.state->own_fault, code);
+      if (size > 1) continue;
+      EXPECT_EQ(params_.tokens[0], 0);
+      EXPECT_EQ(params_.state->fault.kind, CallFaultKind::published);
+      EXPECT_EQ(params_.state->fault.code, code);
+      EXPECT_EQ(params_.state->fault.rank, 0);
+      EXPECT_EQ(params_.state->fault.detail.kind, detail.kind);
+    }
+  }
 }
 
 TEST_F(Headers, ComeWithAllIdsOfOthers) {
@@ -201,7 +289,7 @@ TEST_F(Headers, OfARankThatHasDiedSinceHaveNoSentence) {
     params_.report->fault = {};
     std::strcpy(header(1)->sentence, "[x] it says so");
     if (!is_there) leave_memory_of_rank_1();
-    launch_end_call(params_, 1, nullptr);
+    launch_end_call(params_, 1, Follow::after_all, nullptr);
     check_cuda(cudaDeviceSynchronize(), "ending a call");
     EXPECT_EQ(params_.report->fault.kind, CallFaultKind::published);
     EXPECT_EQ(std::string(params_.report->sentence), is_there ? "[x] it says so" : "");

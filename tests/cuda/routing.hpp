@@ -145,11 +145,23 @@ class Routing {
   DeviceBuffer<const std::uint16_t*> device_id_pointers_;
 };
 
+/// Whole numbers, each as likely as the others.
+class Drawing {
+ public:
+  explicit Drawing(std::mt19937& random) : random_(random) {}
+
+  /// From `low` to `high`.
+  std::int32_t operator()(std::int32_t low, std::int32_t high) {
+    return low + static_cast<std::int32_t>(random_() % static_cast<unsigned>(high - low + 1));
+  }
+
+ private:
+  std::mt19937& random_;
+};
+
 /// Small sizes of every kind, on 1 to 8 ranks.
 inline RoutingShape draw_shape(std::mt19937& random) {
-  const auto draw = [&](std::int32_t low, std::int32_t high) {
-    return low + static_cast<std::int32_t>(random() % static_cast<unsigned>(high - low + 1));
-  };
+  Drawing draw(random);
   RoutingShape shape;
   shape.tp = draw(1, 2);
   shape.ep = draw(1, 8 / shape.tp);
@@ -160,9 +172,11 @@ inline RoutingShape draw_shape(std::mt19937& random) {
   if (draw(0, 9) == 0) shape.block_m = draw(1, 9);  // many tiles of a block
   shape.groups = draw(1, 4);
   shape.scattered = draw(0, 3) == 0;
-  if (draw(0, 3) == 0) {  // a plan of one kernel
-    shape.ep = 1;
-    shape.max_tokens = draw(0, 128 / shape.tp);
+  if (draw(0, 3) == 0) {  // a plan of one kernel, of several experts for each of its threads
+    if (draw(0, 3) == 0) shape.num_experts = draw(1, 1200);
+    if (draw(0, 3) == 0) shape.topk = draw(1, 32);
+    shape.ep = draw(1, 2 / shape.tp);
+    shape.max_tokens = draw(0, 128 / (shape.ep * shape.tp));
     shape.groups = 1;
   }
   return shape;

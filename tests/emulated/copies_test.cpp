@@ -277,9 +277,7 @@ class RankCopies {
 };
 
 Case draw_case(std::mt19937& random) {
-  const auto draw = [&](std::int32_t low, std::int32_t high) {
-    return low + static_cast<std::int32_t>(random() % static_cast<unsigned>(high - low + 1));
-  };
+  Drawing draw(random);
   Case of;
   of.shape = draw_shape(random);
   of.shape.groups = 1;

@@ -45,9 +45,10 @@ __device__ inline Sums<kCount> warp_inclusive(Sums<kCount> sum) {
   return sum;
 }
 
+// Sum over the threads before this one, and over all to `total`. All kThreads threads of the block
+// call it.
 template <int kThreads, int kCount>
-__device__ inline Sums<kCount> block_exclusive_of_warps(const Sums<kCount>& mine,
-                                                        Sums<kCount>& total) {
+__device__ inline Sums<kCount> block_exclusive(const Sums<kCount>& mine, Sums<kCount>& total) {
   constexpr int kWarps = kThreads / kWarp;
   static_assert(kThreads % kWarp == 0 && kWarps <= kWarp);
   __shared__ Sums<kCount> warp_sums[kWarps];
@@ -70,31 +71,15 @@ __device__ inline Sums<kCount> block_exclusive_of_warps(const Sums<kCount>& mine
   return before + in_warp - mine;
 }
 
-// Sum over the threads before this one, and over all to `total`. All kThreads threads of the block
-// call it, or one for itself if kThreads is 1.
-template <int kThreads, int kCount>
-__device__ inline Sums<kCount> block_exclusive(const Sums<kCount>& mine, Sums<kCount>& total) {
-  if constexpr (kThreads == 1) {
-    total = mine;
-    return {};
-  } else {
-    return block_exclusive_of_warps<kThreads>(mine, total);
-  }
-}
-
-// Largest `mine` of all kThreads threads of the block, which call it together, or of the one that
-// does.
-template <int kThreads>
+// Largest `mine` of all threads of the block, which call it together.
 __device__ inline std::int32_t block_max(std::int32_t mine) {
-  if constexpr (kThreads > 1) {
-    __shared__ std::int32_t largest;
-    if (threadIdx.x == 0) largest = mine;
-    __syncthreads();
-    atomicMax(&largest, mine);
-    __syncthreads();
-    mine = largest;
-    __syncthreads();  // the next call writes it
-  }
+  __shared__ std::int32_t largest;
+  if (threadIdx.x == 0) largest = mine;
+  __syncthreads();
+  atomicMax(&largest, mine);
+  __syncthreads();
+  mine = largest;
+  __syncthreads();  // the next call writes it
   return mine;
 }
 

@@ -99,9 +99,14 @@ __device__ __forceinline__ bool is_epoch_reached(std::uint32_t seen, std::uint32
 }
 
 /// True in the threads of the block that is the last of the grid to get here; it then sees what all
-/// blocks wrote before, and `count` is 0 again. All threads of all blocks call it once.
+/// blocks wrote before, and `count` is 0 again. All threads of all blocks call it once. One block
+/// needs no count.
 __device__ inline bool is_last_block(std::uint32_t* count) {
   __shared__ bool is_last;
+  if (gridDim.x == 1) {
+    __syncthreads();
+    return true;
+  }
   __threadfence_system();  // what peers read of this block's writes is signalled by the last block
   __syncthreads();
   if (threadIdx.x == 0) {

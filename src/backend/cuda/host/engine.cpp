@@ -132,9 +132,13 @@ void CudaEngine::preload_products() {
   const cudaStream_t stream = device_.partition().stream();
   CallParams params;
   params.plan = plan_.view();
-  for (const std::int64_t groups : {std::int64_t{1}, max_groups_}) {  // their kernels may differ
-    params.config.groups = static_cast<std::int32_t>(groups);
-    queue_plan(params, {}, stream);
+  // One rank's plans of few tokens and of many have different kernels, and so may those of groups.
+  for (const std::int64_t tokens : {std::int64_t{0}, dims_.max_tokens}) {
+    params.max_call_tokens = static_cast<std::int32_t>(tokens);
+    for (const std::int64_t groups : {std::int64_t{1}, max_groups_}) {
+      params.config.groups = static_cast<std::int32_t>(groups);
+      queue_plan(params, {}, stream);
+    }
   }
   queue_products(plan_.view().group_tiles, 1, Follow::after_all, stream);
   check_cuda(cudaStreamSynchronize(stream), "loading a layer's kernels");

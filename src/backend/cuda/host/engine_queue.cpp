@@ -163,8 +163,12 @@ std::int32_t CudaEngine::slots_per_first_pull(const OverlapChoice& choice) const
 
 void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted,
                             cudaStream_t stream) {
+  // One rank alone knows how many tokens there can be; of others each may have as many as it has
+  // room for.
+  const auto most = static_cast<std::int32_t>(dims_.max_tokens);
   launch_build_plan(
-      {.problem = plan_problem(params), .max_tokens = static_cast<std::int32_t>(dims_.max_tokens)},
+      {.problem = plan_problem(params),
+       .max_tokens = dims_.world == 1 ? std::min(params.max_call_tokens, most) : most},
       plan_.view(), wanted, stream);
 }
 
@@ -229,10 +233,11 @@ void CudaEngine::queue(const QueuedCall& call) {
     queue_sequential(params, stream);
   }
   if (puts != nullptr) order_streams(put_stream, stream, device_.event(0));
+  const bool ends_on_one_stream = puts == nullptr && call.schedule != Schedule::pipelined;
   // It writes to y only if the call has failed.
   launch_end_call(params,
                   static_cast<int>(std::clamp<std::int64_t>(params.y_rows, 1, multiprocessors_)),
-                  stream);
+                  ends_on_one_stream ? Follow::closely : Follow::after_all, stream);
   device_.end_call(stream);
 }
 

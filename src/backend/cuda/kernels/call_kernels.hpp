@@ -148,7 +148,8 @@ struct FaultSentence {
 };
 
 /// Writes ids, weights and header to the own workspace, and the tokens unless they are copied
-/// beside the plan; advances the epoch and signals all ranks.
+/// beside the plan; advances the epoch and signals all ranks. One rank alone signals nobody: what
+/// the call is, which launch_read_headers finds of others, is written at once.
 void launch_publish(const CallParams& params, const FaultSentence& sentence, int num_blocks,
                     cudaStream_t stream);
 
@@ -184,7 +185,7 @@ void launch_combine_f16(const CallParams& params, std::int32_t group, int num_bl
                         cudaStream_t stream);
 
 /// Reports the call, or fills y with NaN if it was skipped or abandoned.
-void launch_end_call(const CallParams& params, int num_blocks, cudaStream_t stream);
+void launch_end_call(const CallParams& params, int num_blocks, Follow follow, cudaStream_t stream);
 
 /// Leaves when world.start_size such kernels have been reached, or the world fails or its time is
 /// over; then it sets `*missed`, unless that is null.

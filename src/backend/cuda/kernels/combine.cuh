@@ -51,11 +51,37 @@ __device__ __forceinline__ void add_rows(float (&sum)[kRunOf16Bits], int count, 
   }
 }
 
-// Partial sum of needed token `index` over the panel: its rows in expert order, in float32, rounded
-// once. A warp.
+// Strips of columns: every `stride / kStrip`-th from `begin` on, before `end`.
+struct Strips {
+  std::int32_t begin;
+  std::int32_t end;
+  std::int32_t stride;
+};
+
+// A warp's part of a block's tokens and a panel: every `step`-th token from `first` on, and strips.
+struct WarpShare {
+  std::int32_t first;
+  std::int32_t step;
+  Strips strips;
+};
+
+// Where tokens are fewer than warps, several have strips of a token, since a strip's loads wait for
+// those before.
+__device__ __forceinline__ WarpShare share_of_warp(std::int32_t tokens, const ColumnRange& panel) {
+  constexpr auto kWidth = static_cast<std::int32_t>(kStrip);
+  const auto begin = static_cast<std::int32_t>(panel.begin);
+  const auto end = static_cast<std::int32_t>(panel.end);
+  const auto warp = static_cast<std::int32_t>(threadIdx.x) / kLanes;
+  const std::int32_t most = (end - begin + kWidth - 1) / kWidth;
+  const std::int32_t warps = max(min(most, kWarps / max(tokens, 1)), 1);  // of a token
+  return {warp / warps, kWarps / warps, {begin + warp % warps * kWidth, end, warps * kWidth}};
+}
+
+// Partial sum of needed token `index` over strips of columns: its rows in expert order, in float32,
+// rounded once. A warp.
 template <typename T>
 __device__ void push_token(const CallParams& p, std::int32_t source, std::int32_t index,
-                           const ColumnRange& panel) {
+                           const Strips& strips) {
   const NeededToken needed = p.plan.needed[index];
   const std::int32_t count = p.plan.needed[index + 1].row_begin - needed.row_begin;
   const auto lane = static_cast<std::int32_t>(threadIdx.x) % kLanes;
@@ -69,7 +95,7 @@ __device__ void push_token(const CallParams& p, std::int32_t source, std::int32_
   auto* combine = reinterpret_cast<T*>(p.peers[source] + p.layout.combine);
   auto* y = reinterpret_cast<T*>(p.y + needed.token * p.y_stride_bytes);
   const auto* out = reinterpret_cast<const T*>(p.out);
-  for (std::int64_t column = panel.begin; column < panel.end; column += kStrip) {
+  for (std::int32_t column = strips.begin; column < strips.end; column += strips.stride) {
     const std::int64_t width = min_of(kStrip, p.dims.hidden - column);
     const bool has_columns = lane * kRunOf16Bits < width;
     float sum[kRunOf16Bits] = {};
@@ -81,15 +107,15 @@ __device__ void push_token(const CallParams& p, std::int32_t source, std::int32_
   }
 }
 
-// Sum of own token `token` over the panel: all partials in rank order. A warp.
+// Sum of own token `token` over strips of columns: all partials in rank order. A warp.
 template <typename T>
-__device__ void sum_token(const CallParams& p, std::int32_t token, const ColumnRange& panel) {
+__device__ void sum_token(const CallParams& p, std::int32_t token, const Strips& strips) {
   const std::int32_t begin = p.plan.token_sources_begin[token];
   const std::int32_t end = p.plan.token_sources_begin[token + 1];
   const auto lane = static_cast<std::int32_t>(threadIdx.x) % kLanes;
   const auto* combine = reinterpret_cast<const T*>(p.peers[p.world.rank] + p.layout.combine);
   auto* y = reinterpret_cast<T*>(p.y + token * p.y_stride_bytes);
-  for (std::int64_t column = panel.begin; column < panel.end; column += kStrip) {
+  for (std::int32_t column = strips.begin; column < strips.end; column += strips.stride) {
     const std::int64_t width = min_of(kStrip, p.dims.hidden - column);
     const bool has_columns = lane * kRunOf16Bits < width;
     float sum[kRunOf16Bits] = {};
@@ -124,9 +150,9 @@ __device__ void push_all(const CallParams& p, std::int32_t group, PendingSignals
   while (take_item(p, &p.tickets[group].push, count, &item)) {
     const BlockTransfer block = p.plan.blocks[first + item.block];
     const ColumnRange panel = columns_of(p, item.panel);
-    for (std::int32_t i = block.needed_begin + static_cast<std::int32_t>(threadIdx.x) / kLanes;
-         i < block.needed_end; i += kWarps) {
-      push_token<T>(p, block.source, i, panel);
+    const WarpShare share = share_of_warp(block.needed_end - block.needed_begin, panel);
+    for (std::int32_t i = block.needed_begin + share.first; i < block.needed_end; i += share.step) {
+      push_token<T>(p, block.source, i, share.strips);
     }
     if (pushes_write_y(p)) continue;
     __syncthreads();
@@ -166,7 +192,8 @@ __device__ void zero_tokens(const CallParams& p, std::int32_t begin, std::int32_
   const auto warps = static_cast<std::int32_t>(gridDim.x * kWarps);
   for (std::int32_t token = begin + warp; token < end; token += warps) {
     if (p.plan.token_sources_begin[token] != p.plan.token_sources_begin[token + 1]) continue;
-    sum_token<T>(p, token, {0, p.dims.hidden});
+    const auto hidden = static_cast<std::int32_t>(p.dims.hidden);
+    sum_token<T>(p, token, {0, hidden, static_cast<std::int32_t>(kStrip)});
   }
 }
 
@@ -190,9 +217,9 @@ __device__ void sum_all(const CallParams& p, std::int32_t group) {
       return;
     }
     const TokenRange range = block_tokens(tokens, item.block);
-    for (std::int32_t token = range.begin + static_cast<std::int32_t>(threadIdx.x) / kLanes;
-         token < range.end; token += kWarps) {
-      sum_token<T>(p, token, columns_of(p, item.panel));
+    const WarpShare share = share_of_warp(range.end - range.begin, columns_of(p, item.panel));
+    for (std::int32_t token = range.begin + share.first; token < range.end; token += share.step) {
+      sum_token<T>(p, token, share.strips);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "backend/cuda/kernels/grouped_gemm.hpp"
 #include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/sent_tokens.cuh"
 #include "backend/cuda/kernels/token_source.cuh"
@@ -83,6 +84,8 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ Piece piece;
   __shared__ bool is_work;
   wait_for_kernels_before();
+  // Where remote tokens are waited for the product's blocks would take room meanwhile.
+  if (loads_ahead(p.dims.block_m) && p.world.is_remote == nullptr) let_next_kernel_start();
   CallState& state = *p.state;
   if (state.abandoned != 0) return;
   if (threadIdx.x == 0 && blockIdx.x == 0) {

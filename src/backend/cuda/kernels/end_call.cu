@@ -57,6 +57,7 @@ __device__ void report_call(const CallParams& p) {
 }
 
 __global__ void __launch_bounds__(kThreads) end_call_kernel(const __grid_constant__ CallParams p) {
+  wait_for_kernels_before();
   const CallState& state = *p.state;
   if (blockIdx.x == 0 && threadIdx.x == 0) {
     report_call(p);
@@ -83,9 +84,9 @@ __global__ void stamp_kernel(unsigned long long* stamp) { *stamp = global_timer(
 
 }  // namespace
 
-void launch_end_call(const CallParams& params, int num_blocks, cudaStream_t stream) {
-  launch_after_all(end_call_kernel, static_cast<unsigned>(num_blocks), kThreads, stream,
-                   "launching the end of a call", params);
+void launch_end_call(const CallParams& params, int num_blocks, Follow follow, cudaStream_t stream) {
+  launch_kernel(end_call_kernel, static_cast<unsigned>(num_blocks), kThreads, 0, stream, follow,
+                "launching the end of a call", params);
 }
 
 void launch_start_line(const DeviceWorld& world, std::uint32_t* missed, cudaStream_t stream) {

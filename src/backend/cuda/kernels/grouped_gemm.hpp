@@ -28,6 +28,10 @@ COMET_HOST_DEVICE constexpr int weight_box_rows(std::int32_t block_m) {
   return block_m == 64 ? kGemmBlockN / 4 : kGemmBlockN / 2;
 }
 
+/// Whether a launch that follows closely loads weights while the kernel before it still runs, which
+/// lets it start for that.
+COMET_HOST_DEVICE constexpr bool loads_ahead(std::int64_t block_m) { return block_m == 64; }
+
 struct GroupedGemmDesc {
   std::int64_t num_experts = 0;
   std::int64_t row_slots = 0;  ///< Rows of a and c: capacity in tiles times block_m.
@@ -89,7 +93,9 @@ class GroupedGemm {
   /// Computes the rows in use of tiles [tile_range[0], tile_range[1]) of `tiles` on at most
   /// grid.num_blocks thread blocks, one per multiprocessor; the other rows of c keep what they
   /// hold. Both are device memory: group g of a plan has the range group_tiles + g. `row_weights`
-  /// may be null.
+  /// may be null. Where weights are loaded ahead, the kernel before on the stream may write a and
+  /// row_weights, but `tiles`, `tile_range` and weights must be there when that kernel lets this
+  /// one start.
   void launch(const Tile* tiles, const std::int32_t* tile_range, const float* row_weights,
               GemmGrid grid, Follow follow, cudaStream_t stream) const;
 

@@ -17,13 +17,18 @@ namespace comet::cuda {
 /// In all threads of a kernel that launch_kernel launches, before it reads or writes global memory
 /// or leaves: waits until the kernels before it on its stream have ended, and sees what they have
 /// written. Since all do, what is true of the kernel before is true of those before that one.
+/// Products of 64-row tiles (loads_ahead) read the plan, from L2, and weights earlier: when a kernel
+/// starts, all but the one before it have ended, since that one waits before it lets it start. Their
+/// threads that neither load nor multiply leave without a wait.
 __device__ __forceinline__ void wait_for_kernels_before() { cudaGridDependencySynchronize(); }
 
 /// Lets the next kernel's blocks start where there is room, once all of this one's have called it
 /// or have ended. They take room of other ranks that share the GPU, so a kernel that waits for
-/// other ranks calls it after that or never. Nor does one that fills multiprocessors, dispatch or
-/// products: blocks of the next would start one by one as its own end, on the multiprocessors that
-/// happen to be free, and products run longer for it.
+/// other ranks calls it after that or never. Nor does one that fills multiprocessors for long,
+/// dispatch or products: blocks of the next would start one by one as its own end, on the
+/// multiprocessors that happen to be free, and products run longer for it. Products of 64-row tiles
+/// call it, and dispatch before them where no host is waited for: they have no pairs, and the next
+/// product uses the time to load weights.
 __device__ __forceinline__ void let_next_kernel_start() {
   cudaTriggerProgrammaticLaunchCompletion();
 }

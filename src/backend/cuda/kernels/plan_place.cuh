@@ -4,6 +4,7 @@
 
 #include "backend/cuda/kernels/overlap_order.cuh"
 #include "backend/cuda/kernels/plan_device.cuh"
+#include "backend/cuda/kernels/plan_slots.cuh"
 
 namespace comet::cuda {
 
@@ -72,24 +73,6 @@ __device__ void place_tiles(const PlanProblem& problem, const DevicePlanView& vi
   }
 }
 
-// Row slots of a block's choices in order, to `slots`, by one warp: 32 choices at a time, each
-// behind those of its expert before it.
-__device__ inline void assign_slots(std::int32_t num_choices, const std::int16_t* local,
-                                    std::int32_t* next_row, std::int32_t* slots) {
-  const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x) % kWarp;
-#pragma unroll 1
-  for (std::int32_t first = 0; first < num_choices; first += kWarp) {
-    const std::int32_t i = first + lane;
-    const std::int32_t expert = i < num_choices ? local[i] : -1;
-    const unsigned same = __match_any_sync(kFullWarp, expert);
-    const std::int32_t before = __popc(same & ((1U << lane) - 1U));
-    if (expert >= 0) slots[i] = next_row[expert] + before;
-    __syncwarp();
-    if (expert >= 0 && before == 0) next_row[expert] += __popc(same);
-    __syncwarp();
-  }
-}
-
 // place_block and the block's entry, and its part of the order if that comes with the plan, by all threads
 // of a thread block. `shared`: place_shared_bytes.
 template <int kThreads>
@@ -144,18 +127,9 @@ __device__ void place_source_block(const PlanProblem& problem, const DevicePlanV
   }
 #pragma unroll 1
   for (std::int32_t i = threadIdx.x; i < num_choices; i += kThreads) {
-    const std::int32_t expert = local[i];
-    if (expert < 0) continue;
     const std::int32_t of_token = i / problem.topk;
-    const std::int32_t choice = i - of_token * problem.topk;
-    const std::int16_t* others = local + of_token * problem.topk;
-    std::int32_t at = offsets.row + token_rows[of_token];  // by expert, equal ones by choice
-#pragma unroll 1
-    for (std::int32_t k = 0; k < problem.topk; ++k) {
-      const std::int32_t other = others[k];
-      at += other >= 0 && (other < expert || (other == expert && k < choice)) ? 1 : 0;
-    }
-    view.rows[at] = {slots[i], choice};
+    place_choice(problem, local + of_token * problem.topk, i - of_token * problem.topk, slots[i],
+                 view.rows + offsets.row + token_rows[of_token]);
   }
 }
 

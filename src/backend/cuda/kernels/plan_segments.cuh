@@ -8,11 +8,11 @@ namespace comet::cuda {
 
 // Where the rows of each of blocks [begin, end), those of the segment's group, begin in segment
 // (group, expert), and how many tiles each block touches and completes. By all threads of a thread
-// block, or by one thread.
+// block.
 template <int kThreads>
 __device__ void sum_segment(const PlanProblem& problem, const DevicePlanView& view,
                             std::int32_t segment, std::int32_t begin, std::int32_t end) {
-  const std::int32_t lane = kThreads > 1 ? static_cast<std::int32_t>(threadIdx.x) : 0;
+  const auto lane = static_cast<std::int32_t>(threadIdx.x);
   const std::int32_t expert = segment % problem.num_local;
   const std::int32_t* block_rows = view.block_rows + expert * view.block_stride;
   std::int32_t* block_first = view.block_first + expert * view.block_stride;
@@ -35,7 +35,7 @@ __device__ void sum_segment(const PlanProblem& problem, const DevicePlanView& vi
     }
     segment_rows += total.v[0];
   }
-  last = block_max<kThreads>(last);
+  last = block_max(last);
   if (lane != 0) return;
   view.expert_rows[segment] = segment_rows;
   if (segment_rows % problem.block_m != 0) atomicAdd(view.num_block_done + last, 1);

@@ -121,28 +121,55 @@ __device__ bool wait_for_x(const CallParams& p, std::int32_t source, std::uint32
                         {.stage = Stage::dispatch_gemm, .epoch = epoch, .source = source});
 }
 
-// What this rank publishes in place of tokens, if anything is wrong. One thread of the last block.
-__device__ void fill_header(const CallParams& p, const FaultSentence& sentence, std::int32_t tokens,
-                            bool is_overlap, CallHeader* header) {
-  header->tokens = 0;
+// What this rank has to publish: tokens, or in place of them what is wrong.
+struct OwnHeader {
+  std::int32_t tokens = 0;
+  std::int32_t fault = 0;
+  InputFaultDetail detail = {};
+};
+
+// One thread of the last block.
+__device__ OwnHeader find_own_header(const CallParams& p, std::int32_t tokens, bool is_overlap,
+                                     std::uint32_t bad_index) {
+  const auto fault = [](ErrorCode code, const InputFaultDetail& detail) {
+    return OwnHeader{0, 1 + static_cast<std::int32_t>(code), detail};
+  };
+  if (p.host_fault != 0) return {0, p.host_fault, {}};
+  if (tokens < 0 || tokens > p.max_call_tokens) {
+    return fault(ErrorCode::capacity, {InputFaultKind::too_many_tokens, tokens, 0});
+  }
+  if (bad_index != kNoBadIndex) {
+    return fault(ErrorCode::out_of_range,
+                 {InputFaultKind::bad_id, bad_index, call_id(p, bad_index)});
+  }
+  if (is_overlap) return fault(ErrorCode::invalid_argument, {InputFaultKind::overlap, 0, 0});
+  return {tokens, 0, {}};
+}
+
+// The same thread.
+__device__ void write_header(const CallParams& p, const FaultSentence& sentence,
+                             const OwnHeader& own, std::uint32_t epoch) {
+  CallHeader* header = header_of(p, p.world.rank, epoch);
+  header->tokens = own.tokens;
   header->config_hash = p.config_hash;
-  header->fault = p.host_fault;
+  header->fault = own.fault;
+  header->detail = own.detail;
   header->sentence[0] = '\0';
-  header->detail = {};
   if (p.host_fault != 0) {
     for (std::size_t i = 0; i < sizeof(sentence.text); ++i) header->sentence[i] = sentence.text[i];
-  } else if (tokens < 0 || tokens > p.max_call_tokens) {
-    header->fault = 1 + static_cast<std::int32_t>(ErrorCode::capacity);
-    header->detail = {InputFaultKind::too_many_tokens, tokens, 0};
-  } else if (p.state->bad_index != kNoBadIndex) {
-    header->fault = 1 + static_cast<std::int32_t>(ErrorCode::out_of_range);
-    header->detail = {InputFaultKind::bad_id, p.state->bad_index, call_id(p, p.state->bad_index)};
-  } else if (is_overlap) {
-    header->fault = 1 + static_cast<std::int32_t>(ErrorCode::invalid_argument);
-    header->detail = {InputFaultKind::overlap, 0, 0};
-  } else {
-    header->tokens = tokens;
   }
+  header->epoch = epoch;
+}
+
+// What a call of one rank is: nothing is read back that this rank alone has written. All threads of
+// one block, `own` of the first.
+__device__ void begin_lone_call(const CallParams& p, const OwnHeader& own, std::uint32_t epoch) {
+  if (threadIdx.x == 0) {
+    p.tokens[0] = own.tokens;
+    if (own.fault != 0) p.state->fault = {CallFaultKind::published, own.fault, 0, own.detail};
+    tell_progress(p.world, epoch, Stage::plan, -1);
+  }
+  clear_tickets<kPublishThreads>(p);
 }
 
 __global__ void __launch_bounds__(kPublishThreads, 4)
@@ -161,21 +188,24 @@ __global__ void __launch_bounds__(kPublishThreads, 4)
     if (p.copies_x && !p.copies_beside_plan) write_tokens(p, tokens);
   }
   if (!is_last_block(&state.done_blocks)) return;
+  OwnHeader own;
   if (threadIdx.x == 0) {
+    const std::uint32_t bad_index = load_relaxed_gpu(&state.bad_index);  // of all threads
     const bool is_overlap = atomicExch(p.world.busy, 1U) != 0;
-    CallHeader* header = header_of(p, p.world.rank, epoch);
-    fill_header(p, sentence, tokens, is_overlap, header);
-    header->epoch = epoch;
+    own = find_own_header(p, tokens, is_overlap, bad_index);
+    write_header(p, sentence, own, epoch);
     state.epoch = epoch;
     state.bad_index = kNoBadIndex;
     state.abandoned = 0;
-    state.own_tokens = header->tokens;
-    state.own_fault = header->fault;
+    state.own_tokens = own.tokens;
+    state.own_fault = own.fault;
     state.times.tokens_begin_ns = 0;  // until they are copied beside the plan
     state.fault = {};
     state.metadata_bytes_in = 0;
     *p.world.epoch = epoch;
+    if (p.world.size == 1) state.times.published_ns = global_timer();
   }
+  if (p.world.size == 1) return begin_lone_call(p, own, epoch);
   __syncthreads();
   // Each signal releases what thread 0 and, through is_last_block, all blocks have written.
   for (std::int32_t step = static_cast<std::int32_t>(threadIdx.x); step < p.world.size;
@@ -186,11 +216,6 @@ __global__ void __launch_bounds__(kPublishThreads, 4)
     store_release_system(published_slot(p, peer, p.world.rank), epoch);
   }
   if (threadIdx.x == 0) state.times.published_ns = global_timer();
-  if (p.world.size > 1) return;  // read_headers_kernel goes on
-  __syncthreads();
-  read_source<kPublishThreads>(p, 0, epoch, {});
-  __syncthreads();
-  agree_on_call<kPublishThreads>(p, epoch);
 }
 
 // On a stream of its own beside read_headers_kernel and the plan, hence a counter of its own. After

@@ -51,8 +51,8 @@ __device__ __forceinline__ HeaderHead read_head(const CallHeader* header) {
 
 /// A part of what is read of a source, by one of `count` thread blocks.
 struct SourcePart {
-  std::int32_t index = 0;
-  std::int32_t count = 1;
+  std::int32_t index;
+  std::int32_t count;
 };
 
 /// 16-byte words of ids that a thread has on their way at once, since each load takes microseconds.
@@ -134,6 +134,15 @@ __device__ __forceinline__ CallFault find_call_fault(const CallParams& p, std::u
   return {};
 }
 
+/// Before the call's stages take any. All kThreads threads of one block.
+template <int kThreads>
+__device__ __forceinline__ void clear_tickets(const CallParams& p) {
+  for (std::int32_t group = static_cast<std::int32_t>(threadIdx.x); group < p.config.groups;
+       group += kThreads) {
+    p.tickets[group] = {};
+  }
+}
+
 /// What a call is, once all headers have been read: its fault if it has one, and T of all ranks.
 /// All kThreads threads of one block.
 template <int kThreads>
@@ -158,10 +167,7 @@ __device__ __forceinline__ void agree_on_call(const CallParams& p, std::uint32_t
        rank += kThreads) {
     p.tokens[rank] = is_skipped ? 0 : p.seen[rank].tokens;
   }
-  for (std::int32_t group = static_cast<std::int32_t>(threadIdx.x); group < p.config.groups;
-       group += kThreads) {
-    p.tickets[group] = {};
-  }
+  clear_tickets<kThreads>(p);
 }
 
 }  // namespace comet::cuda

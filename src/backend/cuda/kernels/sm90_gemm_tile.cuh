@@ -40,6 +40,7 @@ struct Variant : Shape<BLOCK_M> {
   static constexpr bool kGated = GATED;
   // Whether the math warpgroups share the rows and split the columns.
   static constexpr bool kSplitColumns = BLOCK_M == 64;
+  static constexpr bool kLoadsAhead = loads_ahead(BLOCK_M);
   // Rows of the weight tile that one of them multiplies, and the columns of c that come of them.
   static constexpr int kWidth = kSplitColumns ? kBlockN / 2 : kBlockN;
   static constexpr int kColumnsOfWarpgroup = GATED ? kWidth / 2 : kWidth;
@@ -169,24 +170,53 @@ __device__ __forceinline__ bool shares_weights(const GroupedGemmParams& params, 
   return a.column == b.column && params.tiles[a.tile].expert == params.tiles[b.tile].expert;
 }
 
-// Loads all steps of a piece of an item, and calls `on_step` after each. `acquired` is the expert
-// whose tensor maps the thread acquired last. `shares`: the other block of the pair loads an
-// item of the same column and expert now.
-template <typename V, typename OnStep>
-__device__ __forceinline__ void load_item(const GroupedGemmParams& params, const GemmItem& item,
-                                          Ring<V::kBlockM>& ring, std::int32_t& acquired, OnStep on_step,
-                                          const Piece& piece = {}, bool shares = false) {
-  const int steps = (params.k + kBlockK - 1) / kBlockK;
-  const std::int32_t expert = params.tiles[item.tile].expert;
+// The tensor maps of an expert's weights. `acquired` is that whose maps the thread acquired last.
+template <typename V>
+__device__ __forceinline__ const CUtensorMap* acquire_weight_maps(const GroupedGemmParams& params,
+                                                                  std::int32_t expert,
+                                                                  std::int32_t& acquired) {
   const CUtensorMap* maps = params.weight_maps + expert * (V::kGated ? 2 : 1);
   if (expert != acquired) {
     tensor_map_acquire(maps);
     if (V::kGated) tensor_map_acquire(maps + 1);
     acquired = expert;
   }
+  return maps;
+}
+
+// Has a new ring's stages expect the first steps of a piece, and loads their weights; says how many.
+template <typename V>
+__device__ __forceinline__ int load_weights_ahead(const GroupedGemmParams& params,
+                                                  const GemmItem& item, Ring<V::kBlockM> ring,
+                                                  std::int32_t& acquired, const Piece& piece) {
+  const int steps = min((params.k + kBlockK - 1) / kBlockK, V::kStages);
+  const std::int32_t expert = __ldcg(&params.tiles[item.tile].expert);  // before this kernel's wait
+  const CUtensorMap* maps = acquire_weight_maps<V>(params, expert, acquired);
+  for (int step = 0; step < steps; ++step) {
+    mbarrier_expect(ring.full_barrier(), V::kBytesA + kBytesB / piece.count);
+    load_weights<V>(ring, maps, step * kBlockK, item.column * V::kColumnsOut, piece);
+    ring.advance();
+  }
+  return steps;
+}
+
+// Loads all steps of a piece of an item, and calls `on_step` after each. `shares`: the other block of
+// the pair loads an item of the same column and expert now. `ahead`: of the ring's first item, so many
+// steps' weights are on their way, by load_weights_ahead.
+template <typename V, typename OnStep>
+__device__ __forceinline__ void load_item(const GroupedGemmParams& params, const GemmItem& item,
+                                          Ring<V::kBlockM>& ring, std::int32_t& acquired, OnStep on_step,
+                                          const Piece& piece = {}, bool shares = false, int ahead = 0) {
+  const int steps = (params.k + kBlockK - 1) / kBlockK;
+  const CUtensorMap* maps = acquire_weight_maps<V>(params, params.tiles[item.tile].expert, acquired);
   const int row = item.tile * V::kBlockM;
   const int column = item.column * V::kColumnsOut;
-  for (int step = 0; step < steps; ++step) {
+  for (int step = 0; step < ahead; ++step) {
+    tma_load_2d(ring.a(), &params.a_map, step * kBlockK, row, ring.full_barrier());
+    ring.advance();
+    on_step();
+  }
+  for (int step = ahead; step < steps; ++step) {
     mbarrier_wait(ring.empty_barrier(), ring.phase ^ 1);
     mbarrier_expect(ring.full_barrier(), V::kBytesA + kBytesB / piece.count);
     const int k = step * kBlockK;

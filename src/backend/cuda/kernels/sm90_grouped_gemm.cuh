@@ -34,8 +34,8 @@ template <typename V>
 class PieceList {
  public:
   __device__ __forceinline__ explicit PieceList(const GroupedGemmParams& params)
-      : first_tile_(params.tile_range[0]),
-        num_tiles_(params.tile_range[1] - first_tile_),
+      : first_tile_(__ldcg(params.tile_range)),  // perhaps before this kernel's wait
+        num_tiles_(__ldcg(params.tile_range + 1) - first_tile_),
         columns_(column_tiles<V>(params)),
         band_tiles_(tiles_of_band(static_cast<std::int32_t>(gridDim.x))),
         pieces_(pieces_of_item<V>(num_tiles_ * columns_.count)) {}
@@ -74,6 +74,27 @@ __device__ __forceinline__ void for_each_piece(std::int32_t count, Visit visit) 
   }
 }
 
+// One thread loads all of a block's pieces; weights of the first one before the rows are there.
+template <typename V>
+__device__ __forceinline__ void load_pieces(const GroupedGemmParams& params, Ring<V::kBlockM>& ring) {
+  const PieceList<V> pieces(params);
+  std::int32_t acquired = -1;
+  int ahead = 0;
+  if constexpr (V::kLoadsAhead) {
+    const auto first = static_cast<std::int32_t>(blockIdx.x);
+    if (first < pieces.count()) {
+      ahead = load_weights_ahead<V>(params, pieces.item(first), ring, acquired, pieces.piece(first));
+    }
+    wait_for_kernels_before();
+  }
+  for_each_piece(pieces.count(), [&](std::int32_t own, std::int32_t other) {
+    const GemmItem item = pieces.item(own);
+    const bool shares = is_paired() && shares_weights(params, item, pieces.item(other));
+    load_item<V>(params, item, ring, acquired, [] {}, pieces.piece(own), shares, ahead);
+    ahead = 0;
+  });
+}
+
 template <typename V>
 __global__ void __launch_bounds__(kThreads, 1)
     grouped_gemm_kernel(const __grid_constant__ GroupedGemmParams params) {
@@ -83,21 +104,18 @@ __global__ void __launch_bounds__(kThreads, 1)
     ring.init();
     mbarrier_init_fence();
   }
-  wait_for_kernels_before();
+  if constexpr (!V::kLoadsAhead) wait_for_kernels_before();
   sync_pair();
-  const PieceList<V> pieces(params);
   if (threadIdx.x < 128) {
     give_registers<kLoaderRegisters>();
-    if (threadIdx.x == 0) {
-      std::int32_t acquired = -1;
-      for_each_piece(pieces.count(), [&](std::int32_t own, std::int32_t other) {
-        const GemmItem item = pieces.item(own);
-        const bool shares = is_paired() && shares_weights(params, item, pieces.item(other));
-        load_item<V>(params, item, ring, acquired, [] {}, pieces.piece(own), shares);
-      });
-    }
+    if (threadIdx.x == 0) load_pieces<V>(params, ring);
   } else {
     take_registers<kMathRegisters>();
+    if constexpr (V::kLoadsAhead) {
+      wait_for_kernels_before();
+      let_next_kernel_start();
+    }
+    const PieceList<V> pieces(params);
     const int warpgroup = static_cast<int>(threadIdx.x) / 128 - 1;
     for_each_piece(pieces.count(), [&](std::int32_t own, std::int32_t) {
       compute_item<V>(params, pieces.item(own), ring, warpgroup, pieces.piece(own));
