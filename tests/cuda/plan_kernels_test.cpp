@@ -125,7 +125,7 @@ TEST_F(PlanKernels, ManyBlocksSegmentsAndChoices) {
         RoutingShape{.topk = 32, .num_experts = 400, .max_tokens = 550, .groups = 4},
         RoutingShape{.topk = 1, .num_experts = 3, .max_tokens = 33000, .groups = 3},
         RoutingShape{.topk = 4, .num_experts = 1500, .max_tokens = 40},
-        RoutingShape{.topk = 4, .num_experts = 3000, .max_tokens = 40},
+        RoutingShape{.topk = 4, .num_experts = 4000, .max_tokens = 40},
         RoutingShape{.ep = 40,
         .tp = 2,
         .topk = 6,
