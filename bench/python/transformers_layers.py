@@ -44,7 +44,7 @@ FEW_TOKENS = (4096, 1)  # of what takes long, or is for the eye
 
 def comet_fused(module, hidden, index, weights):
     """The same layer by schedule comet, which one rank alone does not always take."""
-    return comet_moe.moe(hidden, index, weights.float(), module.gate_up_proj, module.down_proj, schedule="comet",
+    return comet_moe.moe(hidden, index, weights, module.gate_up_proj, module.down_proj, schedule="comet",
                          **integration.layout_of(module))
 
 

@@ -150,13 +150,18 @@ void* Array::stream() const {
   return stream != nullptr ? stream : std::bit_cast<void*>(legacy);
 }
 
-DType dtype_of(const Array& array) {
+// `allowed` is told where it has none that is known.
+DType dtype_of(const Array& array, std::string_view allowed) {
   using nb::dlpack::dtype_code;
   if (is(array, dtype_code::Float, 32)) return DType::f32;
   if (is(array, dtype_code::Bfloat, 16)) return DType::bf16;
   if (is(array, dtype_code::Float, 16)) return DType::f16;
   refuse(ErrorCode::invalid_argument, "{}: elements are {}, allowed are {}", array.name(),
-         type_text(array), is_on_gpu(array) ? "bfloat16 and float16" : "float32 and bfloat16");
+         type_text(array), allowed);
+}
+
+DType dtype_of(const Array& array) {
+  return dtype_of(array, is_on_gpu(array) ? "bfloat16 and float16" : "float32 and bfloat16");
 }
 
 void check_place(const Array& array, const Place& place) {
@@ -216,15 +221,12 @@ RoutingView ids_of(const Array& ids) {
 RoutingView routing_of(const Array& ids, const Array& weights) {
   RoutingView routing = ids_of(ids);
   check_dense(weights);
-  if (!is(weights, nb::dlpack::dtype_code::Float, 32)) {
-    refuse(ErrorCode::invalid_argument, "topk_weights: elements are {}, float32 is needed",
-           type_text(weights));
-  }
   if (weights.shape(0) != ids.shape(0) || weights.shape(1) != ids.shape(1)) {
     refuse(ErrorCode::invalid_argument, "topk_weights: shape {}, topk_ids has {}",
            shape_text(weights), shape_text(ids));
   }
-  routing.weights = static_cast<const float*>(weights.data());
+  routing.weights = weights.data();
+  routing.weight_type = dtype_of(weights, "float32, bfloat16 and float16");
   return routing;
 }
 
@@ -242,11 +244,11 @@ bool do_overlap(const MemoryRange& a, const MemoryRange& b) noexcept {
 RoutingView rows_of(const RoutingView& routing, std::int64_t topk, std::int64_t begin,
                     std::int64_t end) {
   RoutingView rows = routing;
-  const std::int64_t bytes = routing.id_type == IdType::i32 ? 4 : 8;
-  if (rows.ids != nullptr) {
-    rows.ids = static_cast<const std::byte*>(routing.ids) + begin * topk * bytes;
-  }
-  if (rows.weights != nullptr) rows.weights += begin * topk;
+  const auto move = [skipped = begin * topk](const void* array, std::int64_t bytes) {
+    return array == nullptr ? nullptr : static_cast<const std::byte*>(array) + skipped * bytes;
+  };
+  rows.ids = move(routing.ids, routing.id_type == IdType::i32 ? 4 : 8);
+  rows.weights = move(routing.weights, static_cast<std::int64_t>(size_of(routing.weight_type)));
   rows.tokens = end - begin;
   return rows;
 }

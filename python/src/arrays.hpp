@@ -70,7 +70,7 @@ bool is_dense(const Array& array);
 /// A matrix [rows, cols] whose rows may lie apart.
 ConstMatrixView matrix_of(const Array& array);
 
-/// Ids int32 or int64 and weights float32, both dense [rows of ids, topk].
+/// Ids int32 or int64 and weights float32, bfloat16 or float16, both dense [rows of ids, topk].
 RoutingView routing_of(const Array& ids, const Array& weights);
 
 /// A dense matrix of ids without weights.

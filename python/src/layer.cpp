@@ -70,7 +70,10 @@ const char* shared_with(const CallViews& views, const WeightArrays& w13, const W
   if (do_overlap(out, dense(routing.ids, routing.id_type == IdType::i32 ? 4 : 8))) {
     return "topk_ids";
   }
-  if (do_overlap(out, dense(routing.weights, 4))) return "topk_weights";
+  if (do_overlap(out,
+                 dense(routing.weights, static_cast<std::int64_t>(size_of(routing.weight_type))))) {
+    return "topk_weights";
+  }
   if (w13.overlap(out)) return "w13";
   return w2.overlap(out) ? "w2" : nullptr;
 }

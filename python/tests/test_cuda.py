@@ -35,6 +35,16 @@ def expect_near(y, case):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_routing_weights_of_16_bits_are_computed_with_as_float32(dtype, ranks):
+    world = comet_moe.World.local(ranks, backend="cuda")
+    _, (x, ids, weights, w13, w2) = make_case()
+    weights = weights.to(dtype)
+    y = comet_moe.moe(x, ids, weights, w13, w2, world=world)
+    assert torch.equal(y, comet_moe.moe(x, ids, weights.float(), w13, w2, world=world))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("ranks, tp", [(1, 1), (2, 1), (2, 2), (4, 2)])
 def test_tensors_give_tensors_near_the_truth(dtype, ranks, tp):
     world = comet_moe.World.local(ranks, backend="cuda")

@@ -71,6 +71,17 @@ def test_lists_of_matrices_64_bit_ids_dropped_choices_and_padded_rows():
     assert numpy.all(out[:, -16:] == 7)
 
 
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_routing_weights_of_16_bits_are_computed_with_as_float32(ranks):
+    case = Case()
+    world = comet_moe.World.local(ranks)
+    x, ids, weights, w13, w2 = case.arguments()
+    half = weights.astype(numpy.float16)
+    assert (half != weights).any()
+    y = comet_moe.moe(x, ids, half, w13, w2, world=world)
+    numpy.testing.assert_array_equal(y, comet_moe.moe(x, ids, half.astype(numpy.float32), w13, w2, world=world))
+
+
 def test_weights_that_change_between_calls_are_seen():
     case = Case()
     layer = comet_moe.MoeLayer(case.w13, case.w2, topk=2, max_tokens=64)
@@ -208,7 +219,7 @@ def test_bad_input_is_one_sentence():
                                                  weights else a for a in case.arguments()))
     refuse(ValueError, "topk_ids: elements are int16, allowed are int32 and int64", x, ids.astype(numpy.int16), weights,
            w13, w2)
-    refuse(ValueError, "topk_weights: elements are float64, float32 is needed", x, ids, weights.astype(numpy.float64),
+    refuse(ValueError, "topk_weights: elements are float64, allowed are float32, bfloat16 and float16", x, ids, weights.astype(numpy.float64),
            w13, w2)
     refuse(ValueError, r"topk_weights: shape \(37, 1\)", x, ids, weights[:, :1].copy(), w13, w2)
     refuse(ValueError, "37 x 2 are needed", x, ids[:5], weights[:5], w13, w2)

@@ -42,6 +42,14 @@ def test_bfloat16_is_near_the_truth_of_rounded_numbers():
     numpy.testing.assert_allclose(y.float().numpy(), case.truth(), rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_routing_weights_of_16_bits_are_computed_with_as_float32(dtype):
+    x, ids, weights, w13, w2 = tensors(Case())
+    weights = weights.to(dtype)
+    y = comet_moe.moe(x, ids, weights, w13, w2)
+    assert torch.equal(y, comet_moe.moe(x, ids, weights.float(), w13, w2))
+
+
 def test_lists_of_parameters_and_strided_metadata():
     case = Case()
     x, ids, weights, w13, w2 = tensors(case)

@@ -268,10 +268,11 @@ RankCall draw_rank_call(const Case& c, std::int64_t rank, std::int64_t tokens, R
                 .row_stride = c.desc.hidden + c.row_padding,
                 .dtype = c.desc.dtype,
                 .id_type = c.id_type,
+                .weight_type = c.weight_type,
                 .x = {},
                 .ids32 = {},
                 .ids64 = {},
-                .weights = std::vector<float>(tokens * c.desc.topk)};
+                .weights = Bytes(tokens * c.desc.topk * size_of(c.weight_type))};
   call.x = random_values(rng, tokens * call.row_stride, c.desc.dtype, 1.7F);
   if (c.id_type == IdType::i32) {
     call.ids32.resize(tokens * c.desc.topk);
@@ -287,7 +288,8 @@ RankCall draw_rank_call(const Case& c, std::int64_t rank, std::int64_t tokens, R
       float weight = 0.05F + rng.unit();
       if (rng.one_in(32)) weight = 0;
       if (rng.one_in(32)) weight = -weight;
-      call.weights[index] = ids[k] == -1 ? std::numeric_limits<float>::quiet_NaN() : weight;
+      if (ids[k] == -1) weight = std::numeric_limits<float>::quiet_NaN();
+      call.set_weight(index, weight);
     }
   }
   return call;
@@ -334,7 +336,7 @@ RoutingView RankCall::routing_view() const noexcept {
   if (tokens == 0) return {.tokens = 0, .id_type = id_type};
   const void* ids = id_type == IdType::i32 ? static_cast<const void*>(ids32.data())
                                            : static_cast<const void*>(ids64.data());
-  return {ids, weights.data(), tokens, id_type};
+  return {ids, weights.data(), tokens, id_type, weight_type};
 }
 
 void RankCall::set_id(std::int64_t index, std::int64_t id) noexcept {
@@ -343,6 +345,14 @@ void RankCall::set_id(std::int64_t index, std::int64_t id) noexcept {
   } else {
     ids64[index] = id;
   }
+}
+
+float RankCall::weight(std::int64_t index) const {
+  return load_element(weights.data(), index, weight_type);
+}
+
+void RankCall::set_weight(std::int64_t index, float weight) {
+  store_element(weights.data(), index, weight_type, weight);
 }
 
 std::vector<RankCall> make_call(const Case& c, std::int64_t call) {

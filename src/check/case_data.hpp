@@ -41,14 +41,17 @@ struct RankCall {
   std::int64_t row_stride = 0;
   DType dtype = DType::f32;
   IdType id_type = IdType::i32;
+  DType weight_type = DType::f32;
   Bytes x;                          ///< [tokens, row_stride]
   std::vector<std::int32_t> ids32;  ///< [tokens, K]; the one that id_type names is filled.
   std::vector<std::int64_t> ids64;
-  std::vector<float> weights;  ///< [tokens, K]; of dropped choices NaN, since nobody may look.
+  Bytes weights;  ///< [tokens, K]; of dropped choices NaN, since nobody may look.
 
   ConstMatrixView x_view() const noexcept;
   RoutingView routing_view() const noexcept;
   void set_id(std::int64_t index, std::int64_t id) noexcept;
+  float weight(std::int64_t index) const;
+  void set_weight(std::int64_t index, float weight);  ///< Rounded.
 };
 
 /// Call number `call` of a case: number 0 has the case's own token pattern and routing, later ones

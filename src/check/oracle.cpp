@@ -121,7 +121,7 @@ class OracleSum::Sums {
             "[oracle] expert id of token {}, choice {}: {}, allowed -1 to {}", i / desc.topk,
             i % desc.topk, id, desc.num_experts - 1);
       if (id == -1) continue;
-      choices_[id].push_back({.token = i / desc.topk, .weight = routing.weights[i]});
+      choices_[id].push_back({.token = i / desc.topk, .weight = routing.weight(i)});
     }
     dispatch(desc.dtype, [&]<typename T>() {
       for (std::int64_t t = 0; t < x.rows; ++t) {

@@ -134,6 +134,7 @@ void draw_function(Rng& rng, Case& c) {
   if (!desc.gated) c.gate_layout = GateLayout::none;
   c.id_type = rng.pick({IdType::i32, IdType::i64});
   c.row_padding = rng.pick<std::int64_t>({0, 0, 8, 5});
+  c.weight_type = rng.pick({DType::f32, DType::f32, DType::bf16, DType::f16});
 }
 
 void draw_execution(Rng& rng, Case& c) {
@@ -245,15 +246,16 @@ std::string describe(const Case& c) {
   for (const LayerOptions& options : c.options) workers.push_back(options.num_workers);
   std::string text = fmt::format(
       "seed {} index {}: W={} (ep {} x tp {}) E={} K={} H={} I={} T<={} {} {}{} {} weights={}/{} "
-      "ids={} padding={} block={}x{} workers=[{}] groups={} panel={} chunk={} tokens={} routing={} "
+      "ids={} routed={} padding={} block={}x{} workers=[{}] groups={} panel={} chunk={} tokens={} "
+      "routing={} "
       "link={} delays={}",
       c.seed, c.index, c.world_size(), c.parallel.ep, c.parallel.tp, d.num_experts, d.topk,
       d.hidden, d.intermediate, d.max_tokens, to_string(d.dtype), to_string(d.activation),
       d.gated ? " gated" : "", to_string(d.weight_position), to_string(c.form),
-      to_string(c.gate_layout), c.id_type == IdType::i32 ? "i32" : "i64", c.row_padding,
-      c.options.at(0).block_m, c.options.at(0).block_n, fmt::join(workers, ","), c.forward.groups,
-      c.forward.panel, c.forward.chunk, to_string(c.pattern), to_string(c.routing),
-      to_string(c.link), to_string(c.delays));
+      to_string(c.gate_layout), c.id_type == IdType::i32 ? "i32" : "i64", to_string(c.weight_type),
+      c.row_padding, c.options.at(0).block_m, c.options.at(0).block_n, fmt::join(workers, ","),
+      c.forward.groups, c.forward.panel, c.forward.chunk, to_string(c.pattern),
+      to_string(c.routing), to_string(c.link), to_string(c.delays));
   if (c.backend != Backend::cpu) {
     text += fmt::format(" backend={} max_groups={} max_rows={}", to_string(c.backend),
                         c.options.at(0).max_groups, c.options.at(0).max_rows);

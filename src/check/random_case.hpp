@@ -66,7 +66,8 @@ struct Case {
   WeightForm form = WeightForm::fused;
   GateLayout gate_layout = GateLayout::gate_up;  ///< Of fused and listed weights.
   IdType id_type = IdType::i32;
-  std::int64_t row_padding = 0;  ///< Elements between the rows of x and y.
+  DType weight_type = DType::f32;  ///< Of routing weights.
+  std::int64_t row_padding = 0;    ///< Elements between the rows of x and y.
   /// [W] block_m and block_n equal, num_workers not.
   std::vector<LayerOptions> options;
   /// The first call by the comet schedule; others are drawn from the seed.

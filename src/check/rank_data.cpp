@@ -44,11 +44,12 @@ void RankData::place(const RankCall& call) {
   const std::int64_t choices = c_.desc.topk;
   void* const x = memory_.reserve(rows * row_bytes(call));
   void* const ids = memory_.reserve(rows * choices * id_bytes(call));
-  void* const weights = memory_.reserve(rows * choices * 4);
+  const auto weight_bytes = static_cast<std::int64_t>(size_of(call.weight_type));
+  void* const weights = memory_.reserve(rows * choices * weight_bytes);
   const RoutingView routing = call.routing_view();
   memory_.upload(x, call.x.data(), call.tokens * row_bytes(call));
   memory_.upload(ids, routing.ids, call.tokens * choices * id_bytes(call));
-  memory_.upload(weights, routing.weights, call.tokens * choices * 4);
+  memory_.upload(weights, routing.weights, call.tokens * choices * weight_bytes);
   placed_.push_back({x, ids, weights});
 }
 
@@ -62,7 +63,7 @@ CallArguments RankData::arguments(std::int64_t call, Bytes& y) const {
   if (own.tokens > 0) {
     arguments.x.data = placed_[call].x;
     arguments.routing.ids = placed_[call].ids;
-    arguments.routing.weights = static_cast<const float*>(placed_[call].weights);
+    arguments.routing.weights = placed_[call].weights;
   }
   arguments.y = {y_ != nullptr ? y_ : y.data(), own.tokens, own.hidden, own.row_stride, own.dtype};
   return arguments;
@@ -74,7 +75,7 @@ CallArguments RankData::roomy_arguments(std::int64_t call) const {
   const std::int64_t rows = room(call);
   const Placed& placed = placed_[call];
   return {.x = {placed.x, rows, own.hidden, own.row_stride, own.dtype},
-          .routing = {placed.ids, static_cast<const float*>(placed.weights), rows, own.id_type},
+          .routing = {placed.ids, placed.weights, rows, own.id_type, own.weight_type},
           .y = {y_, rows, own.hidden, own.row_stride, own.dtype}};
 }
 

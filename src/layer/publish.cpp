@@ -44,10 +44,9 @@ void write_routing(Workspace& workspace, const LayerDims& dims, std::uint32_t ep
     const std::int64_t id = routing.id(i);
     ids[i] = id < 0 ? kDroppedId : static_cast<std::uint16_t>(id);
   }
-  if (count > 0) {
-    std::memcpy(workspace.local() + workspace.layout().weights[epoch & 1U], routing.weights,
-                static_cast<std::size_t>(count) * sizeof(float));
-  }
+  auto* weights =
+      reinterpret_cast<float*>(workspace.local() + workspace.layout().weights[epoch & 1U]);
+  for (std::int64_t i = 0; i < count; ++i) weights[i] = routing.weight(i);
 }
 
 void write_tokens(Workspace& workspace, const LayerDims& dims, const ConstMatrixView& x) {

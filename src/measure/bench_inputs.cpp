@@ -46,8 +46,8 @@ BenchInputs::Copy BenchInputs::make_copy(const BenchData& data, int rank) {
   copy.x.data = memory_.place(copy.x.data, bytes);
   copy.routing.ids =
       memory_.place(copy.routing.ids, entries * static_cast<std::int64_t>(sizeof(std::int32_t)));
-  copy.routing.weights = static_cast<const float*>(
-      memory_.place(copy.routing.weights, entries * static_cast<std::int64_t>(sizeof(float))));
+  copy.routing.weights =
+      memory_.place(copy.routing.weights, entries * static_cast<std::int64_t>(sizeof(float)));
   copy.y = {memory_.reserve(bytes), copy.x.rows, copy.x.cols, copy.x.row_stride, copy.x.dtype};
   return copy;
 }

@@ -65,7 +65,7 @@ void check_with_oracle(const BenchData& data, OracleOptions engine, const TokenS
                 static_cast<const std::byte*>(data.x_of(rank).data) + token * row_bytes, row_bytes);
     for (std::int64_t k = 0; k < topk; ++k) {
       ids[i * topk + k] = static_cast<std::int32_t>(routing.id(token * topk + k));
-      weights[i * topk + k] = routing.weights[token * topk + k];
+      weights[i * topk + k] = routing.weight(token * topk + k);
     }
   }
   engine.threads = num_threads();

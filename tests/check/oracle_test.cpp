@@ -187,7 +187,7 @@ std::vector<float> run_rounded(const Sample& s, std::int64_t token, bool rounds_
   std::vector<float> y(d.hidden, 0.0F), act(d.intermediate);
   for (std::int64_t k = 0; k < d.topk; ++k) {
     const std::int64_t expert = s.call.routing_view().id(token * d.topk + k);
-    const float weight = s.call.weights[token * d.topk + k];
+    const float weight = s.call.weight(token * d.topk + k);
     const bool before = d.weight_position == WeightPosition::before_down;
     for (std::int64_t i = 0; i < d.intermediate; ++i) {
       float gate = 0, up = 0;
@@ -267,7 +267,7 @@ TEST(OracleBound, HoldsBelowTheNormalRangeOfF16) {
         Sample sample(DType::f16, position);
         scale(sample.weights.up, DType::f16, up);
         scale(sample.weights.down, DType::f16, down);
-        for (float& of_choice : sample.call.weights) of_choice *= weight;
+        scale(sample.call.weights, sample.call.weight_type, weight);
         const double worst = worst_share(sample, rounds_rows);
         EXPECT_LE(worst, 1.0);
         EXPECT_GE(worst, 0.1);
@@ -310,7 +310,8 @@ class OracleBoundDetects : public testing::TestWithParam<DType> {
     for (std::int64_t token = 0; token < 24; token += 5) {
       Sample sample(GetParam());
       // Weights of one size, so that no mistake hides in a choice of weight 0.
-      for (float& weight : sample.call.weights) weight = 0.3F;
+      const std::int64_t num_choices = sample.call.tokens * sample.c.desc.topk;
+      for (std::int64_t i = 0; i < num_choices; ++i) sample.call.set_weight(i, 0.3F);
       const OracleResult truth = sample.run();
       mistake(sample, token);
       const OracleResult got = sample.run();
@@ -335,7 +336,9 @@ TEST_P(OracleBoundDetects, AWrongExpert) {
 }
 
 TEST_P(OracleBoundDetects, ARoutingWeightAQuarterOff) {
-  expect_seen([](Sample& s, std::int64_t token) { s.call.weights[token * 3] *= 1.25F; });
+  expect_seen([](Sample& s, std::int64_t token) {
+    s.call.set_weight(token * 3, s.call.weight(token * 3) * 1.25F);
+  });
 }
 
 TEST_P(OracleBoundDetects, AnotherTokensRow) {

@@ -94,6 +94,7 @@ TEST(RandomCase, EveryChoiceOccurs) {
   EXPECT_EQ(values_of([](const Case& c) { return std::pair(c.form, c.gate_layout); }).size(),
             3U * 4);
   EXPECT_EQ(values_of([](const Case& c) { return c.id_type; }).size(), 2U);
+  EXPECT_EQ(values_of([](const Case& c) { return c.weight_type; }).size(), 3U);
   EXPECT_EQ(values_of([](const Case& c) { return c.row_padding; }).size(), 3U);
   EXPECT_EQ(values_of([](const Case& c) { return c.routing; }).size(), 9U);
   EXPECT_EQ(values_of([](const Case& c) { return c.pattern; }).size(), 5U);

@@ -199,11 +199,12 @@ TEST_P(Conformance, AWrongWeightIsSeenByBitsAndByTheOracle) {
   c.pattern = TokenPattern::full;
   const CaseWeights weights = make_weights(c);
   const Calls calls{make_call(c)};
-  std::vector<float> wrong = calls[0][1].weights;
-  wrong[7 * c.desc.topk] += 0.1F;  // token 7
+  RankCall wrong = calls[0][1];
+  const std::int64_t entry = 7 * c.desc.topk;  // of token 7
+  wrong.set_weight(entry, wrong.weight(entry) + 0.1F);
   comet::Run right = make_run(c, Schedule::sequential, 0), off = make_run(c, Schedule::comet, 1);
   off.spoil = [&](int rank, ConstMatrixView&, RoutingView& routing, MatrixView&) {
-    if (rank == 1) routing.weights = wrong.data();
+    if (rank == 1) routing.weights = wrong.weights.data();
   };
   const Outputs outputs = execute({c, weights, calls, {right, off}, GetParam().runner});
   std::vector<OracleResult> truth;

@@ -90,7 +90,7 @@ struct DeviceLayer {
   void forward(const ForwardOptions& options, const std::int32_t* device_tokens = nullptr) {
     meet();
     const std::int64_t hidden = host.desc.hidden;
-    RoutingView routing{ids, static_cast<const float*>(topk_weights), tokens};
+    RoutingView routing{ids, topk_weights, tokens};
     routing.device_tokens = device_tokens;
     layer->forward({x, tokens, hidden, hidden, DType::bf16}, routing,
                    {y, tokens, hidden, hidden, DType::bf16}, options);

@@ -7,9 +7,11 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backend/cuda/kernels/call_kernels.hpp"
+#include "base/element.hpp"
 #include "comet/error.hpp"
 #include "cuda/gpu_test.hpp"
 
@@ -52,6 +54,12 @@ class Shared {
  private:
   void* data_ = nullptr;
 };
+
+float rounded(float value, DType dtype) {
+  float memory = 0;
+  store_element(&memory, 0, dtype, value);
+  return load_element(&memory, 0, dtype);
+}
 
 // All that a call of rank 0 reads and writes here.
 struct Memory {
@@ -141,13 +149,14 @@ class Headers : public testing::Test {
   }
 
   // Rank 0 publishes `ids`, whose weights are their places; of a world of `size` ranks.
-  void publish(std::int32_t size, const std::vector<std::int32_t>& ids, int num_blocks) {
+  void publish(std::int32_t size, const std::vector<std::int32_t>& ids, int num_blocks,
+               DType weight_type) {
     const auto count = static_cast<std::int64_t>(ids.size());
     const Shared<std::int32_t> topk_ids(ids.size());
     const Shared<float> weights(ids.size());
     for (std::int64_t i = 0; i < count; ++i) {
       topk_ids.data()[i] = ids[static_cast<std::size_t>(i)];
-      weights.data()[i] = static_cast<float>(i);
+      store_element(weights.data(), i, weight_type, static_cast<float>(i));
     }
     params_.world.size = size;
     *params_.world.epoch = kEpoch - 1;
@@ -159,6 +168,7 @@ class Headers : public testing::Test {
     params_.copies_x = false;
     params_.topk_ids = topk_ids.data();
     params_.topk_weights = weights.data();
+    params_.weight_type = weight_type;
     params_.max_call_tokens = static_cast<std::int32_t>(count / kDims.topk);
     launch_publish(params_, {}, num_blocks, nullptr);
     check_cuda(cudaDeviceSynchronize(), "publishing");
@@ -184,13 +194,17 @@ TEST_F(Headers, SayTheTokensThatRanksHavePublished) {
 TEST_F(Headers, AreWhatARankHasPublished) {
   for (const std::int32_t size : {1, 2}) {
     for (const int num_blocks : {1, 3}) {
-      for (const std::int32_t tokens : {0, 1, 700}) {
+      for (const auto& [tokens, weight_type] : {std::pair{0, DType::f32},
+                                                {1, DType::bf16},
+                                                {698, DType::f32},
+                                                {699, DType::bf16},
+                                                {700, DType::f16}}) {
         std::vector<std::int32_t> ids;
         for (std::int32_t i = 0; i < tokens * kDims.topk; ++i) ids.push_back(i % 5 - 1);
         *header(0) = {};
         *params_.world.busy = 0;
         params_.state->bad_index = kNoBadIndex;
-        publish(size, ids, num_blocks);
+        publish(size, ids, num_blocks, weight_type);
         EXPECT_EQ(header(0)->epoch, kEpoch);
         EXPECT_EQ(header(0)->tokens, tokens);
         EXPECT_EQ(header(0)->fault, 0);
@@ -205,7 +219,7 @@ TEST_F(Headers, AreWhatARankHasPublished) {
             reinterpret_cast<const float*>(params_.peers[0] + params_.layout.weights[kEpoch & 1U]);
         for (std::int32_t i = 0; i < tokens * kDims.topk; ++i) {
           ASSERT_EQ(params_.ids[i], i % 5 == 0 ? kDroppedId : i % 5 - 1);
-          ASSERT_EQ(weights[i], static_cast<float>(i));
+          ASSERT_EQ(weights[i], rounded(static_cast<float>(i), weight_type));
         }
         if (size > 1) continue;
         EXPECT_EQ(params_.tokens[0], tokens);
@@ -221,7 +235,7 @@ TEST_F(Headers, SayWhatIsWrongWithARanksInput) {
     for (const bool is_overlap : {false, true}) {
       *params_.world.busy = is_overlap ? 1 : 0;
       params_.state->bad_index = kNoBadIndex;
-      publish(size, {0, 1, is_overlap ? 2 : kDims.num_experts, 3}, 1);
+      publish(size, {0, 1, is_overlap ? 2 : kDims.num_experts, 3}, 1, DType::f32);
       const auto code = 1 + static_cast<std::int32_t>(is_overlap ? ErrorCode::invalid_argument
                                                                  : ErrorCode::out_of_range);
       const InputFaultDetail detail = header(0)->detail;

@@ -72,7 +72,7 @@ def comet_experts_forward(module: torch.nn.Module, hidden_states: torch.Tensor, 
         _forget_with(module, w13.data_ptr(), default_world(hidden_states) if _world is None else _world)
     if _may_be_parallel(module):  # ids of other processes' experts are above all of this one's
         top_k_index = top_k_index.masked_fill(top_k_index >= w13.shape[0], -1)
-    return comet_moe.moe(hidden_states, top_k_index, top_k_weights.float(), w13, module.down_proj, world=_world,
+    return comet_moe.moe(hidden_states, top_k_index, top_k_weights, w13, module.down_proj, world=_world,
                          **layout)
 
 

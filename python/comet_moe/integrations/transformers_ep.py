@@ -75,7 +75,7 @@ class ExpertParallelLayer:
         agreed = self._agree(most, hidden_states.device)
         layer = self._layer_for(agreed, top_k_index.shape[1])
         own = hidden_states.new_empty(most, hidden_states.shape[1])
-        layer(hidden_states[rows], top_k_index[rows], top_k_weights[rows].float(), out=own[:rows.stop - rows.start],
+        layer(hidden_states[rows], top_k_index[rows], top_k_weights[rows], out=own[:rows.stop - rows.start],
               expected_tokens=agreed * self._world.size)
         if self._parts == 1:
             return own

@@ -73,6 +73,7 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
     params.topk_ids = call.routing.ids;
     params.ids_are_64 = call.routing.id_type == IdType::i64;
     params.topk_weights = call.routing.weights;
+    params.weight_type = call.routing.weight_type;
     params.device_tokens = call.routing.device_tokens;
     params.max_call_tokens = static_cast<std::int32_t>(call.routing.tokens);
   }

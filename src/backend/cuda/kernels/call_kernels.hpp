@@ -126,7 +126,8 @@ struct CallParams {
   std::int64_t x_stride_bytes = 0;
   const void* topk_ids = nullptr;
   bool ids_are_64 = false;
-  const float* topk_weights = nullptr;
+  const void* topk_weights = nullptr;  ///< Of weight_type.
+  DType weight_type = DType::f32;
   const std::int32_t* device_tokens = nullptr;
   std::int32_t max_call_tokens = 0;  ///< T, or the most that *device_tokens may say.
   std::byte* y = nullptr;

@@ -32,6 +32,17 @@ __device__ std::int64_t call_id(const CallParams& p, std::int64_t index) {
                       : static_cast<const std::int32_t*>(p.topk_ids)[index];
 }
 
+__device__ float call_weight(const CallParams& p, std::int64_t index) {
+  switch (p.weight_type) {
+    case DType::bf16:
+      return to_float(static_cast<const bf16*>(p.topk_weights)[index]);
+    case DType::f16:
+      return to_float(static_cast<const f16*>(p.topk_weights)[index]);
+    default:
+      return static_cast<const float*>(p.topk_weights)[index];
+  }
+}
+
 // Ids travel as 16 bits; the first one that is no expert is remembered. The plan reads them from
 // the own copy.
 __device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int32_t tokens) {
@@ -49,7 +60,7 @@ __device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int
       const std::int64_t i = first + j * grid_threads();
       if (i >= count) break;
       id[j] = call_id(p, i);
-      weight[j] = p.topk_weights[i];
+      weight[j] = call_weight(p, i);
     }
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {
