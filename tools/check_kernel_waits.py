@@ -17,7 +17,7 @@ WAIT = "wait_for_kernels_before();"
 LAUNCH = r"\b(?:launch_kernel\(|launch_clusters\([^,()]+,)\s*(\w+)"
 
 # Reads the plan and weights before it waits (grouped_gemm.hpp, loads_ahead).
-WAITS_BY_ROLE = "grouped_gemm_kernel"
+WAITS_BY_ROLE = "product_chain_kernel"
 
 
 def body_of(text, begin):

@@ -9,8 +9,8 @@
 
 namespace comet {
 
-/// Element type of x, y and the weights of a layer. Sums are always accumulated in float32. Layers
-/// on cpu have no f16.
+/// Element type of x, y and the weights of a layer, and of routing weights. Sums are always
+/// accumulated in float32. Layers on cpu have no f16, but may be routed by such weights.
 enum class DType : std::uint8_t { f32, bf16, f16 };
 
 /// Bytes of one element.

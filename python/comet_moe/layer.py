@@ -77,7 +77,8 @@ class MoeLayer:
                  groups: int = 0, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1,
                  placement: str = "warps", expected_tokens: int = 0) -> Any:
         """y [T, H], in `out` if given. x: [T, H]. topk_ids: [T, K] int32 or int64, -1 drops a choice.
-        topk_weights: [T, K] float32, or bfloat16 or float16 as a router may give them. They are of all ranks in this process, which get equal parts.
+        topk_weights: [T, K] float32, or bfloat16 or float16 as a router may give them. They are of all ranks in this
+        process, which get equal parts.
 
         schedule: "auto", which is "comet", or "sequential" where one rank alone on a GPU is faster by it; else
         "comet", "sequential", "pipelined" (the same bits, all three) or "reference".

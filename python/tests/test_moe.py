@@ -219,8 +219,8 @@ def test_bad_input_is_one_sentence():
                                                  weights else a for a in case.arguments()))
     refuse(ValueError, "topk_ids: elements are int16, allowed are int32 and int64", x, ids.astype(numpy.int16), weights,
            w13, w2)
-    refuse(ValueError, "topk_weights: elements are float64, allowed are float32, bfloat16 and float16", x, ids, weights.astype(numpy.float64),
-           w13, w2)
+    refuse(ValueError, "topk_weights: elements are float64, allowed are float32, bfloat16 and float16", x, ids,
+           weights.astype(numpy.float64), w13, w2)
     refuse(ValueError, r"topk_weights: shape \(37, 1\)", x, ids, weights[:, :1].copy(), w13, w2)
     refuse(ValueError, "37 x 2 are needed", x, ids[:5], weights[:5], w13, w2)
     refuse(ValueError, "experts, w13 has 6", x, ids, weights, w13, w2[:5])

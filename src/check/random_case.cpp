@@ -247,8 +247,7 @@ std::string describe(const Case& c) {
   std::string text = fmt::format(
       "seed {} index {}: W={} (ep {} x tp {}) E={} K={} H={} I={} T<={} {} {}{} {} weights={}/{} "
       "ids={} routed={} padding={} block={}x{} workers=[{}] groups={} panel={} chunk={} tokens={} "
-      "routing={} "
-      "link={} delays={}",
+      "routing={} link={} delays={}",
       c.seed, c.index, c.world_size(), c.parallel.ep, c.parallel.tp, d.num_experts, d.topk,
       d.hidden, d.intermediate, d.max_tokens, to_string(d.dtype), to_string(d.activation),
       d.gated ? " gated" : "", to_string(d.weight_position), to_string(c.form),

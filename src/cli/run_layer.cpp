@@ -50,8 +50,7 @@ void run_rank(const LayerRun& run, World& world, std::initializer_list<Pass> pas
   layer_x.data = memory.place(x.data, bytes_of(x));
   const RoutingView choices{
       memory.place(routing.ids.data(), entries * static_cast<std::int64_t>(sizeof(std::int32_t))),
-      static_cast<const float*>(
-          memory.place(routing.weights.data(), entries * static_cast<std::int64_t>(sizeof(float)))),
+      memory.place(routing.weights.data(), entries * static_cast<std::int64_t>(sizeof(float))),
       share.count};
   void* const placed_y = memory.is_host() ? nullptr : memory.reserve(bytes_of(x));
   for (const Pass& pass : passes) {

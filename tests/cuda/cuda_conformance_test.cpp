@@ -657,7 +657,8 @@ TEST_F(CudaConformance, AWrongWeightIsSeenByBitsAndByTheOracle) {
   c.pattern = TokenPattern::full;
   const CaseWeights weights = make_weights(c);
   Calls calls{make_call(c), make_call(c)};
-  calls[1][1].weights[7 * c.desc.topk] += 0.5F;  // token 7
+  const std::int64_t entry = 7 * c.desc.topk;  // of token 7
+  calls[1][1].set_weight(entry, calls[1][1].weight(entry) + 0.5F);
   comet::Run right = make_run(c, Schedule::sequential, 0), off = make_run(c, Schedule::comet, 1);
   off.call = 1;
   const Outputs outputs = execute({c, weights, calls, {right, off}});

@@ -99,7 +99,7 @@ class Fixture {
     device_weights_ = to_device(row_weights_);
     device_tiles_ = to_device(tiles_);
     device_range_ = to_device(std::vector{-1, first_tile_, end_tile_});  // not aligned to 8 bytes
-    c_ = to_device(std::vector<std::uint16_t>(static_cast<std::size_t>(slots_ * c.n), kUntouched));
+    clear_result();
     for (std::int64_t e = 0; e < experts; ++e) {
       lists_.push_back(device_w_.data() + e * rows_of_weights * c.k);
     }
@@ -107,21 +107,51 @@ class Fixture {
   }
 
   void run() {
-    const GroupedGemm gemm({.num_experts = static_cast<std::int64_t>(case_.rows.size()),
-                            .row_slots = slots_,
-                            .block_m = case_.block_m,
-                            .k = case_.k,
-                            .n = case_.n,
-                            .dtype = case_.dtype,
-                            .gated = case_.gated,
-                            .activated = case_.activated,
-                            .activation = case_.activation},
-                           device_a_.data(), device_.gate, device_.up, c_.data());
-    gemm.launch(device_tiles_.data(), device_range_.data() + 1,
-                case_.weighted ? device_weights_.data() : nullptr,
-                {case_.blocks > 0 ? case_.blocks : num_multiprocessors(), true}, Follow::closely,
-                nullptr);
+    product(device_a_.data())
+        .launch(device_tiles_.data(), range(), row_weights(), grid(), Follow::closely, nullptr);
     check_cuda(cudaDeviceSynchronize(), "running the product");
+  }
+
+  // Also a product of the same tiles whose rows are this one's result, `times` times.
+  void run_with(Fixture& second, int times) {
+    const GroupedGemm gemm = product(device_a_.data());
+    const GroupedGemm next = second.product(c_.data());
+    for (int i = 0; i < times; ++i) {
+      gemm.launch_with(next, device_tiles_.data(), range(), row_weights(), {}, grid(),
+                       Follow::closely, nullptr);
+    }
+    check_cuda(cudaDeviceSynchronize(), "running both products");
+  }
+
+  // A launch for each tile, as the groups of a layer have them, and one of the first product
+  // between.
+  void run_tile_by_tile(Fixture& second) {
+    const GroupedGemm gemm = product(device_a_.data());
+    const GroupedGemm next = second.product(c_.data());
+    std::vector<std::int32_t> bounds;
+    for (std::int32_t tile = first_tile_; tile <= end_tile_; ++tile) bounds.push_back(tile);
+    const DeviceBuffer<std::int32_t> ranges = to_device(bounds);
+    for (std::size_t i = 0; i + 1 < bounds.size(); ++i) {
+      gemm.launch_with(next, device_tiles_.data(), ranges.data() + i, row_weights(), {}, grid(),
+                       Follow::closely, nullptr);
+      gemm.launch(device_tiles_.data(), ranges.data() + i, row_weights(), grid(), Follow::closely,
+                  nullptr);
+    }
+    check_cuda(cudaDeviceSynchronize(), "running both products");
+  }
+
+  // One product after the other.
+  void run_before(Fixture& second) {
+    run();
+    second.product(c_.data()).launch(device_tiles_.data(), range(), nullptr, grid(),
+                                     Follow::closely, nullptr);
+    check_cuda(cudaDeviceSynchronize(), "running the second product");
+  }
+
+  // Nothing of an earlier result is left.
+  void clear_result() {
+    c_ = to_device(
+        std::vector<std::uint16_t>(static_cast<std::size_t>(slots_ * case_.n), kUntouched));
   }
 
   std::vector<std::uint16_t> result() const { return to_host(c_); }
@@ -163,6 +193,26 @@ class Fixture {
   }
 
  private:
+  GroupedGemm product(const void* a) {
+    return {{.num_experts = static_cast<std::int64_t>(case_.rows.size()),
+             .row_slots = slots_,
+             .block_m = case_.block_m,
+             .k = case_.k,
+             .n = case_.n,
+             .dtype = case_.dtype,
+             .gated = case_.gated,
+             .activated = case_.activated,
+             .activation = case_.activation},
+            a,
+            device_.gate,
+            device_.up,
+            c_.data()};
+  }
+
+  const std::int32_t* range() const { return device_range_.data() + 1; }
+  const float* row_weights() const { return case_.weighted ? device_weights_.data() : nullptr; }
+  GemmGrid grid() const { return {case_.blocks > 0 ? case_.blocks : num_multiprocessors(), true}; }
+
   struct Bound {
     double value;
     double error;
@@ -283,7 +333,8 @@ TEST(GroupedGemm, SmallRandomCases) {
            .k = pick(8, 64, 72, 200, 320),
            .n = pick(8, 64, 72, 120, 128, 136, 192, 200, 256, 264, 520)};
     for (std::int64_t e = pick(1, 2, 5, 8); e > 0; --e) {
-      c.rows.push_back(static_cast<std::int32_t>(pick(0, 0, 1, 63, 64, 65, 127, 128, 129, 300)));
+      c.rows.push_back(static_cast<std::int32_t>(
+          pick(0, 0, 1, 7, 8, 9, 63, 64, 65, 72, 73, 127, 128, 129, 300)));
     }
     // Each instance of the kernel gets as many cases.
     c.gated = i % 2 == 0;
@@ -388,6 +439,49 @@ TEST(GroupedGemm, SmallTilesInPiecesGiveTheSameBits) {
         if (whole.empty()) whole = fixture.result();
         EXPECT_EQ(whole, fixture.result());
       }
+    }
+  }
+}
+
+// Also when launched again and again, by more blocks than the first product has pieces and by
+// fewer.
+TEST(GroupedGemm, SmallProductsTogetherGiveTheBitsOfOneAfterTheOther) {
+  COMET_NEEDS_GPU();
+  struct Launch {
+    std::int32_t block_m;
+    int blocks;
+    DType dtype;
+  };
+  for (const bool gated : {false, true}) {
+    for (const auto& [block_m, blocks, dtype] :
+         {Launch{64, 0, DType::bf16}, Launch{64, 1, DType::f16}, Launch{64, 5, DType::bf16},
+          Launch{64, 60, DType::f16}, Launch{128, 5, DType::bf16}}) {
+      Case c{.rows = {1, 0, 8, 9, 64, 170}, .k = 328, .n = 264, .gated = gated};
+      c.activated = c.weighted = true;
+      c.blocks = blocks;
+      c.dtype = dtype;
+      c.block_m = block_m;
+      c.skip_front = c.skip_back = blocks == 5 ? 1 : 0;
+      Case next{.rows = c.rows, .k = c.n, .n = 600, .blocks = blocks, .dtype = dtype};
+      next.block_m = block_m;
+      SCOPED_TRACE(describe(c));
+      Fixture first(c, 23);
+      Fixture second(next, 29);
+      first.run_before(second);
+      const std::vector<std::uint16_t> expected = second.result();
+      ASSERT_GT(std::count_if(expected.begin(), expected.end(),
+                              [](std::uint16_t bits) { return bits != kUntouched; }),
+                0);
+      for (const int times : {1, 3}) {
+        first.clear_result();
+        second.clear_result();
+        first.run_with(second, times);
+        EXPECT_EQ(second.result(), expected) << times << " times";
+      }
+      first.clear_result();
+      second.clear_result();
+      first.run_tile_by_tile(second);
+      EXPECT_EQ(second.result(), expected) << "tile by tile";
     }
   }
 }

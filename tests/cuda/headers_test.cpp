@@ -163,7 +163,7 @@ class Headers : public testing::Test {
     params_.state->epoch = kEpoch - 1;
     params_.state->abandoned = 1;  // of the call before
     params_.state->own_fault = 1;
-    params_.tickets[0] = {1, 1, 1};
+    params_.tickets[0] = {1, 1, 1, 1};
     params_.tokens[0] = -1;
     params_.copies_x = false;
     params_.topk_ids = topk_ids.data();
@@ -225,6 +225,7 @@ TEST_F(Headers, AreWhatARankHasPublished) {
         EXPECT_EQ(params_.tokens[0], tokens);
         EXPECT_EQ(params_.state->fault.kind, CallFaultKind::none);
         EXPECT_EQ(params_.tickets[0].push, 0U);
+        EXPECT_EQ(params_.tickets[0].products, 0U);
       }
     }
   }

@@ -18,6 +18,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __grid_constant__
+#define __align__(bytes) __attribute__((aligned(bytes)))
 // Of a block: its fibers share a thread of the host. What the block before has left is there, as on
 // a GPU.
 #define __shared__ thread_local
@@ -41,6 +42,7 @@ using std::min;
 struct uint4 {
   unsigned x, y, z, w;
 };
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 struct dim3 {
   unsigned x = 1;
@@ -161,7 +163,10 @@ T __ldcv(const T* from) {
   return *from;
 }
 inline long long __double2ll_rn(double value) { return std::llrint(value); }
+inline float __fdividef(float value, float by) { return value / by; }
+inline float __expf(float value) { return std::exp(value); }
 inline void __threadfence_system() {}
+inline void __threadfence() {}
 inline void __nanosleep(unsigned) { comet::emulated::let_others_go_on(); }
 inline int __ffs(int word) { return __builtin_ffs(word); }
 

@@ -15,6 +15,7 @@ enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = std::chrono::steady_clock::time_point*;
 struct cudaFuncAttributes {};
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 #define cudaStreamLegacy (static_cast<cudaStream_t>(nullptr))
 
 inline const char* cudaGetErrorName(cudaError_t) { return "an error"; }
@@ -53,6 +54,10 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   return cudaSuccess;
 }
 inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) { return cudaSuccess; }
+template <typename Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamCreate(cudaStream_t* stream) {

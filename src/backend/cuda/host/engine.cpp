@@ -140,7 +140,7 @@ void CudaEngine::preload_products() {
       queue_plan(params, {}, stream);
     }
   }
-  queue_products(plan_.view().group_tiles, 1, Follow::after_all, stream);
+  queue_products(plan_.view().group_tiles, nullptr, 1, Follow::after_all, stream);
   check_cuda(cudaStreamSynchronize(stream), "loading a layer's kernels");
 }
 

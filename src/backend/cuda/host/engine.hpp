@@ -42,8 +42,8 @@ class CudaEngine final : public LayerEngine {
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);
   void queue_comet(const CallParams& params, const OrderProblem& wanted, cudaStream_t stream);
-  void queue_products(const std::int32_t* tile_range, int num_blocks, Follow follow,
-                      cudaStream_t stream) const;
+  void queue_products(const std::int32_t* tile_range, std::uint32_t* ticket, int num_blocks,
+                      Follow follow, cudaStream_t stream) const;
   void queue_combine(const CallParams& params, std::int32_t group, int num_blocks, Follow follow,
                      cudaStream_t stream) const;
   bool has_fault();

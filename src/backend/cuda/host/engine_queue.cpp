@@ -59,6 +59,7 @@ CallParams CudaEngine::make_call_params(const QueuedCall& call) {
   params.plan = plan_.view();
   params.state = state_.data();
   params.tickets = tickets_.data();
+  params.progress = first_ != nullptr ? first_->progress() : nullptr;
   params.seen = seen_.data();
   params.report = report_;
   params.tokens = tokens_.data();
@@ -173,15 +174,17 @@ void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted
       plan_.view(), wanted, stream);
 }
 
-void CudaEngine::queue_products(const std::int32_t* tile_range, int num_blocks, Follow follow,
-                                cudaStream_t stream) const {
+void CudaEngine::queue_products(const std::int32_t* tile_range, std::uint32_t* ticket,
+                                int num_blocks, Follow follow, cudaStream_t stream) const {
   const GemmGrid grid{num_blocks, has_pairs_ && num_blocks == multiprocessors_};
   if (first_ == nullptr) return;
   const DevicePlanView& plan = plan_.view();
   const bool before_down = desc_.weight_position == WeightPosition::before_down;
-  first_->launch(plan.tiles, tile_range, before_down ? row_weights_.data() : nullptr, grid, follow,
-                 stream);
-  second_->launch(plan.tiles, tile_range, nullptr, grid, follow, stream);
+  first_->launch_with(*second_, plan.tiles, tile_range, before_down ? row_weights_.data() : nullptr,
+                      {.ticket = ticket,
+                       .abandoned = &state_.data()->abandoned,
+                       .timeout_ns = device_.world().timeout_ns},
+                      grid, follow, stream);
 }
 
 void CudaEngine::queue_combine(const CallParams& params, std::int32_t group, int num_blocks,
@@ -280,7 +283,8 @@ Follow CudaEngine::join_tokens(const CallParams& params, cudaStream_t stream) {
 void CudaEngine::queue_sequential(const CallParams& params, cudaStream_t stream) {
   const Follow follow = join_tokens(params, stream);
   launch_dispatch(params, 0, multiprocessors_, follow, stream);
-  queue_products(params.plan.group_tiles, multiprocessors_, Follow::closely, stream);
+  queue_products(params.plan.group_tiles, &params.tickets[0].products, multiprocessors_,
+                 Follow::closely, stream);
   queue_combine(params, 0, multiprocessors_, Follow::closely, stream);
 }
 
@@ -300,7 +304,8 @@ void CudaEngine::queue_pipelined(const CallParams& params, int reserved, cudaStr
     launch_dispatch(params, group, group == 0 ? multiprocessors_ : reserved, Follow::after_all,
                     copies);
     order(copies, stream);
-    queue_products(params.plan.group_tiles + group, computing, Follow::after_all, stream);
+    queue_products(params.plan.group_tiles + group, &params.tickets[group].products, computing,
+                   Follow::after_all, stream);
     computed.push_back(device_.event(next_event++));
     check_cuda(cudaEventRecord(computed.back(), stream), "recording an event");
   }

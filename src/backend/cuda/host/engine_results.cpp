@@ -113,7 +113,7 @@ double CudaEngine::replay_compute() {
   const cudaStream_t stream = device_.partition().stream();
   device_.queue_start_line();
   launch_stamp(stamps_, stream);
-  queue_products(state_.data()->all_tiles, multiprocessors_, Follow::closely, stream);
+  queue_products(state_.data()->all_tiles, nullptr, multiprocessors_, Follow::closely, stream);
   launch_stamp(stamps_ + 1, stream);
   check_cuda(cudaStreamSynchronize(stream), "computing");
   return microseconds(stamps_[0], stamps_[1]);

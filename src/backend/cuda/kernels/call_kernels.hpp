@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "backend/cuda/kernels/follow.hpp"
+#include "backend/cuda/kernels/grouped_gemm.hpp"
 #include "backend/cuda/kernels/plan_kernels.hpp"
 #include "backend/cuda/kernels/trace_ring.hpp"
 #include "comm/device_ranks.hpp"
@@ -88,11 +89,12 @@ struct CallState {
 };
 
 /// Work is taken by ticket, not by block index, so that a slow block takes less. One counter each
-/// per group: pieces of dispatch, pushes, home sums.
+/// per group: pieces of dispatch, pushes, home sums, pieces of products.
 struct Tickets {
   std::uint32_t dispatch;
   std::uint32_t push;
   std::uint32_t home;
+  std::uint32_t products;  ///< Of 64-row tiles.
 };
 
 /// What all kernels of a call get. Pointers are device memory unless they say otherwise.
@@ -105,11 +107,12 @@ struct CallParams {
   std::byte* const* peers = nullptr;  ///< [world] each rank's workspace
   DevicePlanView plan = {};
   CallState* state = nullptr;
-  Tickets* tickets = nullptr;      ///< [groups]
-  SeenHeader* seen = nullptr;      ///< [world]
-  CallReport* report = nullptr;    ///< Pinned host memory.
-  std::int32_t* tokens = nullptr;  ///< [world] T of each rank; all 0 in a call that is skipped
-  std::uint16_t* ids = nullptr;    ///< [world, ids_stride] all ranks' ids, copied here once
+  Tickets* tickets = nullptr;        ///< [groups]
+  TileProgress* progress = nullptr;  ///< [row tiles] of products by one kernel, else null
+  SeenHeader* seen = nullptr;        ///< [world]
+  CallReport* report = nullptr;      ///< Pinned host memory.
+  std::int32_t* tokens = nullptr;    ///< [world] T of each rank; all 0 in a call that is skipped
+  std::uint16_t* ids = nullptr;      ///< [world, ids_stride] all ranks' ids, copied here once
   std::int64_t ids_stride = 0;
   TraceRing trace;
   /// Whether x is copied to the workspace, where other ranks read it. One rank alone needs that

@@ -5,7 +5,6 @@
 #include "backend/cuda/device/paced_clock.cuh"
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
-#include "backend/cuda/kernels/grouped_gemm.hpp"
 #include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/sent_tokens.cuh"
 #include "backend/cuda/kernels/token_source.cuh"
@@ -79,6 +78,17 @@ __device__ bool find_piece(const CallParams& p, std::int32_t group, std::uint32_
   return true;
 }
 
+// Each call begins anew, whatever one has left that was abandoned. By the last block, which of few
+// tokens has none to copy.
+__device__ void clear_progress(const CallParams& p, std::int32_t group) {
+  if (p.progress == nullptr || blockIdx.x + 1 != gridDim.x) return;
+  const auto thread = static_cast<std::int32_t>(threadIdx.x);
+  for (std::int32_t tile = p.plan.group_tiles[group] + thread; tile < p.plan.group_tiles[group + 1];
+       tile += kThreads) {
+    p.progress[tile] = {};
+  }
+}
+
 __global__ void __launch_bounds__(kThreads)
     dispatch_kernel(const __grid_constant__ CallParams p, std::int32_t group) {
   __shared__ Piece piece;
@@ -87,6 +97,7 @@ __global__ void __launch_bounds__(kThreads)
   // Where remote tokens are waited for the product's blocks would take room meanwhile.
   if (loads_ahead(p.dims.block_m) && p.world.is_remote == nullptr) let_next_kernel_start();
   CallState& state = *p.state;
+  clear_progress(p, group);
   if (state.abandoned != 0) return;
   if (threadIdx.x == 0 && blockIdx.x == 0) {
     if (group == 0) state.times.planned_ns = global_timer();

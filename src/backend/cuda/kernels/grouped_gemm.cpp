@@ -40,41 +40,43 @@ void check_desc(const GroupedGemmDesc& desc) {
         "[gemm] inner size {} and columns {}: multiples of 8 from 8 on", desc.k, desc.n);
 }
 
-auto* choose_launcher(const GroupedGemmDesc& desc) {
-  if (desc.block_m == 64) {
-    return desc.gated ? launch_sm90_grouped_gemm_gated_m64 : launch_sm90_grouped_gemm_plain_m64;
-  }
-  return desc.gated ? launch_sm90_grouped_gemm_gated_m128 : launch_sm90_grouped_gemm_plain_m128;
-}
-
 }  // namespace
 
 GroupedGemm::GroupedGemm(const GroupedGemmDesc& desc, const void* a, const ExpertMatrices& gate,
                          const ExpertMatrices& up, void* c)
-    : dtype_(desc.dtype), launcher_(choose_launcher(desc)) {
+    : desc_(desc), a_(a) {
   check_desc(desc);
   check_device();
-  params_.a_map = make_operand_map({.data = a,
-                                    .rows = std::max<std::int64_t>(desc.row_slots, 1),
-                                    .cols = desc.k,
-                                    .row_stride = desc.k},
-                                   dtype_, desc.block_m);
+  const MatrixSpan rows{.data = a,
+                        .rows = std::max<std::int64_t>(desc.row_slots, 1),
+                        .cols = desc.k,
+                        .row_stride = desc.k};
+  params_.a_map = make_operand_map(rows, desc.dtype, desc.block_m);
+  if (desc.block_m == 64) params_.few_rows_map = make_operand_map(rows, desc.dtype, kFewTileRows);
   params_.c = c;
   params_.k = static_cast<std::int32_t>(desc.k);
   params_.n = static_cast<std::int32_t>(desc.n);
   params_.activated = desc.activated;
   params_.activation = desc.activation;
   const auto map_of = [&](const ExpertMatrices& matrices, std::int64_t expert) {
-    return make_operand_map({.data = matrices.expert(expert, dtype_),
+    return make_operand_map({.data = matrices.expert(expert, desc.dtype),
                              .rows = desc.n,
                              .cols = desc.k,
                              .row_stride = matrices.row_stride},
-                            dtype_, weight_box_rows(desc.block_m));
+                            desc.dtype, weight_box_rows(desc.block_m));
   };
   std::vector<CUtensorMap> maps;
   for (std::int64_t e = 0; e < desc.num_experts; ++e) {
     if (desc.gated) maps.push_back(map_of(gate, e));
     maps.push_back(map_of(up, e));
+  }
+  if (desc.block_m == 64) {
+    const std::vector<TileProgress> none(static_cast<std::size_t>(desc.row_slots / desc.block_m));
+    progress_ = DeviceBuffer<TileProgress>(std::ssize(none));
+    progress_.copy_from(none.data());
+    const std::uint32_t first = 0;
+    ticket_ = DeviceBuffer<std::uint32_t>(1);
+    ticket_.copy_from(&first);
   }
   weight_maps_ = DeviceBuffer<CUtensorMap>(static_cast<std::int64_t>(maps.size()));
   weight_maps_.copy_from(maps.data());
@@ -91,9 +93,51 @@ GroupedGemmParams GroupedGemm::params(const Tile* tiles, const float* row_weight
 void GroupedGemm::launch(const Tile* tiles, const std::int32_t* tile_range,
                          const float* row_weights, GemmGrid grid, Follow follow,
                          cudaStream_t stream) const {
+  if (desc_.block_m == 64) {
+    return launch_chain(nullptr, tiles, tile_range, row_weights, {}, grid.num_blocks, follow,
+                        stream);
+  }
   GroupedGemmParams params = this->params(tiles, row_weights);
   params.tile_range = tile_range;
-  launcher_(params, dtype_, grid, follow, stream);
+  (desc_.gated ? launch_sm90_grouped_gemm_gated : launch_sm90_grouped_gemm_plain)(
+      params, desc_.dtype, grid, follow, stream);
+}
+
+void GroupedGemm::launch_with(const GroupedGemm& second, const Tile* tiles,
+                              const std::int32_t* tile_range, const float* row_weights,
+                              const ProductCall& call, GemmGrid grid, Follow follow,
+                              cudaStream_t stream) const {
+  check_internal(second.a_ == params_.c && second.desc_.k == desc_.n && !second.desc_.gated &&
+                     second.desc_.row_slots == desc_.row_slots &&
+                     second.desc_.num_experts == desc_.num_experts &&
+                     second.desc_.block_m == desc_.block_m && second.desc_.dtype == desc_.dtype,
+                 "[gemm] the second product does not read what the first writes");
+  if (desc_.block_m == 64) {
+    return launch_chain(&second, tiles, tile_range, row_weights, call, grid.num_blocks, follow,
+                        stream);
+  }
+  launch(tiles, tile_range, row_weights, grid, follow, stream);
+  second.launch(tiles, tile_range, nullptr, grid, follow, stream);
+}
+
+void GroupedGemm::launch_chain(const GroupedGemm* second, const Tile* tiles,
+                               const std::int32_t* tile_range, const float* row_weights,
+                               const ProductCall& call, int num_blocks, Follow follow,
+                               cudaStream_t stream) const {
+  ProductChain chain{.first = params(tiles, row_weights),
+                     .second = {},
+                     .progress = progress_.data(),
+                     .ticket = call.ticket != nullptr ? call.ticket : ticket_.data(),
+                     .starts_next_early = call.ticket != nullptr,
+                     .abandoned = call.abandoned,
+                     .timeout_ns = call.timeout_ns};
+  chain.first.tile_range = tile_range;
+  if (second != nullptr) {
+    chain.second = second->params(tiles, nullptr);
+    chain.second.tile_range = tile_range;
+  }
+  (desc_.gated ? launch_sm90_product_chain_gated : launch_sm90_product_chain_plain)(
+      chain, desc_.dtype, num_blocks, follow, stream);
 }
 
 }  // namespace comet::cuda

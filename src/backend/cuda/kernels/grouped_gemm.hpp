@@ -32,6 +32,10 @@ COMET_HOST_DEVICE constexpr int weight_box_rows(std::int32_t block_m) {
 /// lets it start for that.
 COMET_HOST_DEVICE constexpr bool loads_ahead(std::int64_t block_m) { return block_m == 64; }
 
+/// Of tiles of 64 rows with so many in use, or fewer, only so many are loaded: all would be as many
+/// bytes as the weights where a tile is computed in pieces. What TMA's swizzle repeats after.
+inline constexpr std::int32_t kFewTileRows = 8;
+
 struct GroupedGemmDesc {
   std::int64_t num_experts = 0;
   std::int64_t row_slots = 0;  ///< Rows of a and c: capacity in tiles times block_m.
@@ -57,7 +61,8 @@ constexpr std::int32_t choose_gemm_block_m(std::int64_t expected_rows_per_expert
 
 /// What the kernel reads; all pointers are device memory.
 struct GroupedGemmParams {
-  CUtensorMap a_map = {};
+  CUtensorMap a_map = {};                    ///< Boxes of a tile's rows.
+  CUtensorMap few_rows_map = {};             ///< Boxes of kFewTileRows, of tiles of 64.
   const CUtensorMap* weight_maps = nullptr;  ///< [num_experts, gated ? 2 : 1]: gate, up
   const Tile* tiles = nullptr;               ///< row tile t is row slots t * block_m on
   const std::int32_t* tile_range = nullptr;  ///< {first, end}; on the device, where plans are made
@@ -67,6 +72,36 @@ struct GroupedGemmParams {
   std::int32_t n = 0;
   bool activated = false;
   Activation activation = Activation::silu;
+};
+
+/// How far the rows of a tile are that one product writes and the next one reads. 0 between
+/// launches.
+struct TileProgress {
+  std::uint32_t written = 0;  ///< Warps that have stored their part.
+  std::uint32_t readers = 0;  ///< Who has seen that all have.
+};
+
+/// A product of tiles of 64 rows, and one that reads what it writes, or none: without tile_range.
+struct ProductChain {
+  GroupedGemmParams first;
+  GroupedGemmParams second;
+  TileProgress* progress = nullptr;  ///< [row tiles]
+  std::uint32_t* ticket = nullptr;   ///< 0 between launches: the next piece to be drawn.
+  /// Whether the next kernel may start before all pieces are drawn: none that draws by this ticket.
+  bool starts_next_early = false;
+  std::uint32_t* abandoned = nullptr;
+  unsigned long long timeout_ns = 0;
+};
+
+/// What a layer's call gives to its products, all device memory.
+struct ProductCall {
+  /// 0: the next piece to be drawn, of products by one kernel; 0 again after the launch. No kernel
+  /// that draws by it follows this one closely. Null: the product's own, by which any may.
+  std::uint32_t* ticket = nullptr;
+  /// Set if rows do not come for the time limit, which is if another call writes the plan
+  /// meanwhile: results are none then. May be null.
+  std::uint32_t* abandoned = nullptr;
+  unsigned long long timeout_ns = 10'000'000'000;
 };
 
 /// Thread blocks of a launch.
@@ -95,31 +130,45 @@ class GroupedGemm {
   /// hold. Both are device memory: group g of a plan has the range group_tiles + g. `row_weights`
   /// may be null. Where weights are loaded ahead, the kernel before on the stream may write a and
   /// row_weights, but `tiles`, `tile_range` and weights must be there when that kernel lets this
-  /// one start.
+  /// one start. Launches of one object must not overlap,
+  /// but where one follows the other closely.
   void launch(const Tile* tiles, const std::int32_t* tile_range, const float* row_weights,
               GemmGrid grid, Follow follow, cudaStream_t stream) const;
+
+  /// The same, and then `second` on the same tiles, whose `a` is this one's `c`: by one kernel
+  /// where tiles have 64 rows. `row_weights` are of this product.
+  void launch_with(const GroupedGemm& second, const Tile* tiles, const std::int32_t* tile_range,
+                   const float* row_weights, const ProductCall& call, GemmGrid grid, Follow follow,
+                   cudaStream_t stream) const;
+
+  /// [row tiles] of tiles of 64 rows, else null: for who clears them before a launch_with, which
+  /// else finds what the one before has cleared.
+  TileProgress* progress() const noexcept { return progress_.data(); }
 
   /// What a kernel needs to compute tiles of it; without a range of tiles.
   GroupedGemmParams params(const Tile* tiles, const float* row_weights) const;
 
  private:
-  using Launcher = void (*)(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
-                            Follow follow, cudaStream_t stream);
+  void launch_chain(const GroupedGemm* second, const Tile* tiles, const std::int32_t* tile_range,
+                    const float* row_weights, const ProductCall& call, int num_blocks,
+                    Follow follow, cudaStream_t stream) const;
 
+  GroupedGemmDesc desc_;
   GroupedGemmParams params_;
-  DType dtype_;
-  Launcher launcher_;
+  const void* a_;
+  DeviceBuffer<TileProgress> progress_;  // [row tiles], of tiles of 64 rows
+  DeviceBuffer<std::uint32_t> ticket_;   // [1], of those
   DeviceBuffer<CUtensorMap> weight_maps_;
 };
 
-// Instances of the kernel; each file has those of both element types.
-void launch_sm90_grouped_gemm_plain_m128(const GroupedGemmParams& params, DType dtype,
-                                         GemmGrid grid, Follow follow, cudaStream_t stream);
-void launch_sm90_grouped_gemm_plain_m64(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
-                                        Follow follow, cudaStream_t stream);
-void launch_sm90_grouped_gemm_gated_m128(const GroupedGemmParams& params, DType dtype,
-                                         GemmGrid grid, Follow follow, cudaStream_t stream);
-void launch_sm90_grouped_gemm_gated_m64(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
-                                        Follow follow, cudaStream_t stream);
+// Instances of the kernels; each file has those of both element types.
+void launch_sm90_grouped_gemm_plain(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
+                                    Follow follow, cudaStream_t stream);
+void launch_sm90_grouped_gemm_gated(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
+                                    Follow follow, cudaStream_t stream);
+void launch_sm90_product_chain_plain(const ProductChain& chain, DType dtype, int num_blocks,
+                                     Follow follow, cudaStream_t stream);
+void launch_sm90_product_chain_gated(const ProductChain& chain, DType dtype, int num_blocks,
+                                     Follow follow, cudaStream_t stream);
 
 }  // namespace comet::cuda

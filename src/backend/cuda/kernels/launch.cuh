@@ -27,8 +27,8 @@ __device__ __forceinline__ void wait_for_kernels_before() { cudaGridDependencySy
 /// other ranks calls it after that or never. Nor does one that fills multiprocessors for long,
 /// dispatch or products: blocks of the next would start one by one as its own end, on the
 /// multiprocessors that happen to be free, and products run longer for it. Products of 64-row tiles
-/// call it, and dispatch before them where no host is waited for: they have no pairs, and the next
-/// product uses the time to load weights.
+/// call it, and dispatch before them where no host is waited for: they have no pairs, and use the
+/// time to load weights.
 __device__ __forceinline__ void let_next_kernel_start() {
   cudaTriggerProgrammaticLaunchCompletion();
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/cuda/kernels/overlap_block.cuh"
+#include "backend/cuda/kernels/sm90_load_tile.cuh"
 
 namespace comet::cuda::overlap {
 
@@ -156,11 +157,11 @@ class Loader {
     const GemmItem item{work.tile, work.column};
     const auto mark = [&] { works_.mark(); };
     if (work.kind == Work::Kind::second) {
-      sm90::load_item<Plain>(p_.second, item, ring_, second_acquired_, mark, {}, shares_weights);
+      sm90::load_item<Plain>(p_.second, item, ring_, second_acquired_, mark, shares_weights);
     } else if (p_.is_gated) {
-      sm90::load_item<Gated>(p_.first, item, ring_, first_acquired_, mark, {}, shares_weights);
+      sm90::load_item<Gated>(p_.first, item, ring_, first_acquired_, mark, shares_weights);
     } else {
-      sm90::load_item<Plain>(p_.first, item, ring_, first_acquired_, mark, {}, shares_weights);
+      sm90::load_item<Plain>(p_.first, item, ring_, first_acquired_, mark, shares_weights);
     }
   }
 

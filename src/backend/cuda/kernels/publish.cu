@@ -32,15 +32,16 @@ __device__ std::int64_t call_id(const CallParams& p, std::int64_t index) {
                       : static_cast<const std::int32_t*>(p.topk_ids)[index];
 }
 
-__device__ float call_weight(const CallParams& p, std::int64_t index) {
-  switch (p.weight_type) {
-    case DType::bf16:
-      return to_float(static_cast<const bf16*>(p.topk_weights)[index]);
-    case DType::f16:
-      return to_float(static_cast<const f16*>(p.topk_weights)[index]);
-    default:
-      return static_cast<const float*>(p.topk_weights)[index];
-  }
+__device__ std::uint32_t call_weight_bits(const CallParams& p, std::int64_t index) {
+  return p.weight_type == DType::f32 ? static_cast<const std::uint32_t*>(p.topk_weights)[index]
+                                     : static_cast<const std::uint16_t*>(p.topk_weights)[index];
+}
+
+__device__ float weight_of(std::uint32_t bits, DType type) {
+  const auto low = static_cast<std::uint16_t>(bits);
+  if (type == DType::bf16) return to_float(bf16{low});
+  if (type == DType::f16) return to_float(f16{low});
+  return __uint_as_float(bits);
 }
 
 // Ids travel as 16 bits; the first one that is no expert is remembered. The plan reads them from
@@ -54,13 +55,13 @@ __device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int
   constexpr int kBatch = 2;  // loads of a thread on their way at once: few calls have more for it
   for (std::int64_t first = grid_thread(); first < count; first += kBatch * grid_threads()) {
     std::int64_t id[kBatch];
-    float weight[kBatch];
+    std::uint32_t weight_bits[kBatch];
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {
       const std::int64_t i = first + j * grid_threads();
       if (i >= count) break;
       id[j] = call_id(p, i);
-      weight[j] = call_weight(p, i);
+      weight_bits[j] = call_weight_bits(p, i);
     }
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {
@@ -70,7 +71,7 @@ __device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int
         atomicMin(&p.state->bad_index, static_cast<std::uint32_t>(i));
       }
       copy[i] = ids[i] = id[j] < 0 ? kDroppedId : static_cast<std::uint16_t>(id[j]);
-      weights[i] = weight[j];
+      weights[i] = weight_of(weight_bits[j], p.weight_type);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/overlap_loader.cuh"
+#include "backend/cuda/kernels/sm90_compute_tile.cuh"
 
 namespace comet::cuda::overlap {
 

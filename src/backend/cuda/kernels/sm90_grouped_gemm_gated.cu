@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/kernels/sm90_grouped_gemm.cuh"
+
+namespace comet::cuda {
+
+void launch_sm90_grouped_gemm_gated(const GroupedGemmParams& params, DType dtype, GemmGrid grid,
+                                    Follow follow, cudaStream_t stream) {
+  sm90::launch_grouped_gemm<true>(params, dtype, grid, follow, stream);
+}
+
+}  // namespace comet::cuda
