@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Measures Comet on all GPUs of one machine, a rank on each, within 9 minutes: topology, rates of links and
-# latency of signals, conformance, ranks as processes, the paper's grid beside NCCL with torch._grouped_mm,
+# latency of signals, conformance, ranks as processes, the paper's grid and few tokens beside NCCL with torch._grouped_mm,
 # the scale model beside the real ranks, sweeps of the division of work, from which a profile is made. Needs
 # what `make gpu-suite` packs (this script runs from there), bash, Hopper GPUs that reach each other's memory,
 # for the NCCL baseline python3 with torch, and for processes NVSHMEM (nvidia-nvshmem-cu13).
 #
 #   bench/node.sh OUT_DIR [--seconds N] [--ranks N] [PART]...
 #
-#   PART         topology, link, tests, processes, grid, nccl, scale, sweep; default: all, in this order
+#   PART         topology, link, tests, processes, grid, nccl, few, scale, sweep; default: all, in this order
 #   --seconds N  for all of it; default 530. Parts share it; what has no time is named and left out
 #   --ranks N    default: the GPUs, or 2 where there is one, which they then share: a rehearsal
 #
@@ -30,9 +30,9 @@ if [[ ! -f "$here/evidence.env" ]]; then
   exec "$packed" "$@"
 fi
 
-all_parts=(topology link tests processes grid nccl scale sweep)
+all_parts=(topology link tests processes grid nccl few scale sweep)
 # Shares of the time.
-declare -A weight=([topology]=1 [link]=3 [tests]=27 [processes]=12 [grid]=28 [nccl]=6 [scale]=5 [sweep]=10)
+declare -A weight=([topology]=1 [link]=3 [tests]=27 [processes]=12 [grid]=28 [nccl]=6 [few]=5 [scale]=5 [sweep]=10)
 total_seconds=530
 ranks=0
 out=""
@@ -145,6 +145,22 @@ bench() { # bench <end> <log> <part> [flag]...
     --gpus "$gpus" --seconds "$left" "$@"
 }
 
+models=mixtral-8x7b,qwen2-moe-2.7b,phi-3.5-moe
+
+run_nccl() { # run_nccl <end> <log> [flag]...
+  local left="$(($1 - SECONDS))" log="$2"
+  shift 2
+  limited "$left" "$log" python3 node/nccl_layer.py --json "$rows" --gpus "$gpus" "$@"
+}
+
+# Comet, and then NCCL beside it.
+run_few() { # run_few <end> <log>
+  local failed=0
+  bench "$((SECONDS + ($1 - SECONDS) * 2 / 3))" "$2" few || failed=1
+  run_nccl "$1" "$2" --models "$models" --tokens 64,256,1024 || failed=1
+  return "$failed"
+}
+
 failures=()
 for part in "${parts[@]}"; do
   # Time that an earlier part did not use goes to the later ones.
@@ -158,8 +174,8 @@ for part in "${parts[@]}"; do
     tests) run_tests "$end" "$log" ;;
     processes) run_processes "$end" "$log" ;;
     grid | sweep) bench "$end" "$log" "$part" ;;
-    nccl) limited "$((end - SECONDS))" "$log" python3 node/nccl_layer.py --json "$rows" \
-      --gpus "$gpus" --models mixtral-8x7b,qwen2-moe-2.7b,phi-3.5-moe,qwen2-moe-2.7b:2,qwen2-moe-2.7b:1 ;;
+    nccl) run_nccl "$end" "$log" --models "$models,qwen2-moe-2.7b:2,qwen2-moe-2.7b:1" ;;
+    few) run_few "$end" "$log" ;;
     scale) bench "$end" "$log" scale --link-rows "$rows" ;;
   esac
   code="$?"

@@ -7,6 +7,7 @@ work, and the scale model, in which as many ranks share one GPU.
   link      rates of their links and latency of signals, by link_rates
   grid      sequential, the best pipelined and the best comet: three models, 4096 to 65536 tokens, splits
             into EP x TP; and one of them with fewer experts a token, for which ranks communicate more
+  few       the same models with 64 to 1024 tokens, as where answers are generated
   sweep     comet by number of groups, and by number of multiprocessors that communicate; pipelined by
             number of reserved ones
   scale     the ratio of sequential to comet with all ranks on one GPU, over a link EMULATED at the
@@ -39,6 +40,7 @@ TOKENS = (16384, 8192, 32768, 4096, 65536)
 MORE_CASES = (("qwen2-moe-2.7b", 32768, 2), ("qwen2-moe-2.7b", 32768, 1), ("qwen2-moe-2.7b", 16384, 2),
               ("qwen2-moe-2.7b", 16384, 1))
 FIRST_TOKENS = 3  # of TOKENS, before MORE_CASES
+FEW_TOKENS = (64, 256, 1024)
 SWEEP_CASES = (("mixtral-8x7b", 16384, "ep"), ("mixtral-8x7b", 8192, "tp"), ("qwen2-moe-2.7b", 16384, "ep"))
 GROUPS = (1, 2, 4, 8)
 MULTIPROCESSORS = (2, 4, 8, 16, 32)  # that communicate, of a GPU's 132
@@ -181,10 +183,23 @@ def grid_cases(arguments):
     return [*of_paper(first, pure), *more, *of_paper(rest, pure), *of_paper(arguments.tokens, mixed)]
 
 
+def few_cases(arguments):
+    return [Case(model, count, split) for model, split, count
+            in itertools.product(arguments.models, splits_of(arguments.ranks)[0], FEW_TOKENS)]
+
+
 def run_grid(runner, arguments):
+    run_cases_of(runner, "layer", grid_cases(arguments), arguments)
+
+
+def run_few(runner, arguments):
+    run_cases_of(runner, "few", few_cases(arguments), arguments)
+
+
+def run_cases_of(runner, kind, cases, arguments):
     """A line per case."""
     shared = shared_flags(arguments.ranks, "native", *ALL_SCHEDULES)
-    for case, found in runner.run("layer", shared, grid_cases(arguments)):
+    for case, found in runner.run(kind, shared, cases):
         rows = by_schedule(found)
         comet = rows["comet"]
         print(f"{case.name:<36} ms: computation {comet['t_compute_us'] / 1000:8.3f} sequential "
@@ -253,7 +268,7 @@ def run_link(runner, arguments):
         sys.exit(f"node_bench: link_rates: exit {done.returncode}")
 
 
-PARTS = {"topology": run_topology, "link": run_link, "grid": run_grid, "sweep": run_sweep, "scale": run_scale}
+PARTS = {"topology": run_topology, "link": run_link, "grid": run_grid, "few": run_few, "sweep": run_sweep, "scale": run_scale}
 
 
 def words(text):
@@ -273,7 +288,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=600, help="no case begins in the last of them; default 600")
     parser.add_argument("--link-rates", type=Path, help="link: the program")
     parser.add_argument("--link-rows", type=Path, help="scale: file with the rows of link_rates")
-    parser.add_argument("--models", type=words, default=MODELS, help=f"grid; default {','.join(MODELS)}")
+    parser.add_argument("--models", type=words, default=MODELS, help=f"grid and few; default {','.join(MODELS)}")
     parser.add_argument("--tokens", type=numbers, default=TOKENS,
                         help=f"grid; default {','.join(map(str, TOKENS))}")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Prints, as Markdown, what bench/node.sh measured, from its rows: tests, ranks as processes, links, the grid
-beside the NCCL baseline, the scale model beside the real ranks, the sweeps; and says which claims hold (--check: exits 1 if one does
+and few tokens beside the NCCL baseline, the scale model beside the real ranks, the sweeps; and says which claims hold (--check: exits 1 if one does
 not).
 
 Claims: efficiency at least 0.85 in every case of the paper's models; at least 1.6 (geometric mean) over NCCL all-to-all with
@@ -138,12 +138,12 @@ class Case:
                 number(self.hidden(), ".2f"), f"{self.efficiency():.2f}"]
 
 
-def grid_cases(rows):
+def cases_of(rows, kind):
     rates = link_rates(rows)
     nccl = {key_of(row): row for row in rows if row["kind"] == "nccl"}
     groups = {}
     for row in rows:
-        if row["kind"] == "layer":
+        if row["kind"] == kind:
             groups.setdefault(key_of(row), []).append(row)
     return [Case(group, nccl.get(key), rates) for key, group in groups.items()
             if {row["schedule"] for row in group} >= {"sequential", "pipelined", "comet"}]
@@ -164,6 +164,25 @@ def print_grid(cases):
     print_table(["model", "tokens", "split", "computation", "communication", "NCCL", "of it communication",
                  "`sequential`", "`pipelined`", "`comet`", "over NCCL", "over `sequential`",
                  "over `pipelined`", "hidden", "efficiency"], lines)
+
+
+def print_few(cases):
+    """Of few tokens communication is short and claims are none: times of the schedules, and of the fastest over NCCL."""
+    lines = []
+    gains = []
+    for case in cases:
+        fastest = min(case.rows.values(), key=lambda row: row["t_layer_us"])
+        over = case.nccl and case.nccl["t_layer_us"] / fastest["t_layer_us"]
+        gains += [over] if over else []
+        lines.append([*case.cells()[:3], f"{case.compute:.0f}", number(case.nccl and case.nccl["t_layer_us"], ".0f"),
+                      *[f"{case.rows[name]['t_layer_us']:.0f}" for name in ("sequential", "pipelined", "comet")],
+                      f"`{fastest['schedule']}`", number(over, ".2f")])
+    if gains:
+        lines.append(["geometric mean", *[""] * 8, f"{statistics.geometric_mean(gains):.2f}"])
+    if lines:
+        print("few tokens: us\n")
+        print_table(["model", "tokens", "split", "computation", "NCCL", "`sequential`", "`pipelined`", "`comet`", "fastest",
+                     "over NCCL"], lines)
 
 
 def scale_errors(rows, cases):
@@ -295,12 +314,13 @@ def main():
     print_tests(rows)
     print_processes(rows)
     print_links(rows)
-    cases = grid_cases(rows)
+    print_few(cases_of(rows, "few"))
+    cases = cases_of(rows, "layer")
     if not cases:
         return 0
     print_grid(cases)
     if before:
-        print_changes(cases, grid_cases(before))
+        print_changes(cases, cases_of(before, "layer"))
     errors = scale_errors(rows, cases)
     print_scale(errors)
     print_sweeps(rows)

@@ -96,10 +96,11 @@ with open(sys.argv[sys.argv.index("--json") + 1], "w") as file:
 NCCL = r'''
 import json, os, sys
 models = sys.argv[sys.argv.index("--models") + 1].split(",")
+counts = sys.argv[sys.argv.index("--tokens") + 1] if "--tokens" in sys.argv else "8192,16384,32768"
 with open(sys.argv[sys.argv.index("--json") + 1], "a") as file:
     for model, _, topk in (model.partition(":") for model in models):
         for ep in (2, 1):
-            for tokens in (8192, 16384, 32768):
+            for tokens in map(int, counts.split(",")):
                 file.write(json.dumps({
                     "suite": "node", "kind": "nccl", "model": model, "topk": int(topk or 4), "tokens": tokens, "ep": ep, "tp": 2 // ep,
                     "t_layer_us": 2000.0, "communication_share": 0.5 if topk else 0.2, "date": "2026-01-01T00:00:00Z",

@@ -45,9 +45,11 @@ class Node(unittest.TestCase):
         rows = self.rows()
         self.assertTrue(all(row.get("gpus", 2) == 2 for row in rows))
         self.assertEqual({row["kind"] for row in rows},
-                         {"topology", "link", "signal", "timer", "gtest", "check", "bits", "kill", "stop", "times", "layer", "nccl", "scale", "sweep"})
+                         {"topology", "link", "signal", "timer", "gtest", "check", "bits", "kill", "stop", "times", "layer", "nccl", "few", "scale", "sweep"})
         layers = {(row["model"], row["topk"], row["tokens"], row["ep"]) for row in rows if row["kind"] == "layer"}
         self.assertEqual(len(layers), 3 * 5 * 2 + 4 * 2)
+        few = {(row["model"], row["tokens"], row["ep"]) for row in rows if row["kind"] == "few"}
+        self.assertEqual(len(few), 3 * 3 * 2)
         sweep = [row for row in rows if row["kind"] == "sweep"]
         self.assertEqual(len(sweep), 3 * (4 + 5 + 5))
         processes = [row for row in rows if row["suite"] == "processes"]
@@ -60,6 +62,7 @@ class Node(unittest.TestCase):
         self.assertNotIn("not judged", summary)
         # 4e8 / 2 bytes, half of them a rank's, at 300 GB/s: 0.33 ms of the 1.0 of computation.
         self.assertIn("| qwen2-moe-2.7b top-2 | 32768 | EP2 x TP1 | 1.000 | 0.333 | 2.000 | 0.50 |", summary)
+        self.assertIn("| qwen2-moe-2.7b | 256 | EP2 x TP1 | 1000 | 2000 | 1650 | 1400 | 1100 | `comet` | 1.82 |", summary)
         self.assertIn("holds: over NCCL where it communicates for 40% or more: 1.82 in 8 cases", summary)
         self.assertIn("processes, bits, 2 ranks, puts forced, passed", summary)
         self.assertIn("timer of GPU 1: 12.3 us ahead of GPU 0's, and -0.250 us more each second", summary)
