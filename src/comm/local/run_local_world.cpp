@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // run_local_world: one thread per rank, all joined, the root error rethrown.
 #include <exception>
+#include <new>
 #include <thread>
 
 #include "base/check.hpp"
@@ -20,8 +21,7 @@ bool is_echo(const std::exception_ptr& error) {
   }
 }
 
-// Ends the waits of the other ranks.
-void report(const WorldView& view, const std::exception_ptr& exception) {
+void report_sentence(const WorldView& view, const std::exception_ptr& exception) {
   try {
     std::rethrow_exception(exception);
   } catch (const Error& error) {
@@ -33,6 +33,16 @@ void report(const WorldView& view, const std::exception_ptr& exception) {
   } catch (...) {
     view.report_failure(ErrorCode::internal,
                         fmt::format("[world] rank {} threw an unknown exception", view.rank));
+  }
+}
+
+// Ends the waits of the other ranks, also where there is no memory for a sentence: then by one that
+// a string holds in itself.
+void report(const WorldView& view, const std::exception_ptr& exception) noexcept {
+  try {
+    report_sentence(view, exception);
+  } catch (const std::bad_alloc&) {
+    view.report_failure(ErrorCode::capacity, "[memory] none");
   }
 }
 
