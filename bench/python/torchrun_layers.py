@@ -21,7 +21,6 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -33,6 +32,7 @@ import comet_moe
 from bench_rows import RowFile
 from devices import find_device
 from mps import private_mps
+from torchrun import is_rank, run_limited, start_ranks, take_gpu
 
 SUITE = "python_torchrun"
 # E, K, H, I
@@ -122,9 +122,8 @@ class RankLayer:
 
 def run_rank(flags):
     """What each process of torchrun does; rank 0 has the row in the end."""
-    if flags.device == "cuda" and torch.cuda.is_available():  # neighbours share a GPU, as the world has it
-        local, here, gpus = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
-        torch.cuda.set_device(local if here <= gpus else local * gpus // here)
+    if flags.device == "cuda" and torch.cuda.is_available():
+        take_gpu()
     device = find_device(flags.device)
     distributed.init_process_group("gloo")
     check_fits(flags, distributed.get_world_size())
@@ -157,11 +156,9 @@ def report(flags, device, row):
           f"{row['allowed']}", flush=True)
 
 
-def start_ranks(flags, path):
+def measure_ranks(flags, path):
     """This program under torchrun: the device's name, and the row."""
-    arguments = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(flags.ranks),
-                 Path(__file__).resolve(), *sys.argv[1:]]
-    run_limited(arguments, "torchrun", {RESULT: str(path), "CUDA_DEVICE_MAX_CONNECTIONS": "8"})
+    start_ranks(__file__, flags.ranks, sys.argv[1:], {RESULT: str(path)}, LIMIT_S)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -176,20 +173,9 @@ def run_command(flags, gpus, path):
     arguments = [*comet, "launch", "--ranks", str(flags.ranks), *on_gpus, "--", "bench",
                  *(f"--{name}={value}" for name, value in shape.items()), *(["--no-graphs"] if on_gpu else []),
                  "--json", path]
-    run_limited(arguments, "comet launch", {})
+    run_limited(arguments, "comet launch", {}, LIMIT_S)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return next(row["t_layer_us"] for row in rows if row["schedule"] == "comet")
-
-
-def run_limited(arguments, name, environment):
-    """Runs a program; ValueError with one sentence if it fails or takes too long."""
-    print("#", *arguments, flush=True)
-    try:
-        done = subprocess.run(arguments, check=False, timeout=LIMIT_S, env={**os.environ, **environment})
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ValueError(f"{name}: {error}") from error
-    if done.returncode != 0:
-        raise ValueError(f"{name}: exit {done.returncode}")
 
 
 def check_fits(flags, ranks):
@@ -209,7 +195,7 @@ def compare(flags):
         raise ValueError("--device: cuda, and PyTorch finds no GPU here; cpu rehearses")
     with tempfile.TemporaryDirectory() as folder:
         with private_mps() if 0 < gpus < flags.ranks else contextlib.nullcontext():
-            device, row = start_ranks(flags, Path(folder) / "row.json")
+            device, row = measure_ranks(flags, Path(folder) / "row.json")
         there = None
         try:
             if not flags.no_command:
@@ -250,7 +236,7 @@ def read_flags():
 def main():
     flags = read_flags()
     try:
-        if "TORCHELASTIC_RUN_ID" in os.environ:
+        if is_rank():
             run_rank(flags)
             return 0
         broken = compare(flags)

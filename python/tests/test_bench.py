@@ -115,6 +115,25 @@ def test_ranks_of_torchrun_are_rehearsed(run_torchrun):
     assert row["t_us"] > 0 and row["t_layer_us"] > 0 and row["t_command_us"] > 0
 
 
+def test_expert_parallelism_of_transformers_is_rehearsed(monkeypatch, tmp_path, capfd):
+    expert_parallel = pytest.importorskip("transformers.distributed.expert_parallel")
+    if not hasattr(expert_parallel, "EPImplementationInterface"):
+        pytest.skip("this version of Transformers has no choice of expert parallelism")
+    import transformers_ep_layers
+    path = tmp_path / "rows.jsonl"
+    arguments = ["--device", "cpu", "--ranks", "2", "--tokens", "64,3", "--rounds", "1", "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", ["transformers_ep_layers.py", *arguments])
+    assert transformers_ep_layers.main() == 0
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["model"], row["tokens"], row["implementation"]) for row in rows] == [
+        (model, tokens, way) for model in transformers_ep_layers.MODELS for tokens in (64, 3)
+        for way in transformers_ep_layers.WAYS]
+    assert all(row["result"] == "passed" and row["t_us"] > 0 and row["ranks"] == 2 for row in rows)
+    monkeypatch.setattr(sys, "argv", ["transformers_ep_layers.py", *arguments[:3], "3", *arguments[4:]])
+    assert transformers_ep_layers.main() == 1
+    assert "they must divide the 16 experts of qwen3-30b-a3b" in capfd.readouterr().err
+
+
 def test_cases_that_ranks_cannot_share_are_one_sentence(run_torchrun):
     for arguments, words in ((("--ranks", "3", "--tokens", "16"), "--tokens: 16, a positive multiple of the 3 ranks"),
                              (("--ranks", "3", "--tp", "2"), "--tp: 2, it must divide the 3 ranks")):
