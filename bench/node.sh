@@ -32,7 +32,7 @@ fi
 
 all_parts=(topology link tests processes grid nccl few scale sweep)
 # Shares of the time.
-declare -A weight=([topology]=1 [link]=3 [tests]=27 [processes]=16 [grid]=28 [nccl]=6 [few]=5 [scale]=5 [sweep]=10)
+declare -A weight=([topology]=1 [link]=3 [tests]=27 [processes]=16 [grid]=28 [nccl]=6 [few]=14 [scale]=5 [sweep]=10)
 total_seconds=530
 ranks=0
 out=""
@@ -153,11 +153,11 @@ run_nccl() { # run_nccl <end> <log> [flag]...
   limited "$left" "$log" python3 node/nccl_layer.py --json "$rows" --gpus "$gpus" "$@"
 }
 
-# Comet, and then NCCL beside it.
+# Comet, and then NCCL, which takes 15 seconds to start.
 run_few() { # run_few <end> <log>
   local failed=0
-  bench "$((SECONDS + ($1 - SECONDS) * 2 / 3))" "$2" few || failed=1
-  run_nccl "$1" "$2" --models "$models" --tokens 64,256,1024 || failed=1
+  bench "$((SECONDS + ($1 - SECONDS) / 2))" "$2" few || failed=1
+  run_nccl "$1" "$2" --models "$models" --tokens 64,256,1024 --splits "${ranks}x1,1x${ranks}" || failed=1
   return "$failed"
 }
 

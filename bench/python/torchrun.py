@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+GRACE_S = 40  # torchrun waits 30 seconds for its processes
 
 def is_rank():
     """Whether torchrun has started this process."""
@@ -31,8 +32,26 @@ def run_limited(arguments, name, environment, limit_s):
     """Runs a program; ValueError with one sentence if it fails or takes too long."""
     print("#", *arguments, flush=True)
     try:
-        done = subprocess.run(arguments, check=False, timeout=limit_s, env={**os.environ, **environment})
-    except (OSError, subprocess.TimeoutExpired) as error:
+        process = subprocess.Popen(arguments, env={**os.environ, **environment})
+    except OSError as error:
         raise ValueError(f"{name}: {error}") from error
-    if done.returncode != 0:
-        raise ValueError(f"{name}: exit {done.returncode}")
+    try:
+        code = process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"{name}: has not ended after {limit_s} s") from None
+    finally:  # torchrun ends its processes, which are in sessions of their own, if it is asked to end
+        end(process)
+    if code != 0:
+        raise ValueError(f"{name}: exit {code}")
+
+
+def end(process):
+    """Asks it to end if it runs, and kills it if it does not."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -11,13 +11,11 @@ is a call of the experts module alone: its tokens' ways there and back, but neit
 own ways are "all_to_all", which waits for the GPU, and "all_reduce", each with its grouped_mm; "all_reduce" also with
 Comet on each process's experts alone. Settings, inputs and checks are those of transformers_layers.py; a round is each
 input once, its time the slowest process's, by the call, and the median over rounds is told. Exits 1 if results differ.
-
-Where there are fewer GPUs than ranks, torchrun is started under an MPS of its own; under a torchrun of yours, start
-NVIDIA's MPS before.
+A way that fails ends the run, since others would wait for the process that it failed in: --ways leaves it out. Each
+rank needs a GPU of its own, as NCCL wants it.
 """
 
 import argparse
-import contextlib
 import copy
 import importlib.metadata
 import os
@@ -36,7 +34,6 @@ from comet_moe.integrations import transformers as integration  # noqa: E402
 from devices import find_device  # noqa: E402
 from layer_cases import Case, sentence_of  # noqa: E402
 from model_layers import MODELS, ModelLayer  # noqa: E402
-from mps import private_mps  # noqa: E402
 from torchrun import is_rank, start_ranks, take_gpu  # noqa: E402
 
 SUITE = "python_ep"
@@ -102,9 +99,13 @@ class Bench:
                 continue
             try:
                 times[setting] = self._time(case, way, setting)
-            except (ArithmeticError, RuntimeError, comet_moe.CometError) as error:
+            except ArithmeticError as error:  # in all processes
                 self.failures += 1
                 self._row(case, way, setting, result="failed", error=sentence_of(error))
+            except (RuntimeError, comet_moe.CometError) as error:
+                print(f"transformers_ep_layers: rank {self._mesh.get_local_rank()}, {case.layer.name}, {case.tokens} tokens, "
+                      f"{way.name}, {setting}: {sentence_of(error)}", file=sys.stderr, flush=True)
+                os._exit(1)  # an orderly end may wait for the others, whom torchrun ends
         return times
 
     def _check(self, case, y):
@@ -177,6 +178,7 @@ class Bench:
 def run_rank(flags):
     """What each process of torchrun does; returns its exit code."""
     if flags.device == "cuda" and torch.cuda.is_available():
+        check_gpus(int(os.environ["LOCAL_WORLD_SIZE"]))
         take_gpu()
     device = find_device(flags.device)
     distributed.init_process_group("nccl" if device.name == "cuda" else "gloo")
@@ -196,13 +198,19 @@ def run_rank(flags):
     return 1 if bench.failures else 0
 
 
+def check_gpus(ranks):
+    """Raises ValueError unless each rank can have a GPU."""
+    gpus = torch.cuda.device_count()  # does not start CUDA
+    if gpus < ranks:
+        raise ValueError(f"--ranks: {ranks}, and PyTorch finds {gpus} GPU(s) here, each rank needs one; "
+                         "--device cpu rehearses")
+
+
 def start(flags):
-    """Torchrun on this program, under an MPS where ranks share GPUs."""
-    gpus = torch.cuda.device_count() if flags.device == "cuda" else 0  # does not start CUDA
-    if flags.device == "cuda" and gpus == 0:
-        raise ValueError("--device: cuda, and PyTorch finds no GPU here; cpu rehearses")
-    with private_mps() if 0 < gpus < flags.ranks else contextlib.nullcontext():
-        start_ranks(__file__, flags.ranks, sys.argv[1:], {}, LIMIT_S)
+    """Torchrun on this program."""
+    if flags.device == "cuda":
+        check_gpus(flags.ranks)
+    start_ranks(__file__, flags.ranks, sys.argv[1:], {}, LIMIT_S)
 
 
 def words(text):
