@@ -153,11 +153,12 @@ run_nccl() { # run_nccl <end> <log> [flag]...
   limited "$left" "$log" python3 node/nccl_layer.py --json "$rows" --gpus "$gpus" "$@"
 }
 
-# Comet, and then NCCL, which takes 15 seconds to start.
+# Comet, and then NCCL, which takes 15 seconds to start, with the tokens that node_bench.py has as FEW_TOKENS. It
+# has a rank on each GPU in a rehearsal, too.
 run_few() { # run_few <end> <log>
   local failed=0
   bench "$((SECONDS + ($1 - SECONDS) / 2))" "$2" few || failed=1
-  run_nccl "$1" "$2" --models "$models" --tokens 64,256,1024 --splits "${ranks}x1,1x${ranks}" || failed=1
+  run_nccl "$1" "$2" --models "$models" --tokens 64,256,1024 --splits "${gpus}x1,1x${gpus}" || failed=1
   return "$failed"
 }
 

@@ -115,6 +115,18 @@ def test_ranks_of_torchrun_are_rehearsed(run_torchrun):
     assert row["t_us"] > 0 and row["t_layer_us"] > 0 and row["t_command_us"] > 0
 
 
+def test_a_program_that_takes_too_long_is_ended_and_named(tmp_path):
+    pytest.importorskip("torch")
+    from torchrun import run_limited
+    program = ("import pathlib, signal, sys, time\n"
+               "def end(*_):\n    pathlib.Path(sys.argv[1]).write_text('asked')\n    sys.exit(1)\n"
+               "signal.signal(signal.SIGTERM, end)\ntime.sleep(60)")
+    ended = tmp_path / "ended"
+    with pytest.raises(ValueError, match="^sleeper: has not ended after 2 s$"):
+        run_limited([sys.executable, "-c", program, str(ended)], "sleeper", {}, 2)
+    assert ended.read_text() == "asked"
+
+
 def test_expert_parallelism_of_transformers_is_rehearsed(monkeypatch, tmp_path, capfd):
     expert_parallel = pytest.importorskip("transformers.distributed.expert_parallel")
     if not hasattr(expert_parallel, "EPImplementationInterface"):

@@ -96,6 +96,9 @@ with open(sys.argv[sys.argv.index("--json") + 1], "w") as file:
 NCCL = r'''
 import json, os, sys
 models = sys.argv[sys.argv.index("--models") + 1].split(",")
+gpus = sys.argv[sys.argv.index("--gpus") + 1]
+if "--splits" in sys.argv and sys.argv[sys.argv.index("--splits") + 1] != f"{gpus}x1,1x{gpus}":
+    sys.exit("nccl_layer: --splits: a product of other GPUs")
 counts = sys.argv[sys.argv.index("--tokens") + 1] if "--tokens" in sys.argv else "8192,16384,32768"
 with open(sys.argv[sys.argv.index("--json") + 1], "a") as file:
     for model, _, topk in (model.partition(":") for model in models):

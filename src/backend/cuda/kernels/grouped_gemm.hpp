@@ -89,7 +89,7 @@ struct ProductChain {
   std::uint32_t* ticket = nullptr;   ///< 0 between launches: the next piece to be drawn.
   /// Whether the next kernel may start before all pieces are drawn: none that draws by this ticket.
   bool starts_next_early = false;
-  std::uint32_t* abandoned = nullptr;
+  std::uint32_t* abandoned = nullptr;  ///< This and the limit are ProductCall's.
   unsigned long long timeout_ns = 0;
 };
 

@@ -16,7 +16,7 @@ namespace sm90 {
 constexpr int kBlockN = kGemmBlockN;
 constexpr int kBlockK = 64;  // 128 bytes, one swizzle row
 constexpr int kBytesB = kBlockN * kBlockK * 2;
-constexpr int kBytesOfQuarter = kBytesB / 4;
+constexpr int kBytesOfQuarter = kBytesB / 4;  // a step of a quarter of the columns
 constexpr int kConsumerWarps = 8;
 
 // What a block's shared memory holds of tiles of that height.
