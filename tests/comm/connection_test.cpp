@@ -55,6 +55,38 @@ TEST(Connection, MessagesArriveInOrderAndPutsInTheirPlace) {
   EXPECT_TRUE(to.has_ended());
 }
 
+// As two ranks that leave at about the same time: the later one must still be heard.
+TEST(Connection, AnEndThatHasSaidItsLastStillHears) {
+  auto [near, far] = make_pair();
+  Connection early(std::move(near));
+  Connection late(std::move(far));
+  early.shut_down();
+  Collector collector;
+  late.receive_some(collector);
+  ASSERT_TRUE(late.has_ended());
+  late.post_copy({.kind = MessageKind::left, .id = 3}, "bye", 3);
+  EXPECT_TRUE(late.has_more());
+  EXPECT_TRUE(late.send_some());
+  late.shut_down();
+  early.receive_some(collector);
+  EXPECT_EQ(collector.taken, "3:bye ");
+  EXPECT_TRUE(early.has_ended());
+}
+
+// Of an end that is gone what is queued is dropped, so that nobody waits for it to be sent.
+TEST(Connection, ToAnEndThatIsGoneNothingIsLeftToSend) {
+  auto [near, far] = make_pair();
+  Connection left(std::move(near));
+  { const Socket gone = std::move(far); }
+  Collector collector;
+  left.receive_some(collector);
+  EXPECT_TRUE(left.has_ended());
+  for (int turn = 0; turn < 10 && left.has_more(); ++turn) left.send_some();
+  left.post({.kind = MessageKind::left});
+  left.send_some();
+  EXPECT_FALSE(left.has_more());
+}
+
 TEST(Connection, BytesThatAreNoMessageAreRefused) {
   auto [near, far] = make_pair();
   Connection to(std::move(far));

@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "comet/error.hpp"
@@ -238,6 +240,24 @@ TEST_P(ProcessWorlds, ARankThatLeavesWithAnExceptionIsNamedAtOnce) {
   for (const int rank : {0, 2}) {
     EXPECT_EQ(ends[rank].text, "peer: [world] rank 1 has left with an exception");
     EXPECT_LT(ends[rank].seconds, 3);
+  }
+}
+
+// One rank leaves, then one of another host, which has heard by then that the first has; the third
+// is late, and must not be told that somebody has died.
+TEST_P(ProcessWorlds, RanksThatLeaveOneAfterTheOtherAreNotGone) {
+  for (const std::array<int, 3>& order :
+       {std::array{1, 0, 2}, std::array{2, 0, 1}, std::array{0, 1, 2}, std::array{1, 2, 0}}) {
+    const auto body = [&](World& world) -> std::string {
+      const auto place = std::find(order.begin(), order.end(), world.rank()) - order.begin();
+      world.barrier();
+      std::this_thread::sleep_for(milliseconds(150) * place);
+      const FailureBoard& failures = *world.view().failures;
+      return thrown_by([&] {
+        if (failures.failed()) failures.rethrow(world.rank());
+      });
+    };
+    expect_all(run_worlds(3, body), "nothing");
   }
 }
 

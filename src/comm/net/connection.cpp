@@ -45,7 +45,7 @@ void Connection::take_posted() {
 
 bool Connection::has_more() {
   take_posted();
-  if (!can_send_ || has_ended_) sending_.clear();
+  if (!can_send_) sending_.clear();
   return !sending_.empty();
 }
 
@@ -104,7 +104,11 @@ void Connection::receive_some(Receiver& receiver) {
     const ssize_t count = ::recv(socket_.fd(), to, is_direct ? direct : kBufferBytes, MSG_DONTWAIT);
     if (count <= 0) {
       if (count < 0 && errno == EINTR) continue;
-      has_ended_ = count == 0 || errno != EAGAIN;
+      if (count == 0) {
+        has_ended_ = true;
+      } else if (errno != EAGAIN) {
+        give_up();
+      }
       return;
     }
     heard_ = Clock::now();

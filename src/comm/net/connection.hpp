@@ -39,7 +39,8 @@ class Connection {
   void post_copy(const Message& message, const void* data, std::size_t bytes);
 
   int fd() const noexcept { return socket_.fd(); }
-  /// The other end closed it, or it broke.
+  /// Nothing more will arrive: the other end has said its last, or the connection broke. If it did
+  /// not break, the other end may still hear what is sent.
   bool has_ended() const noexcept { return has_ended_; }
   /// Something queued has not been taken by the kernel yet.
   bool has_more();
@@ -53,7 +54,10 @@ class Connection {
   /// Error(internal) on bytes that are no message.
   void receive_some(Receiver& receiver);
   /// Neither sends nor receives any more.
-  void give_up() noexcept { has_ended_ = true; }
+  void give_up() noexcept {
+    has_ended_ = true;
+    can_send_ = false;
+  }
   /// Nothing more will be sent.
   void shut_down() noexcept;
 

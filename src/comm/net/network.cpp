@@ -195,7 +195,14 @@ void Network::serve() {
   Clock::time_point next_tick = Clock::now() + tick_;
   bool is_shut_down = false;
   while (true) {
+    // Looked at first: what was queued before finish() is then on its way before the end.
+    const auto finish_by = finish_by_.load(std::memory_order_acquire);
     const bool has_sent = send_pending();
+    if (finish_by != 0 && !is_shut_down && !has_sent && is_idle()) {
+      shut_down();
+      is_shut_down = true;
+    }
+    if (is_shut_down && all_have_ended()) return;
     if (!has_sent) wait_for_sockets();
     for (const auto& peer : peers_) {
       if (peer != nullptr && !peer->connection().has_ended()) peer->receive();
@@ -206,20 +213,7 @@ void Network::serve() {
       events_->on_tick();
       next_tick = now + tick_;
     }
-    const auto finish_by = finish_by_.load(std::memory_order_acquire);
-    if (finish_by == 0) continue;
-    const bool is_late = now.time_since_epoch().count() >= finish_by;
-    if (!is_shut_down && (is_late || !send_pending())) {
-      const bool is_idle = std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) {
-        return peer == nullptr || !peer->connection().has_more();
-      });
-      if (!is_late && !is_idle) continue;
-      for (const auto& peer : peers_) {
-        if (peer != nullptr) peer->connection().shut_down();
-      }
-      is_shut_down = true;
-    }
-    if (is_late || (is_shut_down && all_have_ended())) return;
+    if (finish_by != 0 && now.time_since_epoch().count() >= finish_by) return shut_down();
   }
 }
 
@@ -236,9 +230,11 @@ void Network::wait_for_sockets() {
   sleeps_.store(true);
   std::vector<pollfd> polled{{waker_.fd(), POLLIN, 0}};
   for (const auto& peer : peers_) {
-    if (peer == nullptr || peer->connection().has_ended()) continue;
+    if (peer == nullptr) continue;
     Connection& connection = peer->connection();
-    const int events = POLLIN | (connection.has_more() ? POLLOUT : 0);
+    const int events =
+        (connection.has_ended() ? 0 : POLLIN) | (connection.has_more() ? POLLOUT : 0);
+    if (events == 0) continue;
     polled.push_back({connection.fd(), static_cast<std::int16_t>(events), 0});
   }
   ::poll(polled.data(), polled.size(), static_cast<int>(tick_.count()));
@@ -258,6 +254,18 @@ void Network::judge_peers() {
     }
     // Before waits for it end, which cannot tell a cut from a slow rank.
     peer->judge(now, std::max(timeout_ - tick_, tick_));
+  }
+}
+
+bool Network::is_idle() const {
+  return std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) {
+    return peer == nullptr || !peer->connection().has_more();
+  });
+}
+
+void Network::shut_down() {
+  for (const auto& peer : peers_) {
+    if (peer != nullptr) peer->connection().shut_down();
   }
 }
 
