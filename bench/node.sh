@@ -32,7 +32,7 @@ fi
 
 all_parts=(topology link tests processes grid nccl few scale sweep)
 # Shares of the time.
-declare -A weight=([topology]=1 [link]=3 [tests]=27 [processes]=16 [grid]=28 [nccl]=6 [few]=14 [scale]=5 [sweep]=10)
+declare -A weight=([topology]=1 [link]=3 [tests]=27 [processes]=16 [grid]=28 [nccl]=6 [few]=14 [scale]=5 [sweep]=16)
 total_seconds=530
 ranks=0
 out=""

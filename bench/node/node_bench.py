@@ -8,8 +8,8 @@ work, and the scale model, in which as many ranks share one GPU.
   grid      sequential, the best pipelined and the best comet: three models, 4096 to 65536 tokens, splits
             into EP x TP; and one of them with fewer experts a token, for which ranks communicate more
   few       the same models with 64 to 1024 tokens, as where answers are generated
-  sweep     comet by number of groups, and by number of multiprocessors that communicate; pipelined by
-            number of reserved ones
+  sweep     comet by number of groups, with as many waves as it chooses and with more, and by number of
+            multiprocessors that communicate; pipelined by number of reserved ones
   scale     the ratio of sequential to comet with all ranks on one GPU, over a link EMULATED at the
             measured rate (rows of kind "link") divided by the ranks, as their computation is
 
@@ -41,8 +41,10 @@ MORE_CASES = (("qwen2-moe-2.7b", 32768, 2), ("qwen2-moe-2.7b", 32768, 1), ("qwen
               ("qwen2-moe-2.7b", 16384, 1))
 FIRST_TOKENS = 3  # of TOKENS, before MORE_CASES
 FEW_TOKENS = (64, 256, 1024)
-SWEEP_CASES = (("mixtral-8x7b", 16384, "ep"), ("mixtral-8x7b", 8192, "tp"), ("qwen2-moe-2.7b", 16384, "ep"))
+SWEEP_CASES = (("mixtral-8x7b", 16384, "ep"), ("mixtral-8x7b", 8192, "tp"), ("qwen2-moe-2.7b", 16384, "ep"),
+               ("qwen2-moe-2.7b", 16384, "tp"))
 GROUPS = (1, 2, 4, 8)
+WAVES = (2, 4, 8)
 MULTIPROCESSORS = (2, 4, 8, 16, 32)  # that communicate, of a GPU's 132
 ALL = 132
 CASE_IN_HAND_S = 12  # what `comet bench` may still take when it is asked to stop
@@ -212,6 +214,7 @@ def run_cases_of(runner, kind, cases, arguments):
 def run_sweep(runner, arguments):
     """A line per case and kind of division."""
     choices = [f"{groups}:0:{ALL}/{ALL}:warps" for groups in GROUPS]
+    choices += [f"{choice}:{waves}" for waves in WAVES for choice in choices]
     choices += [f"1:0:{n}/{n}:blocks" for n in MULTIPROCESSORS]
     divisions = [f"--schedules comet --choices {','.join(choices)}"]
     divisions += [f"--schedules pipelined --n-c-dispatch {n} --n-c-combine {n}" for n in MULTIPROCESSORS]
@@ -222,10 +225,12 @@ def run_sweep(runner, arguments):
         for row in rows:
             is_grouped = row.get("communication") == "warps"
             title = "pipelined, n_c" if row["schedule"] == "pipelined" else f"comet, {row['communication']}"
+            if row.get("waves"):
+                title += f", {row['waves']} waves"
             value = row["groups"] if is_grouped else row["n_c_dispatch"]
             times.setdefault((case._replace(flags="").name, title), {})[value] = ms(row).strip()
     for (name, title), found in times.items():
-        print(f"{name:<36} {title:<16} ms: {', '.join(f'{n}: {found[n]}' for n in sorted(found))}", flush=True)
+        print(f"{name:<36} {title:<21} ms: {', '.join(f'{n}: {found[n]}' for n in sorted(found))}", flush=True)
 
 
 def run_scale(runner, arguments):

@@ -211,7 +211,8 @@ def print_sweeps(rows):
         elif row["communication"] == "blocks":
             what, value = "`comet`, blocks, n_c", row["n_c_dispatch"]
         else:
-            what, value = "`comet`, warps, G", row["groups"]
+            waves = f", {row['waves']} waves" if row.get("waves") else ""
+            what, value = f"`comet`, warps{waves}, G", row["groups"]
         groups.setdefault((*key_of(row), what), []).append(f"{value}: {row['t_layer_us'] / 1000:.3f}")
     if groups:
         print_table(["model", "tokens", "split", "what", "ms"],

@@ -70,7 +70,8 @@ std::string_view to_string(Placement placement) noexcept;
 /// Parses what to_string gives; throws Error(invalid_argument) on anything else.
 Placement parse_placement(std::string_view name);
 
-/// Chosen per call. All but n_c_*, `placement` and `probe` must be equal on all ranks (checked).
+/// Chosen per call. All but n_c_*, `placement`, `waves` and `probe` must be equal on all ranks
+/// (checked).
 /// With `groups` 0, as it is unless it is set, everything else of schedule comet that is left to
 /// choose comes from the profile that COMET_PROFILE names or, where that has nothing near, from a
 /// model of the machine (docs/tuning.md).
@@ -91,6 +92,10 @@ struct ForwardOptions {
   /// cuda, comet only: where the n_c_* multiprocessors' communication runs. Chosen too, whatever
   /// this says, if groups and both n_c_* are.
   Placement placement = Placement::warps;
+  /// cuda, comet only: waves that each expert's tiles are cut into, 1 to 64. Tiles go wave by wave,
+  /// within one expert by expert: with more waves tokens are complete earlier, and products read
+  /// weights more often. 0 chooses.
+  std::int64_t waves = 0;
   /// About how many tokens all ranks together have in this call, for what chooses; must be equal on
   /// all ranks. 0: as many as max_tokens allows.
   std::int64_t expected_tokens = 0;
@@ -115,6 +120,7 @@ struct CallChoices {
   int n_c_dispatch = 0;
   int n_c_combine = 0;                     ///< See n_c_dispatch.
   Placement placement = Placement::warps;  ///< cuda, comet only.
+  std::int64_t waves = 0;                  ///< cuda, comet only; 0 if the device decides.
 };
 
 /// What one call did on this rank. Times in microseconds; on cuda by the device's clock.

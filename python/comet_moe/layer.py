@@ -61,7 +61,7 @@ class MoeLayer:
 
     stats = property(lambda self: self._core.stats(), doc="Of the last call, a dict per rank here: times in "
                      "microseconds, rows, tiles, bytes over links, and what it ran with: schedule, groups, panel, "
-                     "chunk, n_c_dispatch, n_c_combine, placement. On a GPU waits for the call.")
+                     "chunk, n_c_dispatch, n_c_combine, placement, waves. On a GPU waits for the call.")
     num_experts = property(lambda self: self._core.num_experts, doc="E.")
     topk = property(lambda self: self._core.topk, doc="K.")
     hidden = property(lambda self: self._core.hidden, doc="H, elements of a token.")
@@ -75,7 +75,7 @@ class MoeLayer:
 
     def __call__(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "auto",
                  groups: int = 0, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1,
-                 placement: str = "warps", expected_tokens: int = 0) -> Any:
+                 placement: str = "warps", waves: int = 0, expected_tokens: int = 0) -> Any:
         """y [T, H], in `out` if given. x: [T, H]. topk_ids: [T, K] int32 or int64, -1 drops a choice.
         topk_weights: [T, K] float32, or bfloat16 or float16 as a router may give them. They are of all ranks in this
         process, which get equal parts.
@@ -88,21 +88,23 @@ class MoeLayer:
         machine predicts (docs/tuning.md); `stats` and explain_choice() say what that was. panel: columns of a panel, 0
         chooses. n_c_dispatch, n_c_combine: workers that communicate in each stage, multiprocessors on a GPU, -1
         chooses. placement, where these are given, on a GPU: whether communication runs on extra "warps" of blocks that
-        compute, or on "blocks" of its own. expected_tokens: about how many all ranks have together, for what chooses;
-        0 is as many as there are or, where ranks are processes, as many as the layer was made for.
+        compute, or on "blocks" of its own. waves, on a GPU: that comet cuts each expert's tiles into, 0 chooses.
+        expected_tokens: about how many all ranks have together, for what chooses; 0 is as many as there are or, where
+        ranks are processes, as many as the layer was made for.
         """
         y = empty_like(x) if out is None else out
         run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
-            n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement, expected_tokens=expected_tokens)
+            n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement, waves=waves,
+            expected_tokens=expected_tokens)
         return y
 
     def trace(self, x: Any, topk_ids: Any, topk_weights: Any, *, out: Any = None, schedule: str = "auto",
               groups: int = 0, panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1,
-              placement: str = "warps", expected_tokens: int = 0) -> tuple[Any, Trace]:
+              placement: str = "warps", waves: int = 0, expected_tokens: int = 0) -> tuple[Any, Trace]:
         """As a call, and what every worker did in it: (y, Trace)."""
         y = empty_like(x) if out is None else out
         events = run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
-                     n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement,
+                     n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement, waves=waves,
                      expected_tokens=expected_tokens, trace=True)
         return y, Trace(events)
 
@@ -125,15 +127,15 @@ class MoeLayer:
 
 def run(core: _core.Layer, x: Any, topk_ids: Any, topk_weights: Any, y: Any, *, schedule: str, groups: int,
         panel: int = 0, n_c_dispatch: int = -1, n_c_combine: int = -1, placement: str = "warps",
-        expected_tokens: int = 0, trace: bool = False) -> Any:
+        waves: int = 0, expected_tokens: int = 0, trace: bool = False) -> Any:
     """Writes y; the events, if they are asked for."""
     try:
         return core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y), schedule=schedule, groups=groups,
-                            panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement,
+                            panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement, waves=waves,
                             expected_tokens=expected_tokens, trace=trace)
     except TypeError:  # types are looked at here, since looking takes time in each call
         require_types("moe", {"groups": groups, "panel": panel, "n_c_dispatch": n_c_dispatch,
-                              "n_c_combine": n_c_combine, "expected_tokens": expected_tokens},
+                              "n_c_combine": n_c_combine, "waves": waves, "expected_tokens": expected_tokens},
                       {"schedule": schedule, "placement": placement})
         raise
 

@@ -45,6 +45,7 @@ nb::dict to_dict(const CallStats& stats) {
   d["n_c_dispatch"] = choices.n_c_dispatch;
   d["n_c_combine"] = choices.n_c_combine;
   d["placement"] = std::string(to_string(choices.placement));
+  d["waves"] = choices.waves;
   return d;
 }
 
@@ -147,8 +148,8 @@ void bind_layer(nb::module_& module) {
           "forward",
           [](Layer& layer, nb::handle x, nb::handle ids, nb::handle weights, nb::handle out,
              const std::string& schedule, std::int64_t groups, std::int64_t panel, int n_c_dispatch,
-             int n_c_combine, const std::string& placement, std::int64_t expected_tokens,
-             bool trace) {
+             int n_c_combine, const std::string& placement, std::int64_t waves,
+             std::int64_t expected_tokens, bool trace) {
             return call_layer(layer, CallArrays(x, ids, weights, out),
                               {.schedule = schedule,
                                .groups = groups,
@@ -156,13 +157,14 @@ void bind_layer(nb::module_& module) {
                                .n_c_dispatch = n_c_dispatch,
                                .n_c_combine = n_c_combine,
                                .placement = placement,
+                               .waves = waves,
                                .expected_tokens = expected_tokens,
                                .is_traced = trace});
           },
           nb::arg("x").none(), nb::arg("topk_ids").none(), nb::arg("topk_weights").none(),
           nb::arg("out").none(), nb::kw_only(), nb::arg("schedule"), nb::arg("groups"),
           nb::arg("panel"), nb::arg("n_c_dispatch"), nb::arg("n_c_combine"), nb::arg("placement"),
-          nb::arg("expected_tokens"), nb::arg("trace"));
+          nb::arg("waves"), nb::arg("expected_tokens"), nb::arg("trace"));
 }
 
 }  // namespace

@@ -221,6 +221,7 @@ ForwardOptions Layer::options_of(const CallSpec& spec, const CallViews& views) c
           .n_c_dispatch = spec.n_c_dispatch,
           .n_c_combine = spec.n_c_combine,
           .placement = parse_placement(spec.placement),
+          .waves = spec.waves,
           .expected_tokens =
               spec.expected_tokens == 0 && knows_all ? views.x.rows : spec.expected_tokens};
 }

@@ -36,6 +36,7 @@ struct CallSpec {
   int n_c_dispatch = -1;
   int n_c_combine = -1;
   std::string placement = "warps";  ///< A Placement's name.
+  std::int64_t waves = 0;           ///< As in ForwardOptions.
   /// Of all ranks, for what chooses; 0: as many as x has where all ranks are here, else as many as
   /// the layer was made for.
   std::int64_t expected_tokens = 0;

@@ -69,7 +69,7 @@ def test_calls_say_what_they_ran_with():
     world = comet_moe.World.local(2, backend="cuda", link="paced:20")
     _, (x, ids, weights, w13, w2) = make_case()
     layer = comet_moe.MoeLayer(w13, w2, topk=2, max_tokens=256, world=world)
-    given = {"groups": 2, "n_c_dispatch": 1, "n_c_combine": 3, "placement": "blocks"}
+    given = {"groups": 2, "n_c_dispatch": 1, "n_c_combine": 3, "placement": "blocks", "waves": 3}
     y = layer(x, ids, weights, **given)
     assert all({key: rank[key] for key in given} == given for rank in layer.stats)
     assert torch.equal(layer(x, ids, weights), y)

@@ -208,7 +208,8 @@ Run make_run(const Case& c, Schedule schedule, std::uint64_t stream, const Forwa
     run.label += fmt::format(" {}/{}", options.n_c_dispatch, options.n_c_combine);
     if (c.backend == Backend::cuda && schedule == Schedule::comet) {
       options.placement = rng.one_in(2) ? Placement::blocks : Placement::warps;
-      run.label += fmt::format(" {}", to_string(options.placement));
+      options.waves = rng.pick<std::int64_t>({0, 1, 2, 3, 8});
+      run.label += fmt::format(" {} waves {}", to_string(options.placement), options.waves);
     }
     run.options.push_back(options);
   }

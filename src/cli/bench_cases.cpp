@@ -7,12 +7,15 @@
 #include <charconv>
 #include <cstddef>
 #include <iterator>
+#include <optional>
 #include <sstream>
 
 #include "base/check.hpp"
+#include "base/read_number.hpp"
 #include "cli/flags.hpp"
 #include "io/json.hpp"
 #include "io/text_file.hpp"
+#include "layer/call_options.hpp"
 
 namespace comet::cli {
 namespace {
@@ -33,19 +36,33 @@ bool take_numbers(std::string_view& text, std::int64_t (&values)[4]) {
   return true;
 }
 
+// The waves of ":warps:4", without which the text is left; 0 if they are not given, none for what
+// is no number of waves.
+std::optional<std::int64_t> take_waves(std::string_view& text) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == 0 || colon == std::string_view::npos) return 0;
+  const auto waves = read_number<std::int64_t>(std::string(text.substr(colon + 1)));
+  text = text.substr(0, colon);
+  return waves && *waves >= 1 && *waves <= kMaxWaves ? waves : std::nullopt;
+}
+
 ForwardOptions parse_choice(std::string_view text) {
   std::string_view rest = text;
   std::int64_t values[4] = {};
-  check(take_numbers(rest, values) && values[0] >= 1 && (rest.empty() || rest.front() == ':'),
-        ErrorCode::invalid_argument,
-        "[flags] choice '{}': <groups>:<panel>:<n_c dispatch>/<n_c combine>[:warps|:blocks], for "
-        "example 4:512:2/1:blocks",
-        text);
+  const bool has_numbers =
+      take_numbers(rest, values) && values[0] >= 1 && (rest.empty() || rest.front() == ':');
+  const std::optional<std::int64_t> waves = has_numbers ? take_waves(rest) : std::nullopt;
+  check(
+      waves.has_value(), ErrorCode::invalid_argument,
+      "[flags] choice '{}': <groups>:<panel>:<n_c dispatch>/<n_c combine>[:warps|:blocks[:<waves>]]"
+      ", for example 4:512:2/1:blocks; waves from 1 to {}",
+      text, kMaxWaves);
   ForwardOptions options{.schedule = Schedule::comet,
                          .groups = values[0],
                          .panel = values[1],
                          .n_c_dispatch = static_cast<int>(values[2]),
-                         .n_c_combine = static_cast<int>(values[3])};
+                         .n_c_combine = static_cast<int>(values[3]),
+                         .waves = *waves};
   if (!rest.empty()) options.placement = parse_placement(std::string(rest.substr(1)));
   return options;
 }
@@ -57,8 +74,10 @@ std::vector<ForwardOptions> parse_choices(const std::string& text) {
   return choices;
 }
 
-// On cpu there is one placement, which profiles and rows call warps.
-bool is_on_blocks(const ForwardOptions& choice) { return choice.placement == Placement::blocks; }
+// On cpu there is one placement, which profiles and rows call warps, and there are no waves.
+bool is_for_gpus(const ForwardOptions& choice) {
+  return choice.placement == Placement::blocks || choice.waves > 0;
+}
 
 // What no text has, but for tabs; a NUL byte would end sentences about the line.
 bool is_control(char letter) {
@@ -105,7 +124,7 @@ void add_bench_case_flags(CLI::App& app, BenchCaseFlags& of) {
               of.warmup)
       ->group(kSchedulesGroup);
   for (const char* const chosen :
-       {"--groups", "--n-c-dispatch", "--n-c-combine", "--placement", "--panel"}) {
+       {"--groups", "--n-c-dispatch", "--n-c-combine", "--placement", "--waves", "--panel"}) {
     app.get_option("--choices")->excludes(app.get_option(chosen));
   }
   app.add_option("--suite", of.suite, "What rows of --json say that they belong to")
@@ -118,8 +137,9 @@ PlannedBench plan_bench_case(const BenchCaseFlags& of, const Ranks& ranks) {
   check(of.choices.empty() || schedules.empty() ||
             std::find(schedules.begin(), schedules.end(), Schedule::comet) != schedules.end(),
         ErrorCode::invalid_argument, "[flags] --choices: of comet, which --schedules leaves out");
-  check(of.flags.backend == Backend::cuda || std::ranges::none_of(of.choices, is_on_blocks),
-        ErrorCode::invalid_argument, "[flags] --choices: {} has no blocks; for --backend cuda",
+  check(of.flags.backend == Backend::cuda || std::ranges::none_of(of.choices, is_for_gpus),
+        ErrorCode::invalid_argument,
+        "[flags] --choices: {} has no blocks and no waves; for --backend cuda",
         to_string(of.flags.backend));
   PlannedBench planned = plan_bench(of.flags, ranks);
   planned.bench.suite = of.suite;

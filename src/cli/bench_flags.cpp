@@ -8,6 +8,7 @@
 #include "cli/flags.hpp"
 #include "cli/memory_check.hpp"
 #include "layer/backends.hpp"
+#include "layer/call_options.hpp"
 
 namespace comet::cli {
 namespace {
@@ -15,14 +16,21 @@ namespace {
 constexpr std::int64_t kDefaultTokens = 16384;  // of a whole model, before scaling
 constexpr std::int64_t kAuto = BenchFlags::kAuto;
 
-// A number, or -1 for "auto".
-std::int64_t parse_or_auto(const std::string& flag, std::int64_t low, const std::string& text) {
-  if (text == "auto") return kAuto;
-  const auto value = read_number<std::int64_t>(text);
-  check(value && *value >= low && *value <= 1024, ErrorCode::invalid_argument,
-        "[flags] {}: '{}', auto or a whole number from {} to 1024", flag, text, low);
-  return *value;
-}
+// A number that may be left to be chosen.
+struct AutoNumber {
+  std::string flag;
+  std::int64_t low;
+  std::int64_t high;
+
+  // The number, or -1 for "auto".
+  std::int64_t operator()(const std::string& text) const {
+    if (text == "auto") return kAuto;
+    const auto value = read_number<std::int64_t>(text);
+    check(value && *value >= low && *value <= high, ErrorCode::invalid_argument,
+          "[flags] {}: '{}', auto or a whole number from {} to {}", flag, text, low, high);
+    return *value;
+  }
+};
 
 std::vector<Schedule> bench_schedules(const std::string& text) {
   std::vector<Schedule> schedules;
@@ -43,6 +51,9 @@ void check_backend_has(const BenchFlags& flags) {
         to_string(flags.backend));
   check(!flags.placement, ErrorCode::invalid_argument,
         "[flags] --placement: workers on {} are threads, of no warps or blocks; for --backend cuda",
+        to_string(flags.backend));
+  check(flags.waves == kAuto, ErrorCode::invalid_argument,
+        "[flags] --waves: {} has groups of tokens alone; for --backend cuda",
         to_string(flags.backend));
 }
 
@@ -83,23 +94,19 @@ void add_case_flags(CLI::App& app, BenchFlags& flags) {
 
 void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
   const std::string group = kSchedulesGroup;
-  const auto add_auto = [&](const std::string& name, std::int64_t low, std::int64_t& value,
+  const auto add_auto = [&](const AutoNumber& number, std::int64_t& value,
                             const std::string& help) {
-    add_parsed(
-        app, name, value,
-        [name, low](const std::string& text) { return parse_or_auto(name, low, text); }, "N|auto",
-        help)
-        ->default_str("auto")
-        ->group(group);
+    add_parsed(app, number.flag, value, number, "N|auto", help)->default_str("auto")->group(group);
   };
   add_parsed(app, "--schedules", flags.schedules, bench_schedules, "NAMES",
              "Names with commas between: sequential, pipelined, comet, reference")
       ->default_str("all but reference")
       ->group(group);
-  add_auto("--groups", 1, flags.groups, "Groups of tokens of comet");
-  add_auto("--n-c-dispatch", 0, flags.n_c_dispatch,
+  add_auto({"--groups", 1, kMaxGroups}, flags.groups, "Groups of tokens of comet");
+  add_auto({"--n-c-dispatch", 0, kMaxWorkers}, flags.n_c_dispatch,
            "Communication workers while tokens are pulled");
-  add_auto("--n-c-combine", 0, flags.n_c_combine, "Communication workers after that");
+  add_auto({"--n-c-combine", 0, kMaxWorkers}, flags.n_c_combine,
+           "Communication workers after that");
   add_parsed(
       app, "--placement", flags.placement,
       [](const std::string& text) {
@@ -109,6 +116,8 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
       "cuda: whether comet communicates on extra warps or on blocks of its own")
       ->default_str("auto")
       ->group(group);
+  add_auto({"--waves", 1, kMaxWaves}, flags.waves,
+           "cuda: waves of comet that each expert's tiles are cut into");
   app.add_flag("--no-graphs", flags.no_graphs,
                "cuda: launch every call anew in place of replaying it from a CUDA graph")
       ->group(group);
@@ -116,7 +125,7 @@ void add_schedule_flags(CLI::App& app, BenchFlags& flags) {
                        std::int64_t& value) {
     add_integer(app, {name, help, low, high}, value)->group(group);
   };
-  add("--workers", "Threads of each rank on cpu; 0: cores / ranks, at least 1", 0, 1024,
+  add("--workers", "Threads of each rank on cpu; 0: cores / ranks, at least 1", 0, kMaxWorkers,
       flags.workers);
   add("--panel", "Columns of a panel; 0 chooses", 0, 1 << 20, flags.panel);
   add("--block-m", "Rows of a tile; 0 chooses", 0, 1024, flags.block_m);
@@ -150,6 +159,7 @@ PlannedBench plan_bench(const BenchFlags& flags, const Ranks& ranks) {
   bench.n_c_dispatch = static_cast<int>(flags.n_c_dispatch);
   bench.n_c_combine = static_cast<int>(flags.n_c_combine);
   bench.placement = flags.placement;
+  bench.waves = flags.waves == kAuto ? 0 : flags.waves;
   bench.graphs = !flags.no_graphs;
   bench.workers = static_cast<int>(flags.workers);
   bench.panel = flags.panel;

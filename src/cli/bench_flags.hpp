@@ -32,6 +32,7 @@ struct BenchFlags {
   std::int64_t n_c_dispatch = kAuto;
   std::int64_t n_c_combine = kAuto;
   std::optional<Placement> placement = {};
+  std::int64_t waves = kAuto;
   bool no_graphs = false;
   std::int64_t workers = 0;
   std::int64_t panel = 0;

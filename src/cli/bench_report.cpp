@@ -101,7 +101,8 @@ std::string how(const BenchRow& row) {
   if (row.schedule == Schedule::sequential) return text;
   text += fmt::format(", n_c {}/{}", row.n_c_dispatch, row.n_c_combine);
   if (row.device.empty() || row.schedule != Schedule::comet) return text;
-  return text + fmt::format(" {}", to_string(row.placement));
+  text += fmt::format(" {}", to_string(row.placement));
+  return row.waves == 0 ? text : text + ", " + count_text(row.waves, "wave");
 }
 
 std::string schedule_text(const BenchRow& row) {

@@ -84,6 +84,7 @@ ForwardOptions AutoOptions::resolve(const ForwardOptions& options) {
   chosen.groups = config.groups;
   if (options.panel == 0) chosen.panel = config.panel;
   if (options.chunk == 0) chosen.chunk = config.chunk;
+  if (options.waves == 0) chosen.waves = config.waves;
   if (options.n_c_dispatch == -1 && options.n_c_combine == -1) {
     chosen.n_c_dispatch = config.n_c_dispatch;
     chosen.n_c_combine = config.n_c_combine;

@@ -32,6 +32,7 @@ std::optional<InputFault> find_option_fault(const LayerDims& dims, const Forward
   if (auto f = fault("groups", options.groups, 0, kMaxGroups)) return f;
   if (auto f = fault("panel", options.panel, 0, INT32_MAX)) return f;
   if (auto f = fault("chunk", options.chunk, 0, INT32_MAX)) return f;
+  if (auto f = fault("waves", options.waves, 0, kMaxWaves)) return f;
   if (auto f = fault("n_c_dispatch", options.n_c_dispatch, -1, kMaxWorkers)) return f;
   return fault("n_c_combine", options.n_c_combine, -1, kMaxWorkers);
 }

@@ -35,6 +35,7 @@ CallChoices choices_of(const cuda::QueuedCall& call) {
     choices.n_c_dispatch = call.n_c_dispatch;
     choices.n_c_combine = call.n_c_combine;
     choices.placement = call.placement;
+    choices.waves = call.waves;
   }
   return choices;
 }
@@ -174,6 +175,7 @@ CallStats CudaMoeLayer::forward(const ConstMatrixView& x, const RoutingView& rou
       .n_c_dispatch = options.n_c_dispatch,
       .n_c_combine = options.n_c_combine,
       .placement = options.placement,
+      .waves = options.waves,
       .follows_counts = asked.n_c_dispatch == -1 && asked.n_c_combine == -1,
       .config_hash = config_hash(desc_, parallel_, dims_, config, options_.max_rows, layer_id_),
       .peers = workspace_->peers(),

@@ -11,8 +11,9 @@ BenchCalls::BenchCalls(World& world, MoeLayer& layer, BenchInputs& inputs, bool 
       graphs_(on_device_ && graphs) {}
 
 BenchCalls::Key BenchCalls::key_of(const ForwardOptions& options) const {
-  return {options.schedule,     options.groups,      options.panel,     options.chunk,
-          options.n_c_dispatch, options.n_c_combine, options.placement, copy_};
+  return {options.schedule,  options.groups,       options.panel,
+          options.chunk,     options.n_c_dispatch, options.n_c_combine,
+          options.placement, options.waves,        copy_};
 }
 
 void BenchCalls::prepare(const ForwardOptions& options, std::size_t copy) {

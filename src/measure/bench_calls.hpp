@@ -38,7 +38,7 @@ class BenchCalls {
  private:
   // What tells calls of a case apart: the options that a layer reads, and the copy of the inputs.
   using Key = std::tuple<Schedule, std::int64_t, std::int64_t, std::int64_t, int, int, Placement,
-                         std::size_t>;
+                         std::int64_t, std::size_t>;
   Key key_of(const ForwardOptions& options) const;
   CallStats forward(const ForwardOptions& options);
   void make_room_for_traces(ForwardOptions options);

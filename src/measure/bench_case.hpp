@@ -37,6 +37,7 @@ struct BenchCase {
   int n_c_dispatch = -1;    ///< Of comet and pipelined; -1 chooses.
   int n_c_combine = -1;     ///< See n_c_dispatch; pipelined reserves n_c_dispatch for both stages.
   std::optional<Placement> placement = {};                 ///< cuda: of comet; none tries both.
+  std::int64_t waves = 0;                                  ///< cuda: of comet; 0 chooses.
   std::vector<std::int64_t> chunk_degrees = {1, 2, 4, 8};  ///< Of pipelined; the best is shown.
   int rounds = 5;
   int warmup = 1;   ///< Calls per schedule before the rounds; cuda: at least 3.
@@ -80,6 +81,7 @@ struct BenchRow {
   int n_c_dispatch = 0;
   int n_c_combine = 0;
   Placement placement = Placement::warps;  ///< Of comet on cuda.
+  std::int64_t waves = 0;                  ///< Of comet on cuda; 0: left to the device.
   std::int64_t block_m = 0;
   std::int64_t block_n = 0;
   std::int64_t panel = 0;

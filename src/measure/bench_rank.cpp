@@ -321,6 +321,7 @@ BenchRow BenchRank::make_row(const Contender& contender, const Contender& sequen
   row.n_c_dispatch = contender.options.n_c_dispatch;
   row.n_c_combine = contender.options.n_c_combine;
   row.placement = contender.options.placement;
+  row.waves = contender.options.waves;
   row.block_m = shared_.block_m;
   row.block_n = shared_.block_n;
   row.panel = contender.options.panel;

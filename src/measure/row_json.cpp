@@ -80,6 +80,7 @@ std::string row_json(const BenchCase& bench, const BenchRow& row, const RowOrigi
   object["n_c_combine"] = row.n_c_combine;
   if (!row.device.empty() && row.schedule == Schedule::comet) {
     object["communication"] = to_string(row.placement);
+    object["waves"] = row.waves;
   }
   object["chunks"] = row.chunks;
   object["graph"] = row.is_graph;

@@ -60,6 +60,7 @@ std::vector<ForwardOptions> tune_candidates(const BenchCase& bench, Schedule sch
                                .placement = split.placement};
         if (is_grouped && bench.n_c_dispatch >= 0) options.n_c_dispatch = bench.n_c_dispatch;
         if (is_grouped && bench.n_c_combine >= 0) options.n_c_combine = bench.n_c_combine;
+        if (schedule == Schedule::comet) options.waves = bench.waves;
         if (is_pipelined) {  // reserved for both stages, and one worker computes
           const int fewest = bench.backend == Backend::cuda ? 1 : 0;  // copies need some there
           options.n_c_dispatch =

@@ -71,6 +71,7 @@ TuneConfig config_of_row(const nlohmann::json& row, const TuneCase& of) {
   config.n_c_combine = std::min(row.at("n_c_combine").get<int>(), of.workers);
   const std::string placement = text_or_empty(row, "communication");
   if (!placement.empty()) config.placement = parse_placement(placement);
+  config.waves = row.value("waves", std::int64_t{0});  // rows are older than the key
   return config;
 }
 

@@ -50,10 +50,14 @@ TimedConfig read_config(const json& object, const TuneCase& of) {
   config.n_c_dispatch = whole<int>(object, "n_c_dispatch", -1);
   config.n_c_combine = whole<int>(object, "n_c_combine", -1);
   config.placement = parse_placement(object.at("placement").get<std::string>());
+  if (object.contains("waves")) {  // files are older than the key
+    config.waves = whole<std::int64_t>(object, "waves", 0);
+  }
   const auto at_most = [](const char* key, std::int64_t value, std::int64_t most) {
     check(value <= most, ErrorCode::format, "{} is {}, at most {}", key, value, most);
   };
   at_most("groups", config.groups, 1024);
+  at_most("waves", config.waves, 64);
   at_most("panel", config.panel, widest_panel(of.desc));
   at_most("n_c_dispatch", config.n_c_dispatch, of.workers);
   at_most("n_c_combine", config.n_c_combine, of.workers);
@@ -117,7 +121,8 @@ ordered_json tune_config_json(const TuneConfig& config) {
           {"chunk", config.chunk},
           {"n_c_dispatch", config.n_c_dispatch},
           {"n_c_combine", config.n_c_combine},
-          {"placement", to_string(config.placement)}};
+          {"placement", to_string(config.placement)},
+          {"waves", config.waves}};
 }
 
 ordered_json profile_row_json(const ProfileRow& row) {

@@ -12,7 +12,9 @@ namespace {
 constexpr std::size_t kPartForCalibration = 4;
 
 bool is_predictable(const BenchRecord& row) {
-  return row.measured.schedule == Schedule::sequential || row.measured.schedule == Schedule::comet;
+  const MeasuredCase& of = row.measured;
+  return of.schedule == Schedule::sequential ||
+         (of.schedule == Schedule::comet && of.config.waves == 0);
 }
 
 // A row competes for the first and the second place of its case.

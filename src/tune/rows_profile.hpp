@@ -17,7 +17,7 @@ struct RowSplit {
   std::vector<MeasuredCase> held_out;  ///< The others: what a prediction can be judged by.
 };
 
-/// Of schedules that the model knows.
+/// Of schedules and choices that the model knows: of comet those that leave waves to be chosen.
 RowSplit split_rows(std::span<const BenchRecord> rows);
 
 /// For each case the fastest and the second fastest choice of comet that was measured. Throws

@@ -5,6 +5,7 @@
 
 #include <tuple>
 
+#include "base/count_text.hpp"
 #include "base/int_math.hpp"
 
 namespace comet {
@@ -28,6 +29,7 @@ std::string to_string(const TuneConfig& config, Backend backend) {
   if (config.chunk > 0) text += fmt::format(", chunk {}", config.chunk);
   text += fmt::format(", n_c {}/{}", config.n_c_dispatch, config.n_c_combine);
   if (backend == Backend::cuda) text += fmt::format(" {}", to_string(config.placement));
+  if (config.waves > 0) text += ", " + count_text(config.waves, "wave");
   return text;
 }
 
@@ -38,7 +40,8 @@ ForwardOptions to_options(const TuneConfig& config, Schedule schedule) {
           .chunk = config.chunk,
           .n_c_dispatch = config.n_c_dispatch,
           .n_c_combine = config.n_c_combine,
-          .placement = config.placement};
+          .placement = config.placement,
+          .waves = config.waves};
 }
 
 TuneConfig to_config(const ForwardOptions& options, std::int64_t block_m, std::int64_t block_n) {
@@ -49,7 +52,8 @@ TuneConfig to_config(const ForwardOptions& options, std::int64_t block_m, std::i
           .chunk = options.chunk,
           .n_c_dispatch = options.n_c_dispatch,
           .n_c_combine = options.n_c_combine,
-          .placement = options.placement};
+          .placement = options.placement,
+          .waves = options.waves};
 }
 
 }  // namespace comet

@@ -33,6 +33,7 @@ struct TuneConfig {
   int n_c_dispatch = -1;
   int n_c_combine = -1;
   Placement placement = Placement::warps;
+  std::int64_t waves = 0;
 
   bool operator==(const TuneConfig&) const = default;
 };

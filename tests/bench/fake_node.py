@@ -37,7 +37,8 @@ def bench_rows(of):
         for choice in flag(of, "--choices", "1:0:132/132:warps").split(",") if schedule == "comet" else [None]:
             parts = choice and choice.split(":")
             n_c = [int(word) for word in parts[2].split("/")] if choice else [int(flag(of, "--n-c-dispatch", 8))] * 2
-            on = {"communication": parts[3] if choice else "warps"} if schedule == "comet" else {}
+            on = {"communication": parts[3] if choice else "warps",
+                  "waves": int(parts[4]) if choice and len(parts) > 4 else 0} if schedule == "comet" else {}
             yield {**row, "schedule": schedule, "t_layer_us": {"sequential": 1650.0, "pipelined": 1400.0, "comet": 1100.0}[schedule],
                    "groups": int(parts[0]) if choice else 1, "n_c_dispatch": n_c[0], "n_c_combine": n_c[1], **on}
 

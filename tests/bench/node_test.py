@@ -51,7 +51,7 @@ class Node(unittest.TestCase):
         few = {(row["model"], row["tokens"], row["ep"]) for row in rows if row["kind"] == "few"}
         self.assertEqual(len(few), 3 * 3 * 2)
         sweep = [row for row in rows if row["kind"] == "sweep"]
-        self.assertEqual(len(sweep), 3 * (4 + 5 + 5))
+        self.assertEqual(len(sweep), 4 * (4 + 3 * 4 + 5 + 5))
         processes = [row for row in rows if row["suite"] == "processes"]
         self.assertEqual({row["evidence"] for row in processes}, {"0002"})
         self.assertEqual([(row["ranks"], row["puts_forced"]) for row in processes if row["kind"] == "bits"], [(2, False), (2, True)])
@@ -112,9 +112,10 @@ class Node(unittest.TestCase):
         code, output = self.run_node("sweep", FAKE_FAIL="--n-c-dispatch 4")
         self.assertEqual(code, 1, output)
         sweep = [row for row in self.rows() if row["kind"] == "sweep"]
-        self.assertEqual(len(sweep), 3 * (4 + 5 + 4))
-        self.assertIn("comet, warps     ms: 1: 1.100, 2: 1.100, 4: 1.100, 8: 1.100", output)
-        self.assertIn("pipelined, n_c   ms: 2: 1.400, 8: 1.400, 16: 1.400, 32: 1.400", output)
+        self.assertEqual(len(sweep), 4 * (4 + 3 * 4 + 5 + 4))
+        self.assertIn("comet, warps          ms: 1: 1.100, 2: 1.100, 4: 1.100, 8: 1.100", output)
+        self.assertIn("comet, warps, 4 waves ms: 1: 1.100, 2: 1.100, 4: 1.100, 8: 1.100", output)
+        self.assertIn("pipelined, n_c        ms: 2: 1.400, 8: 1.400, 16: 1.400, 32: 1.400", output)
 
     def test_what_has_no_time_is_named(self):
         code, output = self.run_node("--seconds", "10", "grid")

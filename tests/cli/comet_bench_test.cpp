@@ -124,7 +124,7 @@ TEST(Bench, RefusesCasesThatItCannotRead) {
 
 TEST(Bench, RefusesFlagsThatWouldBeIgnored) {
   for (const char* flag :
-       {"--groups", "--panel", "--n-c-dispatch", "--n-c-combine", "--placement"}) {
+       {"--groups", "--panel", "--n-c-dispatch", "--n-c-combine", "--placement", "--waves"}) {
     const std::string value = flag == std::string("--placement") ? "warps" : "1";
     expect_refusal(bench({"--choices", "1:0:0/0", flag, value}), 2, "excludes --choices");
   }
@@ -134,14 +134,31 @@ TEST(Bench, RefusesFlagsThatWouldBeIgnored) {
   expect_refusal(run_comet({"bench", "--demo", "--world", "local:2"}), 2, "not with --world");
 }
 
+TEST(Bench, RefusesChoicesThatItCannotRead) {
+  for (const char* const choice :
+       {"", "0:0:0/0", "1:0:0", "1:0:0/0warps", "1:0:0/0:threads", "1:0:0/0:warps:0",
+        "1:0:0/0:warps:65", "1:0:0/0:warps:", "1:0:0/0:warps:2x", "1:0:0/0::2"}) {
+    const Outcome outcome = bench({"--choices", std::string("1:0:0/0,") + choice + ",1:0:0/0"});
+    EXPECT_EQ(outcome.code, 2) << choice;
+    EXPECT_NE(outcome.err.find("'"), std::string::npos) << outcome.err;
+  }
+  expect_refusal(bench({"--waves", "65"}), 2,
+                 "[flags] --waves: '65', auto or a whole number from 1 to 64");
+  expect_refusal(bench({"--groups", "0"}), 2,
+                 "[flags] --groups: '0', auto or a whole number from 1 to 1024");
+}
+
 TEST(Bench, RefusesOnCpuWhatOnlyGpusHave) {
   const std::string graphs = "[flags] --no-graphs: calls on cpu are never replayed; for --backend ";
   const std::string placement = "[flags] --placement: workers on cpu are threads, of no warps or ";
   expect_refusal(bench({"--no-graphs"}), 2, graphs);
   expect_refusal(bench({"--placement", "blocks"}), 2, placement);
   expect_refusal(bench({"--placement", "warps"}), 2, placement);
-  expect_refusal(bench({"--choices", "1:0:0/0,2:0:0/0:blocks"}), 2,
-                 "[flags] --choices: cpu has no blocks; for --backend cuda");
+  expect_refusal(bench({"--waves", "2"}), 2, "[flags] --waves: cpu has groups of tokens alone");
+  for (const char* const choice : {"2:0:0/0:blocks", "2:0:0/0:warps:3"}) {
+    expect_refusal(bench({"--choices", std::string("1:0:0/0,") + choice}), 2,
+                   "[flags] --choices: cpu has no blocks and no waves; for --backend cuda");
+  }
   EXPECT_EQ(bench({"--placement", "auto", "--schedules", "sequential"}).code, 0);
   const TempDir dir;
   dir.write("cases", "--tokens 32\n--tokens 32 --no-graphs\n");

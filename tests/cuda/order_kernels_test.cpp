@@ -38,11 +38,11 @@ struct OrderCall {
 
   std::string describe() const {
     return fmt::format(
-        "; {} phases, {} waves, link {} of products, {} panels, {} blocks, n_c {} and {}, "
+        "; {} phases, {} waves{}, link {} of products, {} panels, {} blocks, n_c {} and {}, "
         "dedicated {}, follows {}, uniform {} of it",
-        choice.phases, choice.waves, link_over_products, num_panels, num_blocks,
-        choice.n_c_dispatch, choice.n_c_combine, choice.is_dedicated, choice.follows_counts,
-        uniform_over_actual);
+        choice.phases, choice.waves, choice.has_waves_if_slow ? " if it is slow" : "",
+        link_over_products, num_panels, num_blocks, choice.n_c_dispatch, choice.n_c_combine,
+        choice.is_dedicated, choice.follows_counts, uniform_over_actual);
   }
 };
 
@@ -76,9 +76,9 @@ void sort_tiles(const Plan& plan, std::int32_t waves, OrderTruth& truth) {
   }
 }
 
-// Waves pay where the link is slow, and then only if something goes over it.
+// Unless they are asked for, waves are for slow links, and then only if something goes over it.
 std::int32_t waves_of(const OrderCall& call, const Plan& plan) {
-  if (call.link_over_products < 0) return call.choice.waves;
+  if (!call.choice.has_waves_if_slow || call.link_over_products < 0) return call.choice.waves;
   return call.link_over_products > 1 && plan.tokens_in > 0 ? call.choice.waves : 1;
 }
 
@@ -414,6 +414,7 @@ OrderCall draw_call(std::mt19937& random) {
   OrderCall call;
   call.choice.phases = draw(1, kMaxPhases);
   call.choice.waves = draw(1, 3);
+  call.choice.has_waves_if_slow = draw(0, 1) == 0;
   call.choice.is_dedicated = draw(0, 1) == 0;
   call.choice.follows_counts = draw(0, 1) == 0;
   call.uniform_over_actual =
@@ -453,11 +454,11 @@ void check_phases_and_waves(const RoutingShape& shape, Draw draw, std::int32_t n
   Routing routing(shape, random);
   std::vector<RankMemory> memory = memory_of_ranks(routing);
   for (const std::int32_t phases : {8, 1, 2, 4}) {
-    for (const std::int32_t waves : {1, 2, 3}) {
+    for (const std::int32_t waves : {1, 2, 3, 64}) {
       routing.redraw(random, draw, waves == 2);
       const std::int32_t rank = (phases + waves) % routing.world();
       const OrderCall call{.choice = {.phases = phases, .waves = waves},
-                           .num_panels = kMaxPanels - waves,
+                           .num_panels = kMaxPanels - waves % kMaxPanels,
                            .num_blocks = num_blocks};
       ASSERT_EQ(memory[rank].order_and_check(routing, rank, call), "")
           << routing.describe(rank) << call.describe();

@@ -160,12 +160,15 @@ TEST(RowJson, OfGpusNamesThemAndTheirMultiprocessors) {
   row.device = "NVIDIA H100";
   row.num_devices = 1;
   row.is_graph = true;
+  row.schedule = Schedule::comet;
+  row.waves = 4;
   const auto object = nlohmann::json::parse(row_json(bench, row, make_origin("comet bench")));
   EXPECT_EQ(object["backend"], "cuda");
   EXPECT_EQ(object["device"], "NVIDIA H100");
   EXPECT_EQ(object["sms"], 16);
   EXPECT_EQ(object["graph"], true);
   EXPECT_EQ(object["placement"], "16 multiprocessors per rank");
+  EXPECT_EQ(object["waves"], 4);
 }
 
 TEST(RowJson, HasExactlyTheKeysOfTheContract) {

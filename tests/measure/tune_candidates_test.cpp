@@ -121,5 +121,15 @@ TEST(TuneCandidates, OnGpusCometTriesWarpsOfAllAndBlocksOfTheirOwn) {
   EXPECT_EQ(tried(Placement::blocks), (Set{{Placement::blocks, 3}}));
 }
 
+TEST(TuneCandidates, WavesAreOfCometAndAsTheyAreAskedFor) {
+  BenchCase bench;
+  bench.backend = Backend::cuda;
+  for (const std::int64_t waves : {0, 4}) {
+    bench.waves = waves;
+    for (const auto& options : of(bench, Schedule::comet, 16)) EXPECT_EQ(options.waves, waves);
+    for (const auto& options : of(bench, Schedule::pipelined, 16)) EXPECT_EQ(options.waves, 0);
+  }
+}
+
 }  // namespace
 }  // namespace comet

@@ -44,6 +44,16 @@ TEST(BenchRows, ReadsWhatBenchWrites) {
   EXPECT_EQ(rows[0].commit, "abc");
 }
 
+TEST(BenchRows, HaveWavesSinceThereAreSome) {
+  const TempDir dir;
+  std::string row = kRow;
+  row.replace(row.find("\"chunks\""), 8, "\"waves\":4,\"chunks\"");
+  dir.write("rows.jsonl", kRow + "\n" + row);
+  const std::vector<BenchRecord> rows = read_bench_rows(dir / "rows.jsonl");
+  EXPECT_EQ(rows.at(0).measured.config.waves, 0);
+  EXPECT_EQ(rows.at(1).measured.config.waves, 4);
+}
+
 // Else a profile made of them would be refused for choices beyond its cases' limits.
 TEST(BenchRows, ChoicesAreWhatRan) {
   const TempDir dir;

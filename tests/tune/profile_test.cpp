@@ -26,7 +26,8 @@ ProfileRow row_of(const TuneCase& of, double time, const std::string& date = "20
                          .groups = 4,
                          .panel = std::min<std::int64_t>(512, of.desc.hidden),
                          .n_c_dispatch = of.workers,
-                         .n_c_combine = of.workers},
+                         .n_c_combine = of.workers,
+                         .waves = 3},
               .t_layer_us = time};
   row.runner_up =
       TimedConfig{.config = {.groups = 2, .placement = Placement::blocks}, .t_layer_us = time + 1};
@@ -180,6 +181,8 @@ TEST(Profile, RefusesDamagedFiles) {
   expect_refused("\"panel\":512", "\"panel\":4097", "panel is 4097, at most 4096");
   expect_refused("\"n_c_dispatch\":16", "\"n_c_dispatch\":17", "n_c_dispatch is 17, at most 16");
   expect_refused("\"n_c_combine\":16", "\"n_c_combine\":99", "n_c_combine is 99, at most 16");
+  expect_refused("\"waves\":3", "\"waves\":65", "waves is 65, at most 64");
+  expect_refused("\"waves\":3", "\"waves\":-1", "waves is '-1'");
   expect_refused("\"panel\":512", "\"pane\":512", "panel");
   expect_refused("12.5", "-1", "t_layer_us");
   expect_refused("\"warps\"", "\"warp\"", "row 0");
@@ -192,6 +195,19 @@ TEST(Profile, RefusesDamagedFiles) {
   dir.write("bad.json", "[]");
   expect_error(ErrorCode::format, "no profile", [&] { read_profile(dir / "bad.json"); });
   expect_error(ErrorCode::io, "none.json", [&] { read_profile(dir / "none.json"); });
+}
+
+TEST(Profile, OfFilesWithoutWavesNobodyHasChosenThem) {
+  const TempDir dir;
+  write_profile(profile_of({row_of(shared_gpu_case(), 12.5)}), dir / "p.json");
+  std::string text = read_text_file(dir / "p.json", 1 << 20);
+  EXPECT_EQ(read_profile(dir / "p.json").rows.at(0).best.config.waves, 3);
+  for (const char* const key : {",\"waves\":3", ",\"waves\":0"}) {
+    ASSERT_NE(text.find(key), std::string::npos) << text;
+    text.erase(text.find(key), std::string(key).size());
+  }
+  dir.write("p.json", text);
+  EXPECT_EQ(read_profile(dir / "p.json").rows.at(0).best.config.waves, 0);
 }
 
 TEST(Profile, HasAFileNameOfItsDevice) {

@@ -43,6 +43,19 @@ TEST(RowsProfile, HoldsOutAllButTheFewestTokens) {
   EXPECT_EQ(split.held_out.size(), 1U);
 }
 
+TEST(RowsProfile, WavesAreForProfilesAndNothingThatTheModelKnows) {
+  std::vector<BenchRecord> rows = {record(64, Schedule::comet, 1, 9),
+                                   record(64, Schedule::comet, 1, 5)};
+  rows[1].measured.config.waves = 4;
+  const Profile profile = profile_of_rows(rows);
+  EXPECT_EQ(profile.rows.at(0).best.config.waves, 4);
+  EXPECT_EQ(profile.rows.at(0).runner_up->config.waves, 0);
+  const RowSplit split = split_rows(rows);
+  ASSERT_EQ(split.calibration.size(), 1U);
+  EXPECT_EQ(split.calibration[0].t_layer_us, 9);
+  EXPECT_TRUE(split.held_out.empty());
+}
+
 TEST(RowsProfile, CalibratesByAQuarterOfTheRowsAtLeast) {
   std::vector<BenchRecord> rows = {record(32, Schedule::comet, 1, 1),
                                    record(64, Schedule::comet, 1, 2),

@@ -49,6 +49,7 @@ struct QueuedCall {
   int n_c_dispatch = -1;
   int n_c_combine = -1;
   Placement placement = Placement::warps;
+  std::int64_t waves = 0;
   bool follows_counts = false;  ///< Both n_c were chosen for uniform routing, see OverlapChoice.
   std::uint64_t config_hash = 0;
   std::byte* const* peers = nullptr;  ///< [world] each rank's workspace.

@@ -24,6 +24,7 @@ std::string call_text(const QueuedCall& call) {
   if (call.schedule == Schedule::comet) {
     text += fmt::format(", groups {}, n_c {}/{} {}", config.groups, call.n_c_dispatch,
                         call.n_c_combine, to_string(call.placement));
+    if (call.waves > 0) text += fmt::format(", waves {}", call.waves);
   }
   return text;
 }

@@ -130,8 +130,12 @@ OrderProblem CudaEngine::order_problem(const CallParams& params, const QueuedCal
   wanted.choice.slots_per_first_pull = slots_per_first_pull(wanted.choice);
   const DeviceWorld& world = params.world;
   const bool is_slow = world.host_link || world.is_remote != nullptr;
-  // What the device would take, too; and then the order comes with the plan.
-  if (!is_slow && !world_.link->paced()) wanted.choice.waves = 1;
+  if (call.waves > 0) {
+    wanted.choice.waves = static_cast<std::int32_t>(call.waves);
+    wanted.choice.has_waves_if_slow = false;
+  } else if (!is_slow && !world_.link->paced()) {
+    wanted.choice.waves = 1;  // what the device would take; and then the order comes with the plan
+  }
   const std::int64_t products = desc_.gated ? 3 : 2;
   const UniformCounts uniform = uniform_counts(dims_);
   wanted.costs = {

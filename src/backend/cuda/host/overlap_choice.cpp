@@ -65,6 +65,7 @@ OverlapChoice choose_overlap(const LayerDims& dims, const RunConfig& config) {
           // the 4 rows a token of Qwen2-MoE at TP8, while the 2 of Phi-3.5-MoE are best in one. The
           // device takes one where the link is fast, since products read weights once more for two.
           .waves = has_many ? 2 : 1,
+          .has_waves_if_slow = has_many,
           .slots_per_pull = slots_per_pull(config.chunk, rows),
           .tokens_per_push = tokens_per_push(rows),
           .tokens_per_last_push = (tokens_per_push(rows) + 2) / 3,

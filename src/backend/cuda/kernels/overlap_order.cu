@@ -49,12 +49,12 @@ __device__ std::int32_t place_of(const PlanProblem& problem, const DevicePlanVie
   return tile - wave_begin(own_tiles, waves, wave) + __reduce_add_sync(kFullWarp, before);
 }
 
-// Waves bring partial sums earlier and have products read weights more often, which pays only if
-// the link is what takes longest.
+// Waves bring partial sums earlier and have products read weights more often: where nobody has
+// asked for them they are taken only if the link is what takes longest.
 __device__ std::int32_t choose_waves(const DevicePlanCounters& counters,
                                      const OrderProblem& wanted) {
   const OverlapCosts& costs = wanted.costs;
-  if (wanted.choice.waves == 1 || costs.ns_per_byte == nullptr) return wanted.choice.waves;
+  if (!wanted.choice.has_waves_if_slow || costs.ns_per_byte == nullptr) return wanted.choice.waves;
   const double link = 2e-9 * *costs.ns_per_byte * costs.bytes_per_token * counters.tokens_in;
   const double products = costs.operations_per_row * counters.num_rows;
   return link * kOperationsPerSecond * wanted.num_blocks > products ? wanted.choice.waves : 1;

@@ -42,9 +42,10 @@ struct OverlapChoice {
   /// Ranges of the tile order, each of which goes through both products before the next.
   std::int32_t phases = 1;
   /// Waves that every expert's tiles are cut into before they are ordered by (wave, expert, tile):
-  /// 1 is expert by expert; many follow the order of tokens. The device takes 1 unless the link is
-  /// slow, see OverlapCosts.
+  /// 1 is expert by expert; many follow the order of tokens.
   std::int32_t waves = 1;
+  /// The device takes 1 in their place unless the link is slow, see OverlapCosts.
+  bool has_waves_if_slow = false;
   /// Tiles that products begin with, by place: what they take up in the time that copies need for
   /// the next. Math warps, too, gather own rows of these before they multiply.
   std::int32_t first_tiles = 0;
