@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -137,8 +138,8 @@ TEST_P(CudaConformanceOf, RanksWithoutTokens) {
   }
 }
 
-// The fused schedule by groups, placements and counts of communicating multiprocessors, with the
-// bits of `sequential`.
+// The fused schedule by groups, placements, counts of communicating multiprocessors and waves, with
+// the bits of `sequential`.
 void expect_equal_bits_by_groups_and_placement(Case c) {
   c.pattern = TokenPattern::full;
   const std::int64_t world = c.world_size();
@@ -150,13 +151,16 @@ void expect_equal_bits_by_groups_and_placement(Case c) {
     for (const std::int64_t groups : {1, 2, 4}) {
       for (const auto placement : {Placement::warps, Placement::blocks}) {
         for (const int n_c : {-1, 1, 3, 1000}) {
+          const std::int64_t waves = std::array{0, 3, 1, 64}[runs.size() % 4];
           comet::Run run = make_run(c, Schedule::comet, runs.size(), {.groups = groups});
           for (ForwardOptions& options : run.options) {
             options.placement = placement;
             options.n_c_dispatch = n_c;
             options.n_c_combine = n_c;
+            options.waves = waves;
           }
-          run.label = fmt::format("comet G {} {} n_c {}", groups, to_string(placement), n_c);
+          run.label = fmt::format("comet G {} {} n_c {} waves {}", groups, to_string(placement),
+                                  n_c, waves);
           runs.push_back(run);
         }
       }
@@ -421,6 +425,10 @@ TEST_F(CudaConformance, OptionsOutsideTheirLimitsAreAnErrorOnAll) {
   const Outputs outputs = run_calls(
       c, {make_call(c)}, {good, make_run(c, Schedule::pipelined, 1, {.groups = 9}), good});
   expect_error_between(outputs, ErrorCode::invalid_argument, "groups is 9");
+  comet::Run torn = make_run(c, Schedule::comet, 1);
+  for (ForwardOptions& options : torn.options) options.waves = 65;
+  expect_error_between(run_calls(c, {make_call(c)}, {good, torn, good}),
+                       ErrorCode::invalid_argument, "waves is 65, allowed 0 to 64");
   expect_error_between(
       run_calls(c, {make_call(c)}, {good, make_run(c, Schedule::reference, 1), good}),
       ErrorCode::unsupported, "reference");
