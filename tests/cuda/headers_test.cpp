@@ -14,6 +14,7 @@
 #include "base/element.hpp"
 #include "comet/error.hpp"
 #include "cuda/gpu_test.hpp"
+#include "cuda/managed.hpp"
 
 namespace comet::cuda {
 namespace {
@@ -38,23 +39,6 @@ constexpr std::int64_t kIdsStride = kDims.max_tokens * kDims.topk;
 // What is read of a header: all before its sentence.
 constexpr std::int64_t kHeaderBytes = offsetof(CallHeader, sentence);
 
-// Zeroed memory that the host and kernels share.
-template <typename T>
-class Shared {
- public:
-  explicit Shared(std::size_t count) {
-    check_cuda(cudaMallocManaged(&data_, count * sizeof(T)), "allocating managed memory");
-    std::memset(data_, 0, count * sizeof(T));
-  }
-  ~Shared() { cudaFree(data_); }
-  Shared(const Shared&) = delete;
-  Shared& operator=(const Shared&) = delete;
-  T* data() const { return static_cast<T*>(data_); }
-
- private:
-  void* data_ = nullptr;
-};
-
 float rounded(float value, DType dtype) {
   float memory = 0;
   store_element(&memory, 0, dtype, value);
@@ -64,19 +48,19 @@ float rounded(float value, DType dtype) {
 // All that a call of rank 0 reads and writes here.
 struct Memory {
   WorkspaceLayout layout = make_workspace_layout(workspace_sizes(kDims));
-  Shared<std::byte> workspaces{static_cast<std::size_t>(kWorld * layout.bytes)};
-  Shared<std::byte*> peers{kWorld};
-  Shared<CallState> state{1};
-  Shared<Tickets> tickets{1};
-  Shared<SeenHeader> seen{kWorld};
-  Shared<CallReport> report{1};
-  Shared<std::int32_t> tokens{kWorld};
-  Shared<std::uint16_t> ids{kWorld * kIdsStride};
-  Shared<DevicePlanCounters> counters{1};
-  Shared<std::uint32_t> words{5};
-  Shared<unsigned long long> long_words{1 + 3 * kWorld};
-  Shared<float> ns_per_byte{1};
-  Shared<DeviceExpiry> expiries{kWorld};
+  Managed<std::byte> workspaces{static_cast<std::size_t>(kWorld * layout.bytes)};
+  Managed<std::byte*> peers{kWorld};
+  Managed<CallState> state{1};
+  Managed<Tickets> tickets{1};
+  Managed<SeenHeader> seen{kWorld};
+  Managed<CallReport> report{1};
+  Managed<std::int32_t> tokens{kWorld};
+  Managed<std::uint16_t> ids{kWorld * kIdsStride};
+  Managed<DevicePlanCounters> counters{1};
+  Managed<std::uint32_t> words{5};
+  Managed<unsigned long long> long_words{1 + 3 * kWorld};
+  Managed<float> ns_per_byte{1};
+  Managed<DeviceExpiry> expiries{kWorld};
 };
 
 CallParams params_in(const Memory& memory) {
@@ -152,8 +136,8 @@ class Headers : public testing::Test {
   void publish(std::int32_t size, const std::vector<std::int32_t>& ids, int num_blocks,
                DType weight_type) {
     const auto count = static_cast<std::int64_t>(ids.size());
-    const Shared<std::int32_t> topk_ids(ids.size());
-    const Shared<float> weights(ids.size());
+    const Managed<std::int32_t> topk_ids(ids.size());
+    const Managed<float> weights(ids.size());
     for (std::int64_t i = 0; i < count; ++i) {
       topk_ids.data()[i] = ids[static_cast<std::size_t>(i)];
       store_element(weights.data(), i, weight_type, static_cast<float>(i));

@@ -38,7 +38,10 @@ class CudaEngine final : public LayerEngine {
   OrderProblem order_problem(const CallParams& params, const QueuedCall& call) const;
   std::int32_t tiles_to_begin_with() const;
   std::int32_t slots_per_first_pull(const OverlapChoice& choice) const;
-  void queue_plan(const CallParams& params, const OrderProblem& wanted, cudaStream_t stream);
+  DevicePlanProblem device_plan_problem(const CallParams& params) const;
+  void queue_plan(const CallParams& params, const OrderProblem& wanted, cudaStream_t stream) const;
+  void queue_start(const CallParams& params, const QueuedCall& call, const OrderProblem& wanted,
+                   cudaStream_t stream);
   void queue_sequential(const CallParams& params, cudaStream_t stream);
   void queue_pipelined(const CallParams& params, int reserved, cudaStream_t stream);
   void queue_comet(const CallParams& params, const OrderProblem& wanted, cudaStream_t stream);

@@ -167,15 +167,38 @@ std::int32_t CudaEngine::slots_per_first_pull(const OverlapChoice& choice) const
       choice.first_tiles * dims_.block_m / (kPullsPerBlock * pullers), 1, choice.slots_per_pull));
 }
 
-void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted,
-                            cudaStream_t stream) {
-  // One rank alone knows how many tokens there can be; of others each may have as many as it has
-  // room for.
+// One rank alone knows how many tokens there can be; of others each may have as many as it has room
+// for.
+DevicePlanProblem CudaEngine::device_plan_problem(const CallParams& params) const {
   const auto most = static_cast<std::int32_t>(dims_.max_tokens);
-  launch_build_plan(
-      {.problem = plan_problem(params),
-       .max_tokens = dims_.world == 1 ? std::min(params.max_call_tokens, most) : most},
-      plan_.view(), wanted, stream);
+  return {.problem = plan_problem(params),
+          .max_tokens = dims_.world == 1 ? std::min(params.max_call_tokens, most) : most};
+}
+
+void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted,
+                            cudaStream_t stream) const {
+  launch_build_plan(device_plan_problem(params), plan_.view(), wanted, stream);
+}
+
+// Up to the plan.
+void CudaEngine::queue_start(const CallParams& params, const QueuedCall& call,
+                             const OrderProblem& wanted, cudaStream_t stream) {
+  const bool is_checked = max_rows_ > 0;
+  if (!is_checked && launch_small_call(params, make_sentence(call.fault),
+                                       device_plan_problem(params), wanted, stream)) {
+    return;
+  }
+  queue_publish(params, call, stream);
+  if (dims_.world > 1) launch_read_headers(params, stream);
+  if (is_checked) {
+    launch_check_capacity(params,
+                          {.ep_rank_of = ep_rank_of_.data(),
+                           .counts = capacity_counts_.data(),
+                           .totals = capacity_totals_.data(),
+                           .max_rows = max_rows_},
+                          stream);
+  }
+  queue_plan(params, wanted, stream);
 }
 
 void CudaEngine::queue_products(const std::int32_t* tile_range, std::uint32_t* ticket,
@@ -213,19 +236,9 @@ void CudaEngine::queue(const QueuedCall& call) {
     device_trace_->queue_clear(stream);
     params.trace = device_trace_->ring();
   }
-  queue_publish(params, call, stream);
-  if (dims_.world > 1) launch_read_headers(params, stream);
-  if (max_rows_ > 0) {
-    launch_check_capacity(params,
-                          {.ep_rank_of = ep_rank_of_.data(),
-                           .counts = capacity_counts_.data(),
-                           .totals = capacity_totals_.data(),
-                           .max_rows = max_rows_},
-                          stream);
-  }
   const OrderProblem wanted =
       call.schedule == Schedule::comet ? order_problem(params, call) : OrderProblem{};
-  queue_plan(params, wanted, stream);
+  queue_start(params, call, wanted, stream);
   DevicePuts* const puts = device_.puts();
   const cudaStream_t put_stream = device_.partition().put_stream();
   if (puts != nullptr) {

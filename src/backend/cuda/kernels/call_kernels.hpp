@@ -157,6 +157,13 @@ struct FaultSentence {
 void launch_publish(const CallParams& params, const FaultSentence& sentence, int num_blocks,
                     cudaStream_t stream);
 
+/// launch_publish, and launch_build_plan of `params.plan`, by one kernel of a single block. False,
+/// and nothing is queued, unless one rank is alone, need not copy x, and has so few tokens that one
+/// kernel makes their plan. Throws as launch_build_plan does.
+bool launch_small_call(const CallParams& params, const FaultSentence& sentence,
+                       const DevicePlanProblem& problem, const OrderProblem& wanted,
+                       cudaStream_t stream);
+
 /// After launch_publish, on a stream beside that of the kernels up to the plan: writes the tokens
 /// to the own workspace, signals all ranks, and waits for the tokens of those whose memory is
 /// within reach: what comes after it can read them all. It signals before it waits, and what it

@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 void launch_check_capacity(const CallParams& params, const CapacityCheck& check,
                            cudaStream_t stream) {
-  launch_after_all(check_capacity_kernel, kBlocks, kThreads, stream,
+  launch_after_all(check_capacity_kernel, kBlocks, kThreads, 0, stream,
                    "launching the check of capacity", params, check);
 }
 

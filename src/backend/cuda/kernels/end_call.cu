@@ -90,11 +90,11 @@ void launch_end_call(const CallParams& params, int num_blocks, Follow follow, cu
 }
 
 void launch_start_line(const DeviceWorld& world, std::uint32_t* missed, cudaStream_t stream) {
-  launch_after_all(start_line_kernel, 1, 1, stream, "launching a start line", world, missed);
+  launch_after_all(start_line_kernel, 1, 1, 0, stream, "launching a start line", world, missed);
 }
 
 void launch_stamp(unsigned long long* stamp, cudaStream_t stream) {
-  launch_after_all(stamp_kernel, 1, 1, stream, "launching a time stamp", stamp);
+  launch_after_all(stamp_kernel, 1, 1, 0, stream, "launching a time stamp", stamp);
 }
 
 void preload_end_kernels() {

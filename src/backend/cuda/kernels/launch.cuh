@@ -71,8 +71,9 @@ void launch_kernel(void (*kernel)(Params...), unsigned num_blocks, unsigned thre
 /// The same of a kernel that begins when all before it on its stream have ended, and need not wait.
 template <typename... Params, typename... Args>
 void launch_after_all(void (*kernel)(Params...), unsigned num_blocks, unsigned threads,
-                      cudaStream_t stream, const char* what, Args&&... args) {
-  launch_clusters(1, kernel, num_blocks, threads, 0, stream, Follow::after_all, what,
+                      std::size_t shared_bytes, cudaStream_t stream, const char* what,
+                      Args&&... args) {
+  launch_clusters(1, kernel, num_blocks, threads, shared_bytes, stream, Follow::after_all, what,
                   std::forward<Args>(args)...);
 }
 

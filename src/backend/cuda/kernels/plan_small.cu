@@ -2,10 +2,12 @@
 // The plan of at most two blocks of 64 tokens, by one thread block: four kernels take longer to
 // start than this one to run. What the other plan's steps hand on from block to block by prefix
 // sums over many is here a choice between the first block and the second; the bytes are the same.
+#include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/overlap_order.cuh"
 #include "backend/cuda/kernels/plan_device.cuh"
 #include "backend/cuda/kernels/plan_slots.cuh"
+#include "backend/cuda/kernels/publish.cuh"
 
 namespace comet::cuda {
 namespace {
@@ -270,19 +272,12 @@ __device__ void write_totals(const PlanProblem& problem, const DevicePlanView& v
   *view.counters = shared.counters;
 }
 
-// One group. The dynamic shared memory is small_shared_bytes.
-__global__ void __launch_bounds__(kSmallThreads, 1)
-    small_plan_kernel(const __grid_constant__ PlanProblem problem,
-                      const __grid_constant__ DevicePlanView view,
-                      const __grid_constant__ OrderProblem wanted) {
-  extern __shared__ std::int32_t dynamic_shared[];
-  __shared__ SmallShared shared;
+// One group, by one block, after clear and a barrier.
+__device__ __forceinline__ void make_small_plan(const PlanProblem& problem,
+                                                const DevicePlanView& view,
+                                                const OrderProblem& wanted, SmallShared& shared) {
   const auto thread = static_cast<std::int32_t>(threadIdx.x);
-  clear(problem, shared, dynamic_shared);
-  wait_for_kernels_before();
-  let_next_kernel_start();
   const SmallBlocks blocks(problem);
-  __syncthreads();
 #pragma unroll 1
   for (std::int32_t index = 0; index < blocks.count(); ++index) {
     read_choices(problem, blocks.at(index), index, index + 1 == blocks.count(), shared);
@@ -358,17 +353,72 @@ __global__ void __launch_bounds__(kSmallThreads, 1)
   }
 }
 
+// The dynamic shared memory of both kernels is small_shared_bytes.
+__global__ void __launch_bounds__(kSmallThreads, 1)
+    small_plan_kernel(const __grid_constant__ PlanProblem problem,
+                      const __grid_constant__ DevicePlanView view,
+                      const __grid_constant__ OrderProblem wanted) {
+  extern __shared__ std::int32_t dynamic_shared[];
+  __shared__ SmallShared shared;
+  clear(problem, shared, dynamic_shared);
+  wait_for_kernels_before();
+  let_next_kernel_start();
+  __syncthreads();
+  make_small_plan(problem, view, wanted, shared);
+}
+
+// Of a rank that is alone: publish, too, which its plan need not wait for in a kernel of its own.
+__global__ void __launch_bounds__(kSmallThreads, 1)
+    small_call_kernel(const __grid_constant__ CallParams p,
+                      const __grid_constant__ FaultSentence sentence,
+                      const __grid_constant__ PlanProblem problem,
+                      const __grid_constant__ DevicePlanView view,
+                      const __grid_constant__ OrderProblem wanted) {
+  extern __shared__ std::int32_t dynamic_shared[];
+  __shared__ SmallShared shared;
+  let_next_kernel_start();
+  const CallStart start = start_call(p);
+  if (start.is_sound) write_routing(p, start);
+  clear(problem, shared, dynamic_shared);
+  __syncthreads();  // all choices are there, and what was wrong with them
+  open_lone_call<kSmallThreads>(p, sentence, start);
+  __syncthreads();
+  make_small_plan(problem, view, wanted, shared);
+}
+
+constexpr std::size_t kMostSharedBytes = 44 << 10;  // without asking for more
+
+bool is_small(const PlanProblem& problem, const PlanCapacity& capacity) {
+  return problem.groups == 1 && capacity.blocks <= kMostSmallBlocks &&
+         small_shared_bytes(problem.num_local, problem.topk) <= kMostSharedBytes;
+}
+
 }  // namespace
 
 bool launch_small_plan(const PlanProblem& problem, const DevicePlanView& view,
                        const PlanCapacity& capacity, const OrderProblem& wanted,
                        cudaStream_t stream) {
-  constexpr std::size_t kMostBytes = 44 << 10;  // of shared memory, without asking for more
-  const std::size_t bytes = small_shared_bytes(problem.num_local, problem.topk);
-  if (problem.groups != 1 || capacity.blocks > kMostSmallBlocks || bytes > kMostBytes) return false;
-  launch_kernel(small_plan_kernel, 1, kSmallThreads, bytes, stream, Follow::closely,
+  if (!is_small(problem, capacity)) return false;
+  launch_kernel(small_plan_kernel, 1, kSmallThreads,
+                small_shared_bytes(problem.num_local, problem.topk), stream, Follow::closely,
                 "launching the plan", problem, view, wanted);
   return true;
 }
+
+bool launch_small_call(const CallParams& params, const FaultSentence& sentence,
+                       const DevicePlanProblem& problem, const OrderProblem& wanted,
+                       cudaStream_t stream) {
+  const PlanCapacity capacity = check_plan_fits(problem, params.plan.limits);
+  if (params.world.size > 1 || params.copies_x || !is_small(problem.problem, capacity)) {
+    return false;
+  }
+  launch_after_all(small_call_kernel, 1, kSmallThreads,
+                   small_shared_bytes(problem.problem.num_local, problem.problem.topk), stream,
+                   "launching publish and plan", params, sentence, problem.problem, params.plan,
+                   wanted);
+  return true;
+}
+
+void preload_small_call() { preload(small_call_kernel); }
 
 }  // namespace comet::cuda

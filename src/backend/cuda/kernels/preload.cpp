@@ -5,6 +5,7 @@ namespace comet::cuda {
 
 // One for each file.
 void preload_publish_kernels();
+void preload_small_call();
 void preload_check_capacity();
 void preload_dispatch_kernel();
 void preload_combine_bf16();
@@ -18,6 +19,7 @@ void preload_overlap_f16_m64();
 
 void preload_call_kernels() {
   preload_publish_kernels();
+  preload_small_call();
   preload_check_capacity();
   preload_dispatch_kernel();
   preload_combine_bf16();

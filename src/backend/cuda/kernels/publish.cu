@@ -7,7 +7,7 @@
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/call_kernels.hpp"
 #include "backend/cuda/kernels/launch.cuh"
-#include "backend/cuda/kernels/read_headers.cuh"
+#include "backend/cuda/kernels/publish.cuh"
 #include "base/int_math.hpp"
 #include "comet/error.hpp"
 
@@ -19,61 +19,6 @@ constexpr int kHeaderThreads = 512;
 
 __device__ std::uint32_t* copied_slot(const CallParams& p, std::int32_t at, std::int32_t source) {
   return reinterpret_cast<std::uint32_t*>(p.peers[at] + p.layout.copied) + source;
-}
-
-__device__ std::int64_t grid_thread() {
-  return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
-
-__device__ std::int64_t grid_threads() { return static_cast<std::int64_t>(gridDim.x) * blockDim.x; }
-
-__device__ std::int64_t call_id(const CallParams& p, std::int64_t index) {
-  return p.ids_are_64 ? static_cast<const std::int64_t*>(p.topk_ids)[index]
-                      : static_cast<const std::int32_t*>(p.topk_ids)[index];
-}
-
-__device__ std::uint32_t call_weight_bits(const CallParams& p, std::int64_t index) {
-  return p.weight_type == DType::f32 ? static_cast<const std::uint32_t*>(p.topk_weights)[index]
-                                     : static_cast<const std::uint16_t*>(p.topk_weights)[index];
-}
-
-__device__ float weight_of(std::uint32_t bits, DType type) {
-  const auto low = static_cast<std::uint16_t>(bits);
-  if (type == DType::bf16) return to_float(bf16{low});
-  if (type == DType::f16) return to_float(f16{low});
-  return __uint_as_float(bits);
-}
-
-// Ids travel as 16 bits; the first one that is no expert is remembered. The plan reads them from
-// the own copy.
-__device__ void write_routing(const CallParams& p, std::uint32_t epoch, std::int32_t tokens) {
-  std::byte* own = p.peers[p.world.rank];
-  auto* ids = reinterpret_cast<std::uint16_t*>(own + p.layout.ids[epoch & 1U]);
-  auto* weights = reinterpret_cast<float*>(own + p.layout.weights[epoch & 1U]);
-  std::uint16_t* copy = p.ids + p.world.rank * p.ids_stride;
-  const std::int64_t count = std::int64_t{tokens} * p.dims.topk;
-  constexpr int kBatch = 2;  // loads of a thread on their way at once: few calls have more for it
-  for (std::int64_t first = grid_thread(); first < count; first += kBatch * grid_threads()) {
-    std::int64_t id[kBatch];
-    std::uint32_t weight_bits[kBatch];
-#pragma unroll
-    for (int j = 0; j < kBatch; ++j) {
-      const std::int64_t i = first + j * grid_threads();
-      if (i >= count) break;
-      id[j] = call_id(p, i);
-      weight_bits[j] = call_weight_bits(p, i);
-    }
-#pragma unroll
-    for (int j = 0; j < kBatch; ++j) {
-      const std::int64_t i = first + j * grid_threads();
-      if (i >= count) break;
-      if (id[j] < -1 || id[j] >= p.dims.num_experts) {
-        atomicMin(&p.state->bad_index, static_cast<std::uint32_t>(i));
-      }
-      copy[i] = ids[i] = id[j] < 0 ? kDroppedId : static_cast<std::uint16_t>(id[j]);
-      weights[i] = weight_of(weight_bits[j], p.weight_type);
-    }
-  }
 }
 
 // A row by a warp, four loads of each lane on their way at once: few warps then do, and leave room
@@ -133,99 +78,28 @@ __device__ bool wait_for_x(const CallParams& p, std::int32_t source, std::uint32
                         {.stage = Stage::dispatch_gemm, .epoch = epoch, .source = source});
 }
 
-// What this rank has to publish: tokens, or in place of them what is wrong.
-struct OwnHeader {
-  std::int32_t tokens = 0;
-  std::int32_t fault = 0;
-  InputFaultDetail detail = {};
-};
-
-// One thread of the last block.
-__device__ OwnHeader find_own_header(const CallParams& p, std::int32_t tokens, bool is_overlap,
-                                     std::uint32_t bad_index) {
-  const auto fault = [](ErrorCode code, const InputFaultDetail& detail) {
-    return OwnHeader{0, 1 + static_cast<std::int32_t>(code), detail};
-  };
-  if (p.host_fault != 0) return {0, p.host_fault, {}};
-  if (tokens < 0 || tokens > p.max_call_tokens) {
-    return fault(ErrorCode::capacity, {InputFaultKind::too_many_tokens, tokens, 0});
-  }
-  if (bad_index != kNoBadIndex) {
-    return fault(ErrorCode::out_of_range,
-                 {InputFaultKind::bad_id, bad_index, call_id(p, bad_index)});
-  }
-  if (is_overlap) return fault(ErrorCode::invalid_argument, {InputFaultKind::overlap, 0, 0});
-  return {tokens, 0, {}};
-}
-
-// The same thread.
-__device__ void write_header(const CallParams& p, const FaultSentence& sentence,
-                             const OwnHeader& own, std::uint32_t epoch) {
-  CallHeader* header = header_of(p, p.world.rank, epoch);
-  header->tokens = own.tokens;
-  header->config_hash = p.config_hash;
-  header->fault = own.fault;
-  header->detail = own.detail;
-  header->sentence[0] = '\0';
-  if (p.host_fault != 0) {
-    for (std::size_t i = 0; i < sizeof(sentence.text); ++i) header->sentence[i] = sentence.text[i];
-  }
-  header->epoch = epoch;
-}
-
-// What a call of one rank is: nothing is read back that this rank alone has written. All threads of
-// one block, `own` of the first.
-__device__ void begin_lone_call(const CallParams& p, const OwnHeader& own, std::uint32_t epoch) {
-  if (threadIdx.x == 0) {
-    p.tokens[0] = own.tokens;
-    if (own.fault != 0) p.state->fault = {CallFaultKind::published, own.fault, 0, own.detail};
-    tell_progress(p.world, epoch, Stage::plan, -1);
-  }
-  clear_tickets<kPublishThreads>(p);
-}
-
 __global__ void __launch_bounds__(kPublishThreads, 4)
     publish_kernel(const __grid_constant__ CallParams p,
                    const __grid_constant__ FaultSentence sentence) {
   let_next_kernel_start();
   CallState& state = *p.state;
-  const std::uint32_t epoch = *p.world.epoch + 1;  // the last block advances it
-  if (grid_thread() == 0) {
-    state.times.begin_ns = global_timer();
-    tell_progress(p.world, epoch, Stage::publish, -1);
-  }
-  const std::int32_t tokens = p.device_tokens != nullptr ? *p.device_tokens : p.max_call_tokens;
-  if (p.host_fault == 0 && tokens >= 0 && tokens <= p.max_call_tokens) {
-    write_routing(p, epoch, tokens);
-    if (p.copies_x && !p.copies_beside_plan) write_tokens(p, tokens);
+  const CallStart start = start_call(p);
+  if (start.is_sound) {
+    write_routing(p, start);
+    if (p.copies_x && !p.copies_beside_plan) write_tokens(p, start.tokens);
   }
   if (!is_last_block(&state.done_blocks)) return;
-  OwnHeader own;
-  if (threadIdx.x == 0) {
-    const std::uint32_t bad_index = load_relaxed_gpu(&state.bad_index);  // of all threads
-    const bool is_overlap = atomicExch(p.world.busy, 1U) != 0;
-    own = find_own_header(p, tokens, is_overlap, bad_index);
-    write_header(p, sentence, own, epoch);
-    state.epoch = epoch;
-    state.bad_index = kNoBadIndex;
-    state.abandoned = 0;
-    state.own_tokens = own.tokens;
-    state.own_fault = own.fault;
-    state.times.tokens_begin_ns = 0;  // until they are copied beside the plan
-    state.fault = {};
-    state.metadata_bytes_in = 0;
-    *p.world.epoch = epoch;
-    if (p.world.size == 1) state.times.published_ns = global_timer();
-  }
-  if (p.world.size == 1) return begin_lone_call(p, own, epoch);
+  if (p.world.size == 1) return open_lone_call<kPublishThreads>(p, sentence, start);
+  if (threadIdx.x == 0) open_call(p, sentence, start);
   __syncthreads();
   // Each signal releases what thread 0 and, through is_last_block, all blocks have written.
   for (std::int32_t step = static_cast<std::int32_t>(threadIdx.x); step < p.world.size;
        step += kPublishThreads) {
     const std::int32_t peer = (p.world.rank + step) % p.world.size;
     // Ranks of this layer do not look at it; one that runs another, by mistake, may wait for it.
-    if (!p.copies_beside_plan) store_relaxed_system(copied_slot(p, peer, p.world.rank), epoch);
-    store_release_system(published_slot(p, peer, p.world.rank), epoch);
+    if (!p.copies_beside_plan)
+      store_relaxed_system(copied_slot(p, peer, p.world.rank), start.epoch);
+    store_release_system(published_slot(p, peer, p.world.rank), start.epoch);
   }
   if (threadIdx.x == 0) state.times.published_ns = global_timer();
 }
@@ -285,13 +159,13 @@ __global__ void __launch_bounds__(kHeaderThreads, 2)
 
 void launch_publish(const CallParams& params, const FaultSentence& sentence, int num_blocks,
                     cudaStream_t stream) {
-  launch_after_all(publish_kernel, static_cast<unsigned>(num_blocks), kPublishThreads, stream,
+  launch_after_all(publish_kernel, static_cast<unsigned>(num_blocks), kPublishThreads, 0, stream,
                    "launching publish", params, sentence);
 }
 
 void launch_copy_tokens(const CallParams& params, int num_blocks, cudaStream_t stream) {
-  launch_after_all(copy_tokens_kernel, static_cast<unsigned>(num_blocks), kPublishThreads, stream,
-                   "launching the copy of tokens", params);
+  launch_after_all(copy_tokens_kernel, static_cast<unsigned>(num_blocks), kPublishThreads, 0,
+                   stream, "launching the copy of tokens", params);
 }
 
 void launch_read_headers(const CallParams& params, cudaStream_t stream) {
