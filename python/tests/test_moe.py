@@ -271,6 +271,7 @@ def test_arguments_of_other_types_are_one_sentence():
     layer = comet_moe.MoeLayer(w13, w2, topk=numpy.int64(2), max_tokens=64)
     for options, pattern in (({"panel": "64"}, "panel: '64', an integer"), ({"placement": 1}, "placement: 1, a text"),
                              ({"n_c_dispatch": 2**31}, "n_c_dispatch: 2147483648, from"),
+                             ({"waves": 2.0}, "waves: 2.0, an integer"), ({"waves": 65}, "waves is 65, allowed 0 to 64"),
                              ({"expected_tokens": -1}, "expected_tokens: -1, from 0")):
         with pytest.raises(ValueError, match=pattern):
             layer(x, ids, weights, **options)

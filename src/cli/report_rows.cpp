@@ -33,6 +33,7 @@ const std::vector<ReportColumn>& bench_columns() {
                                                     {"schedule", "schedule"},
                                                     {"groups", "G"},
                                                     {"panel", "panel"},
+                                                    {"waves", "waves"},
                                                     {"n_c_dispatch", "n_c, dispatch"},
                                                     {"n_c_combine", "n_c, combine"},
                                                     {"t_layer_us", "us", 1},
