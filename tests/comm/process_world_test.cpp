@@ -243,21 +243,37 @@ TEST_P(ProcessWorlds, ARankThatLeavesWithAnExceptionIsNamedAtOnce) {
   }
 }
 
+// What is wrong with a world that this rank leaves after so long.
+std::string fault_after(World& world, milliseconds time) {
+  world.barrier();
+  std::this_thread::sleep_for(time);
+  const FailureBoard& failures = *world.view().failures;
+  return thrown_by([&] {
+    if (failures.failed()) failures.rethrow(world.rank());
+  });
+}
+
 // One rank leaves, then one of another host, which has heard by then that the first has; the third
 // is late, and must not be told that somebody has died.
 TEST_P(ProcessWorlds, RanksThatLeaveOneAfterTheOtherAreNotGone) {
   for (const std::array<int, 3>& order :
        {std::array{1, 0, 2}, std::array{2, 0, 1}, std::array{0, 1, 2}, std::array{1, 2, 0}}) {
-    const auto body = [&](World& world) -> std::string {
+    const auto body = [&](World& world) {
       const auto place = std::find(order.begin(), order.end(), world.rank()) - order.begin();
-      world.barrier();
-      std::this_thread::sleep_for(milliseconds(150) * place);
-      const FailureBoard& failures = *world.view().failures;
-      return thrown_by([&] {
-        if (failures.failed()) failures.rethrow(world.rank());
-      });
+      return fault_after(world, milliseconds(150) * place);
     };
     expect_all(run_worlds(3, body), "nothing");
+  }
+}
+
+// As one rank saves and prints what all have computed. Those that have left still hear the others,
+// as long as they wait for them.
+TEST_P(ProcessWorlds, RanksThatLeaveLaterThanWaitsMayLastAreNotGone) {
+  for (const int first : {0, 1}) {
+    const auto body = [&](World& world) {
+      return fault_after(world, milliseconds(world.rank() == first ? 0 : 1400));
+    };
+    expect_all(run_worlds(3, body, milliseconds(800)), "nothing");
   }
 }
 

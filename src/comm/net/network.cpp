@@ -193,16 +193,11 @@ void Network::ring() noexcept {
 
 void Network::serve() {
   Clock::time_point next_tick = Clock::now() + tick_;
-  bool is_shut_down = false;
   while (true) {
     // Looked at first: what was queued before finish() is then on its way before the end.
     const auto finish_by = finish_by_.load(std::memory_order_acquire);
     const bool has_sent = send_pending();
-    if (finish_by != 0 && !is_shut_down && !has_sent && is_idle()) {
-      shut_down();
-      is_shut_down = true;
-    }
-    if (is_shut_down && all_have_ended()) return;
+    if (finish_by != 0 && shut_down_idle() && all_have_ended()) return;
     if (!has_sent) wait_for_sockets();
     for (const auto& peer : peers_) {
       if (peer != nullptr && !peer->connection().has_ended()) peer->receive();
@@ -213,7 +208,10 @@ void Network::serve() {
       events_->on_tick();
       next_tick = now + tick_;
     }
-    if (finish_by != 0 && now.time_since_epoch().count() >= finish_by) return shut_down();
+    if (finish_by != 0 && now.time_since_epoch().count() >= finish_by) break;
+  }
+  for (const auto& peer : peers_) {
+    if (peer != nullptr) peer->connection().shut_down();
   }
 }
 
@@ -248,25 +246,29 @@ void Network::wait_for_sockets() {
 void Network::judge_peers() {
   const Clock::time_point now = Clock::now();
   for (const auto& peer : peers_) {
-    if (peer == nullptr || peer->connection().has_ended()) continue;
+    if (peer == nullptr) continue;
+    // Also to one that has said its last: it waits for the last of this rank.
     if (now - peer->connection().last_sent() >= tick_) {
       peer->connection().post({.kind = MessageKind::alive, .rank = rank_});
     }
+    if (peer->connection().has_ended()) continue;
     // Before waits for it end, which cannot tell a cut from a slow rank.
     peer->judge(now, std::max(timeout_ - tick_, tick_));
   }
 }
 
-bool Network::is_idle() const {
-  return std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) {
-    return peer == nullptr || !peer->connection().has_more();
-  });
-}
-
-void Network::shut_down() {
+// Those that have nothing more to send. Whether all are.
+bool Network::shut_down_idle() {
+  bool are_all = true;
   for (const auto& peer : peers_) {
-    if (peer != nullptr) peer->connection().shut_down();
+    if (peer == nullptr) continue;
+    if (peer->connection().has_more()) {
+      are_all = false;
+    } else {
+      peer->connection().shut_down();
+    }
   }
+  return are_all;
 }
 
 bool Network::all_have_ended() const {

@@ -78,8 +78,7 @@ class Network final : public RemoteRanks {
   bool send_pending();
   void wait_for_sockets();
   void judge_peers();
-  bool is_idle() const;
-  void shut_down();
+  bool shut_down_idle();
   bool all_have_ended() const;
   void wake() noexcept;
   void ring() noexcept;
