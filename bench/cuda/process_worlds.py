@@ -130,7 +130,8 @@ def bench_rows(command):
 def choice_of(rows):
     """What comet was tuned to, as --choices takes it."""
     row = next(row for row in rows if row["schedule"] == "comet")
-    return f"{row['groups']}:{row['panel']}:{row['n_c_dispatch']}/{row['n_c_combine']}:{row['communication']}"
+    waves = f":{row['waves']}" if row.get("waves") else ""
+    return f"{row['groups']}:{row['panel']}:{row['n_c_dispatch']}/{row['n_c_combine']}:{row['communication']}{waves}"
 
 
 def check_times(comet, report, flags):

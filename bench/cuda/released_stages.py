@@ -54,7 +54,7 @@ def main():
     link = f"paced:{row['link_gbs']:.3f}"
     options = [*SHAPE, "--link", link, "--schedules", "comet", "--panel", str(row["panel"]),
                "--placement", row["communication"], "--n-c-dispatch", str(row["n_c_dispatch"]),
-               "--n-c-combine", str(row["n_c_combine"])]
+               "--n-c-combine", str(row["n_c_combine"]), "--waves", str(row["waves"] or "auto")]
     times = stage_times(comet, options)
     bound = max(row["t_compute_us"], row["t_link_us"]) / 2
     efficiencies = [bound / time for time in times]

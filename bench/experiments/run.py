@@ -74,8 +74,8 @@ def in_small(line):
 
 
 def on_cpu(line):
-    """A line without what only GPUs have, which the command refuses for CPUs: launched calls and placements."""
-    return " ".join(re.sub(rf"{NO_GRAPHS}|--placement \S+|:blocks\b", "", line).split())
+    """A line without what only GPUs have, which the command refuses for CPUs: launched calls, placements, waves."""
+    return " ".join(re.sub(rf"{NO_GRAPHS}|--(?:placement|waves) \S+|:(?:warps|blocks)\b(?::\d+)?", "", line).split())
 
 
 def lines_of(experiment, scale, launches=False, backend="cuda"):

@@ -64,8 +64,9 @@ def flags_of(key):
 
 def choice_text(config):
     """A choice as --choices takes it."""
+    waves = f":{config['waves']}" if config.get("waves") else ""
     return (f"{config['groups']}:{config['panel']}:{config['n_c_dispatch']}/{config['n_c_combine']}"
-            f":{config['placement']}")
+            f":{config['placement']}{waves}")
 
 
 def choice_of_row(row):

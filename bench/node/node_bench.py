@@ -41,8 +41,8 @@ MORE_CASES = (("qwen2-moe-2.7b", 32768, 2), ("qwen2-moe-2.7b", 32768, 1), ("qwen
               ("qwen2-moe-2.7b", 16384, 1))
 FIRST_TOKENS = 3  # of TOKENS, before MORE_CASES
 FEW_TOKENS = (64, 256, 1024)
-SWEEP_CASES = (("mixtral-8x7b", 16384, "ep"), ("mixtral-8x7b", 8192, "tp"), ("qwen2-moe-2.7b", 16384, "ep"),
-               ("qwen2-moe-2.7b", 16384, "tp"))
+SWEEP_CASES = (("qwen2-moe-2.7b", 16384, "tp"), ("mixtral-8x7b", 16384, "ep"), ("mixtral-8x7b", 8192, "tp"),
+               ("qwen2-moe-2.7b", 16384, "ep"))
 GROUPS = (1, 2, 4, 8)
 WAVES = (2, 4, 8)
 MULTIPROCESSORS = (2, 4, 8, 16, 32)  # that communicate, of a GPU's 132

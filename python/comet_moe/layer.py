@@ -88,9 +88,9 @@ class MoeLayer:
         machine predicts (docs/tuning.md); `stats` and explain_choice() say what that was. panel: columns of a panel, 0
         chooses. n_c_dispatch, n_c_combine: workers that communicate in each stage, multiprocessors on a GPU, -1
         chooses. placement, where these are given, on a GPU: whether communication runs on extra "warps" of blocks that
-        compute, or on "blocks" of its own. waves, on a GPU: that comet cuts each expert's tiles into, 0 chooses.
-        expected_tokens: about how many all ranks have together, for what chooses; 0 is as many as there are or, where
-        ranks are processes, as many as the layer was made for.
+        compute, or on "blocks" of its own. waves, on a GPU: how many waves comet cuts each
+        expert's tiles into, 1 to 64, 0 chooses. expected_tokens: about how many all ranks have together, for what
+        chooses; 0 is as many as there are or, where ranks are processes, as many as the layer was made for.
         """
         y = empty_like(x) if out is None else out
         run(self._core, x, topk_ids, topk_weights, y, schedule=schedule, groups=groups, panel=panel,
@@ -131,8 +131,8 @@ def run(core: _core.Layer, x: Any, topk_ids: Any, topk_weights: Any, y: Any, *, 
     """Writes y; the events, if they are asked for."""
     try:
         return core.forward(plain(x), dense(topk_ids), dense(topk_weights), plain(y), schedule=schedule, groups=groups,
-                            panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement, waves=waves,
-                            expected_tokens=expected_tokens, trace=trace)
+                            panel=panel, n_c_dispatch=n_c_dispatch, n_c_combine=n_c_combine, placement=placement,
+                            waves=waves, expected_tokens=expected_tokens, trace=trace)
     except TypeError:  # types are looked at here, since looking takes time in each call
         require_types("moe", {"groups": groups, "panel": panel, "n_c_dispatch": n_c_dispatch,
                               "n_c_combine": n_c_combine, "waves": waves, "expected_tokens": expected_tokens},

@@ -65,11 +65,11 @@ struct ExecuteParams {
 /// kept in its output and the next run goes on; all others, and every timeout, are thrown.
 Outputs execute(const ExecuteParams& params);
 
-/// The options of a run by `schedule`, the same on all ranks but for n_c, with delays as the case
-/// wants them. `stream` tells the runs of a case apart.
+/// The options of a run by `schedule`, the same on all ranks but for n_c, placement and waves, with
+/// delays as the case wants them. `stream` tells the runs of a case apart.
 Run make_run(const Case& c, Schedule schedule, std::uint64_t stream);
 
-/// The same with `groups`, `panel` and `chunk` given.
+/// The same with `groups`, `panel` and `chunk` given; more of `shared` is not read.
 Run make_run(const Case& c, Schedule schedule, std::uint64_t stream, const ForwardOptions& shared);
 
 /// Makes it a graph of `launches` launches; says so in its label.

@@ -113,8 +113,8 @@ void add_bench_case_flags(CLI::App& app, BenchCaseFlags& of) {
   add_schedule_flags(app, of.flags);
   add_parsed(app, "--choices", of.choices, parse_choices, "LIST",
              "Time each of these choices of comet and show a row for each, in place of tuning: "
-             "<groups>:<panel>:<n_c dispatch>/<n_c combine>[:warps|:blocks] with commas between; "
-             "panel 0 is the default")
+             "<groups>:<panel>:<n_c dispatch>/<n_c combine>[:warps|:blocks[:<waves>]] with commas "
+             "between; panel 0 is the default")
       ->group(kSchedulesGroup);
   add_integer(app, {"--rounds", "Timed calls of each schedule, interleaved", 1, 1'000'000},
               of.rounds)

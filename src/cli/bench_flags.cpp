@@ -53,7 +53,7 @@ void check_backend_has(const BenchFlags& flags) {
         "[flags] --placement: workers on {} are threads, of no warps or blocks; for --backend cuda",
         to_string(flags.backend));
   check(flags.waves == kAuto, ErrorCode::invalid_argument,
-        "[flags] --waves: {} has groups of tokens alone; for --backend cuda",
+        "[flags] --waves: {} cuts no tiles into waves; for --backend cuda",
         to_string(flags.backend));
 }
 

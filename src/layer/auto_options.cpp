@@ -47,6 +47,20 @@ ProfileOrigin origin_of(World& world, const RankDeviceInfo& device) {
 
 }  // namespace
 
+ForwardOptions fill_in(const ForwardOptions& options, const TuneConfig& config) {
+  ForwardOptions chosen = options;
+  if (options.groups == 0) chosen.groups = config.groups;
+  if (options.panel == 0) chosen.panel = config.panel;
+  if (options.chunk == 0) chosen.chunk = config.chunk;
+  if (options.waves == 0) chosen.waves = config.waves;
+  if (options.n_c_dispatch == -1 && options.n_c_combine == -1) {
+    chosen.n_c_dispatch = config.n_c_dispatch;
+    chosen.n_c_combine = config.n_c_combine;
+    chosen.placement = config.placement;
+  }
+  return chosen;
+}
+
 AutoOptions::AutoOptions(const MoeDesc& desc, const ParallelDesc& parallel,
                          const LayerOptions& options, World& world)
     : most_tokens_(desc.max_tokens * parallel.world_size()) {
@@ -80,17 +94,7 @@ ForwardOptions AutoOptions::resolve(const ForwardOptions& options) {
   if (options.groups != 0) return chosen;
   chosen.groups = 1;
   if (options.schedule != Schedule::comet) return chosen;
-  const TuneConfig& config = choice_for(tokens_of(options.expected_tokens)).config;
-  chosen.groups = config.groups;
-  if (options.panel == 0) chosen.panel = config.panel;
-  if (options.chunk == 0) chosen.chunk = config.chunk;
-  if (options.waves == 0) chosen.waves = config.waves;
-  if (options.n_c_dispatch == -1 && options.n_c_combine == -1) {
-    chosen.n_c_dispatch = config.n_c_dispatch;
-    chosen.n_c_combine = config.n_c_combine;
-    chosen.placement = config.placement;
-  }
-  return chosen;
+  return fill_in(options, choice_for(tokens_of(options.expected_tokens)).config);
 }
 
 std::string AutoOptions::explain(std::int64_t tokens) {

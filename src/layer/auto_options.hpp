@@ -12,6 +12,9 @@
 
 namespace comet {
 
+/// `options` of schedule comet, with `config` for all that they leave to choose.
+ForwardOptions fill_in(const ForwardOptions& options, const TuneConfig& config);
+
 /// Of one layer on one rank. What it chooses depends only on what all ranks know alike: the
 /// description, the world and its link when the layer was made, rank 0's workers, and the profile,
 /// which must be the same file everywhere; ranks that chose differently would find it by the hash

@@ -11,13 +11,6 @@
 
 namespace comet {
 
-/// Most workers of a rank, and most communication workers of a call.
-inline constexpr int kMaxWorkers = 1024;
-/// Most groups or chunks of a call.
-inline constexpr std::int64_t kMaxGroups = 1024;
-/// Most waves of a call.
-inline constexpr std::int64_t kMaxWaves = 64;
-
 /// The choices that index shared memory, with what was left to choose. The options are in range.
 RunConfig make_run_config(const LayerDims& dims, const ForwardOptions& options);
 

@@ -8,6 +8,13 @@
 
 namespace comet {
 
+/// Most workers of a rank, and most communication workers of a call.
+inline constexpr int kMaxWorkers = 1024;
+/// Most groups or chunks of a call.
+inline constexpr std::int64_t kMaxGroups = 1024;
+/// Most waves of a call.
+inline constexpr std::int64_t kMaxWaves = 64;
+
 struct RunConfig {
   std::int32_t schedule = 0;  ///< comet::Schedule as a number.
   std::int32_t groups = 1;

@@ -13,6 +13,7 @@ std::string note_of(const BenchRow& row) {
   std::string note;
   if (row.schedule == Schedule::comet) note = count_text(row.groups, "group");
   if (row.schedule == Schedule::pipelined) note = count_text(row.chunks, "chunk");
+  if (row.waves > 0) note += ", " + count_text(row.waves, "wave");
   if (note.empty() || row.workers == 1) return note;
   if (row.n_c_dispatch == 0 && row.n_c_combine == 0) return note + ", workers do both";
   return note + fmt::format(", n_c {}/{}", row.n_c_dispatch, row.n_c_combine);

@@ -8,6 +8,7 @@
 #include "io/json.hpp"
 #include "io/new_file.hpp"
 #include "io/text_file.hpp"
+#include "layout/run_config.hpp"
 #include "tune/profile.hpp"
 
 namespace comet {
@@ -56,8 +57,8 @@ TimedConfig read_config(const json& object, const TuneCase& of) {
   const auto at_most = [](const char* key, std::int64_t value, std::int64_t most) {
     check(value <= most, ErrorCode::format, "{} is {}, at most {}", key, value, most);
   };
-  at_most("groups", config.groups, 1024);
-  at_most("waves", config.waves, 64);
+  at_most("groups", config.groups, kMaxGroups);
+  at_most("waves", config.waves, kMaxWaves);
   at_most("panel", config.panel, widest_panel(of.desc));
   at_most("n_c_dispatch", config.n_c_dispatch, of.workers);
   at_most("n_c_combine", config.n_c_combine, of.workers);

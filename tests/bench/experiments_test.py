@@ -57,6 +57,8 @@ class Files(unittest.TestCase):
         self.assertEqual(run.in_small("--tokens 8192 --topk 2"), "--tokens 128 --topk 2")
         self.assertEqual(run.lines_of({"flags": "--placement warps --ep 8", "vary": [["", "--no-graphs"]]}, "none", backend="cpu"),
                          ["--ep 8"], "what only GPUs have")
+        self.assertEqual(run.on_cpu("--ep 8 --waves 2 --choices 1:0:1/2:blocks:4,2:0:1/1:warps,4:0:1/1"),
+                         "--ep 8 --choices 1:0:1/2,2:0:1/1,4:0:1/1")
         choices = run.lines_of({"vary": [["--ep 8"]], "n_c_sweep": {"values": [1], "other": 2, "groups": [4]}}, "none", backend="cpu")
         self.assertEqual(choices, ["--ep 8 --choices 4:0:1/2,4:0:2/1"])
         self.assertEqual(run.n_c_choices([1, 2], 2, [4]),

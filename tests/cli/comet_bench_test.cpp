@@ -154,7 +154,8 @@ TEST(Bench, RefusesOnCpuWhatOnlyGpusHave) {
   expect_refusal(bench({"--no-graphs"}), 2, graphs);
   expect_refusal(bench({"--placement", "blocks"}), 2, placement);
   expect_refusal(bench({"--placement", "warps"}), 2, placement);
-  expect_refusal(bench({"--waves", "2"}), 2, "[flags] --waves: cpu has groups of tokens alone");
+  expect_refusal(bench({"--waves", "2"}), 2,
+                 "[flags] --waves: cpu cuts no tiles into waves; for --backend");
   for (const char* const choice : {"2:0:0/0:blocks", "2:0:0/0:warps:3"}) {
     expect_refusal(bench({"--choices", std::string("1:0:0/0,") + choice}), 2,
                    "[flags] --choices: cpu has no blocks and no waves; for --backend cuda");

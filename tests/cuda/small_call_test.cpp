@@ -17,7 +17,6 @@
 #include "cuda/gpu_test.hpp"
 #include "cuda/managed.hpp"
 #include "cuda/routing.hpp"
-#include "layout/token_blocks.hpp"
 
 namespace comet::cuda {
 namespace {
@@ -100,8 +99,11 @@ class LoneRank {
   }
 
   bool begin_by_one(const SmallCall& call, const Managed<std::byte>& ids,
-                    const Managed<std::byte>& weights) {
-    const CallParams params = params_of(call, ids, weights);
+                    const Managed<std::byte>& weights, bool copies_x = false,
+                    std::int32_t world = 1) {
+    CallParams params = params_of(call, ids, weights);
+    params.copies_x = copies_x;
+    params.world.size = world;
     const bool is_queued =
         launch_small_call(params, sentence_of(call), problem_of(call), wanted_of(call), nullptr);
     check_cuda(cudaDeviceSynchronize(), "beginning a call");
@@ -180,6 +182,8 @@ class LoneRank {
     list("first_done", order.first_done, capacity_.tiles);
     list("second_done", order.second_done, capacity_.tiles * kPanels);
     list("pushed", order.pushed, capacity_.blocks * kPanels);
+    list("delivered", order.delivered, capacity_.blocks * kPanels);
+    list("seen", order.seen, capacity_.home_blocks * kPanels);
     list("order's tickets", order.tickets, 1);
     list("roles", order.roles, 1);
   }
@@ -374,6 +378,16 @@ TEST_F(SmallCalls, OfManyTokensOrExpertsNothingIsQueued) {
     EXPECT_FALSE(rank.begin_by_one(call, none, none)) << shape.max_tokens;
     EXPECT_EQ(rank.snapshot(), before);
   }
+}
+
+TEST_F(SmallCalls, WhereXIsCopiedOrOthersAreThereNothingIsQueued) {
+  LoneRank rank({.num_experts = 4, .topk = 1, .max_tokens = 8});
+  const SmallCall call;
+  const Managed<std::byte> none(1);
+  const auto before = rank.snapshot();
+  EXPECT_FALSE(rank.begin_by_one(call, none, none, true));
+  EXPECT_FALSE(rank.begin_by_one(call, none, none, false, 2));
+  EXPECT_EQ(rank.snapshot(), before);
 }
 
 }  // namespace

@@ -44,6 +44,20 @@ TEST(AutoOptions, AreTheSameOnAllRanks) {
   EXPECT_TRUE(is_same(chosen[0], chosen[1]));
 }
 
+TEST(AutoOptions, WhatIsLeftOpenIsFilledInAndNothingElse) {
+  const TuneConfig config{.groups = 4,
+                          .panel = 512,
+                          .chunk = 16,
+                          .n_c_dispatch = 2,
+                          .n_c_combine = 1,
+                          .placement = Placement::blocks,
+                          .waves = 3};
+  EXPECT_EQ(to_config(fill_in({}, config), 0, 0), config);
+  EXPECT_EQ(to_options(config, Schedule::comet).waves, 3);
+  const ForwardOptions given{.groups = 1, .panel = 96, .chunk = 8, .n_c_combine = 0, .waves = 2};
+  EXPECT_TRUE(is_same(fill_in(given, config), given));
+}
+
 TEST(AutoOptions, WhatIsGivenStays) {
   on_two_ranks(parse_link("paced:0.05"), [](World& world) {
     AutoOptions automatic(kDesc, {.ep = 2, .tp = 1}, {.num_workers = 1}, world);

@@ -37,13 +37,14 @@ BenchCase small_case() {
 
 TEST(BenchTimelines, HaveAllWorkOfEverySchedule) {
   const BenchCase bench = small_case();
-  const std::vector<BenchRow> rows = run_bench(bench);
+  std::vector<BenchRow> rows = run_bench(bench);
+  rows[2].waves = 4;  // as on GPUs
   const std::vector<Timeline> timelines = bench_timelines(bench, rows);
   ASSERT_EQ(timelines.size(), 3U);
   EXPECT_EQ(timelines[0].name, "sequential");
   EXPECT_EQ(timelines[0].note, "");
   EXPECT_EQ(timelines[1].note, "2 chunks, n_c 1/1");
-  EXPECT_EQ(timelines[2].note, "2 groups, n_c 1/1");
+  EXPECT_EQ(timelines[2].note, "2 groups, 4 waves, n_c 1/1");
   for (std::size_t i = 0; i < timelines.size(); ++i) {
     const Timeline& timeline = timelines[i];
     std::map<TraceKind, int> count;

@@ -6,6 +6,8 @@
 
 #include <string>
 
+#include "base/count_text.hpp"
+
 namespace comet::cuda {
 namespace {
 
@@ -24,7 +26,7 @@ std::string call_text(const QueuedCall& call) {
   if (call.schedule == Schedule::comet) {
     text += fmt::format(", groups {}, n_c {}/{} {}", config.groups, call.n_c_dispatch,
                         call.n_c_combine, to_string(call.placement));
-    if (call.waves > 0) text += fmt::format(", waves {}", call.waves);
+    if (call.waves > 0) text += fmt::format(", {}", count_text(call.waves, "wave"));
   }
   return text;
 }

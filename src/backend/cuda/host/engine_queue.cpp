@@ -180,7 +180,7 @@ void CudaEngine::queue_plan(const CallParams& params, const OrderProblem& wanted
   launch_build_plan(device_plan_problem(params), plan_.view(), wanted, stream);
 }
 
-// Up to the plan.
+// Publish, headers of others, the check of max_rows, and the plan.
 void CudaEngine::queue_start(const CallParams& params, const QueuedCall& call,
                              const OrderProblem& wanted, cudaStream_t stream) {
   const bool is_checked = max_rows_ > 0;

@@ -159,7 +159,8 @@ void launch_publish(const CallParams& params, const FaultSentence& sentence, int
 
 /// launch_publish, and launch_build_plan of `params.plan`, by one kernel of a single block. False,
 /// and nothing is queued, unless one rank is alone, need not copy x, and has so few tokens that one
-/// kernel makes their plan. Throws as launch_build_plan does.
+/// kernel makes their plan. The problem's tokens and ids are those of `params`. Throws as
+/// launch_build_plan does.
 bool launch_small_call(const CallParams& params, const FaultSentence& sentence,
                        const DevicePlanProblem& problem, const OrderProblem& wanted,
                        cudaStream_t stream);

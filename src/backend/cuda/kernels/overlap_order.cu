@@ -8,6 +8,7 @@
 #include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/overlap_order.cuh"
 #include "base/int_math.hpp"
+#include "layout/run_config.hpp"
 #include "layout/token_blocks.hpp"
 
 namespace comet::cuda {
@@ -22,8 +23,11 @@ __device__ std::int32_t grid_thread() {
 
 __device__ std::int32_t grid_threads() { return static_cast<std::int32_t>(gridDim.x * blockDim.x); }
 
-// First tile of wave `wave` among the `tiles` of an expert: there are few waves, so tiles * waves
-// is far below 2^31.
+// Of at least 64 rows each: tiles * waves fits, see wave_begin.
+constexpr std::int64_t kMostTiles = INT32_MAX / 64;
+static_assert(kMostTiles * kMaxWaves + kMaxWaves - 1 <= INT32_MAX);
+
+// First tile of wave `wave` among the `tiles` of an expert.
 __device__ std::int32_t wave_begin(std::int32_t tiles, std::int32_t waves, std::int32_t wave) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(tiles * wave + waves - 1) /
                                    static_cast<std::uint32_t>(waves));

@@ -9,7 +9,6 @@
 #include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/publish.cuh"
 #include "base/int_math.hpp"
-#include "comet/error.hpp"
 
 namespace comet::cuda {
 namespace {

@@ -19,9 +19,9 @@ __device__ __forceinline__ std::int64_t grid_threads() {
 
 /// What a call begins with.
 struct CallStart {
-  std::uint32_t epoch;   ///< open_call advances the rank's to it.
-  std::int32_t tokens;   ///< As asked for.
-  bool is_sound;         ///< There may be so many, and the host has found no fault.
+  std::uint32_t epoch;  ///< open_call advances the rank's to it.
+  std::int32_t tokens;  ///< As asked for.
+  bool is_sound;        ///< There may be so many, and the host has found no fault.
 };
 
 /// All threads of the grid.
@@ -52,8 +52,8 @@ __device__ __forceinline__ float weight_of(std::uint32_t bits, DType type) {
   return __uint_as_float(bits);
 }
 
-/// Ids and weights of a sound start, by all threads of the grid. Ids travel as 16 bits; the first one
-/// that is no expert is remembered. The plan reads them from the own copy.
+/// Ids and weights of a sound start, by all threads of the grid. Ids travel as 16 bits; the first
+/// one that is no expert is remembered. The plan reads them from the own copy.
 __device__ __forceinline__ void write_routing(const CallParams& p, const CallStart& start) {
   std::byte* own = p.peers[p.world.rank];
   auto* ids = reinterpret_cast<std::uint16_t*>(own + p.layout.ids[start.epoch & 1U]);
