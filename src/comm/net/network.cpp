@@ -196,9 +196,11 @@ void Network::serve() {
   while (true) {
     // Looked at first: what was queued before finish() is then on its way before the end.
     const auto finish_by = finish_by_.load(std::memory_order_acquire);
+    const Clock::time_point end =
+        finish_by == 0 ? Clock::time_point::max() : Clock::time_point(Clock::duration(finish_by));
     const bool has_sent = send_pending();
     if (finish_by != 0 && shut_down_idle() && all_have_ended()) return;
-    if (!has_sent) wait_for_sockets();
+    if (!has_sent) wait_for_sockets(end);
     for (const auto& peer : peers_) {
       if (peer != nullptr && !peer->connection().has_ended()) peer->receive();
     }
@@ -208,7 +210,7 @@ void Network::serve() {
       events_->on_tick();
       next_tick = now + tick_;
     }
-    if (finish_by != 0 && now.time_since_epoch().count() >= finish_by) break;
+    if (now >= end) break;
   }
   for (const auto& peer : peers_) {
     if (peer != nullptr) peer->connection().shut_down();
@@ -223,8 +225,8 @@ bool Network::send_pending() {
   return has_sent;
 }
 
-// Until a socket has something to take or room for what waits to be sent, or a tick.
-void Network::wait_for_sockets() {
+// Until a socket has something to take or room for what waits to be sent, or a tick, or `end`.
+void Network::wait_for_sockets(Clock::time_point end) {
   sleeps_.store(true);
   std::vector<pollfd> polled{{waker_.fd(), POLLIN, 0}};
   for (const auto& peer : peers_) {
@@ -235,7 +237,9 @@ void Network::wait_for_sockets() {
     if (events == 0) continue;
     polled.push_back({connection.fd(), static_cast<std::int16_t>(events), 0});
   }
-  ::poll(polled.data(), polled.size(), static_cast<int>(tick_.count()));
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
+  ::poll(polled.data(), polled.size(),
+         static_cast<int>(std::clamp(left, std::chrono::milliseconds(0), tick_).count()));
   sleeps_.store(false);
   std::uint64_t count = 0;
   if (polled.front().revents != 0) {

@@ -76,7 +76,7 @@ class Network final : public RemoteRanks {
 
   void serve();
   bool send_pending();
-  void wait_for_sockets();
+  void wait_for_sockets(Clock::time_point end);
   void judge_peers();
   bool shut_down_idle();
   bool all_have_ended() const;
