@@ -10,6 +10,7 @@ import torch
 
 GRACE_S = 40  # torchrun waits 30 seconds for its processes
 
+
 def is_rank():
     """Whether torchrun has started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ

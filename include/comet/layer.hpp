@@ -94,7 +94,8 @@ struct ForwardOptions {
   Placement placement = Placement::warps;
   /// cuda, comet only: waves that each expert's tiles are cut into, 1 to 64. Tiles go wave by wave,
   /// within one expert by expert: with more waves tokens are complete earlier, and products read
-  /// weights more often. 0 chooses.
+  /// weights more often. 0 chooses: 1, or 2 where a token has many rows on a rank and the link is
+  /// slow.
   std::int64_t waves = 0;
   /// About how many tokens all ranks together have in this call, for what chooses; must be equal on
   /// all ranks. 0: as many as max_tokens allows.
@@ -120,7 +121,7 @@ struct CallChoices {
   int n_c_dispatch = 0;
   int n_c_combine = 0;                     ///< See n_c_dispatch.
   Placement placement = Placement::warps;  ///< cuda, comet only.
-  std::int64_t waves = 0;                  ///< cuda, comet only; 0 if the device decides.
+  std::int64_t waves = 0;                  ///< cuda, comet only; 0: left to the layer.
 };
 
 /// What one call did on this rank. Times in microseconds; on cuda by the device's clock.

@@ -69,7 +69,7 @@ Outputs execute(const ExecuteParams& params);
 /// delays as the case wants them. `stream` tells the runs of a case apart.
 Run make_run(const Case& c, Schedule schedule, std::uint64_t stream);
 
-/// The same with `groups`, `panel` and `chunk` given; more of `shared` is not read.
+/// The same with `groups`, `panel` and `chunk` given; n_c, placement and waves are drawn.
 Run make_run(const Case& c, Schedule schedule, std::uint64_t stream, const ForwardOptions& shared);
 
 /// Makes it a graph of `launches` launches; says so in its label.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RunConfig: what is chosen per call and indexes shared memory, so equal on all ranks.
+// RunConfig: what is chosen per call and indexes shared memory, so equal on all ranks. And how much
+// a call may be asked for.
 #pragma once
 
 #include <cstdint>

@@ -81,7 +81,7 @@ struct BenchRow {
   int n_c_dispatch = 0;
   int n_c_combine = 0;
   Placement placement = Placement::warps;  ///< Of comet on cuda.
-  std::int64_t waves = 0;                  ///< Of comet on cuda; 0: left to the device.
+  std::int64_t waves = 0;                  ///< Of comet on cuda; 0: left to the layer.
   std::int64_t block_m = 0;
   std::int64_t block_n = 0;
   std::int64_t panel = 0;

@@ -135,13 +135,15 @@ TEST(Bench, RefusesFlagsThatWouldBeIgnored) {
 }
 
 TEST(Bench, RefusesChoicesThatItCannotRead) {
-  for (const char* const choice :
-       {"", "0:0:0/0", "1:0:0", "1:0:0/0warps", "1:0:0/0:threads", "1:0:0/0:warps:0",
-        "1:0:0/0:warps:65", "1:0:0/0:warps:", "1:0:0/0:warps:2x", "1:0:0/0::2"}) {
-    const Outcome outcome = bench({"--choices", std::string("1:0:0/0,") + choice + ",1:0:0/0"});
-    EXPECT_EQ(outcome.code, 2) << choice;
-    EXPECT_NE(outcome.err.find("'"), std::string::npos) << outcome.err;
+  const auto refused = [](const std::string& choice, const std::string& words) {
+    expect_refusal(bench({"--choices", "1:0:0/0," + choice + ",1:0:0/0"}), 2, words);
+  };
+  for (const char* const choice : {"", "0:0:0/0", "1:0:0", "1:0:0/0warps", "1:0:0/0:warps:0",
+                                   "1:0:0/0:warps:65", "1:0:0/0:warps:", "1:0:0/0:warps:2x"}) {
+    refused(choice, std::string("[flags] choice '") + choice + "': <groups>:<panel>:");
   }
+  refused("1:0:0/0:threads", "[placement] unknown name 'threads'");
+  refused("1:0:0/0::2", "[placement] unknown name ''");
   expect_refusal(bench({"--waves", "65"}), 2,
                  "[flags] --waves: '65', auto or a whole number from 1 to 64");
   expect_refusal(bench({"--groups", "0"}), 2,

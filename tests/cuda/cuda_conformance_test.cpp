@@ -151,6 +151,7 @@ void expect_equal_bits_by_groups_and_placement(Case c) {
     for (const std::int64_t groups : {1, 2, 4}) {
       for (const auto placement : {Placement::warps, Placement::blocks}) {
         for (const int n_c : {-1, 1, 3, 1000}) {
+          // Five, so that each number of multiprocessors, of which there are four, meets them all.
           const std::int64_t waves = std::array{0, 3, 1, 64, 2}[runs.size() % 5];
           comet::Run run = make_run(c, Schedule::comet, runs.size(), {.groups = groups});
           for (ForwardOptions& options : run.options) {
@@ -425,10 +426,10 @@ TEST_F(CudaConformance, OptionsOutsideTheirLimitsAreAnErrorOnAll) {
   const Outputs outputs = run_calls(
       c, {make_call(c)}, {good, make_run(c, Schedule::pipelined, 1, {.groups = 9}), good});
   expect_error_between(outputs, ErrorCode::invalid_argument, "groups is 9");
-  comet::Run torn = make_run(c, Schedule::comet, 1);
-  for (ForwardOptions& options : torn.options) options.waves = 65;
-  expect_error_between(run_calls(c, {make_call(c)}, {good, torn, good}),
-                       ErrorCode::invalid_argument, "waves is 65, allowed 0 to 64");
+  comet::Run bad = make_run(c, Schedule::comet, 1);
+  for (ForwardOptions& options : bad.options) options.waves = 65;
+  expect_error_between(run_calls(c, {make_call(c)}, {good, bad, good}), ErrorCode::invalid_argument,
+                       "waves is 65, allowed 0 to 64");
   expect_error_between(
       run_calls(c, {make_call(c)}, {good, make_run(c, Schedule::reference, 1), good}),
       ErrorCode::unsupported, "reference");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Memory that a test writes and a kernel reads, or the other way round.
 #pragma once
 
 #include <cuda_runtime_api.h>

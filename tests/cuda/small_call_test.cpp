@@ -310,10 +310,10 @@ SmallCall draw_call(const Shape& shape, std::mt19937& random) {
   call.overlaps = draw(0, 9) == 0;
   call.has_order = draw(0, 2) != 0;
   const std::int32_t one = draw(0, 7) == 0 ? draw(0, shape.num_experts - 1) : -2;
-  const std::int32_t bad_ids = draw(0, 9) == 0 ? 2 : 0;
+  const bool has_bad_ids = draw(0, 9) == 0;
   for (std::int32_t i = 0; i < call.most_tokens * shape.topk; ++i) {
     std::int64_t id = one >= 0 ? one : draw(-1, shape.num_experts - 1);
-    if (bad_ids > 0 && draw(0, 20) == 0) id = draw(0, 1) == 0 ? -2 : shape.num_experts;
+    if (has_bad_ids && draw(0, 20) == 0) id = draw(0, 1) == 0 ? -2 : shape.num_experts;
     if (call.ids_are_64) {
       append(call.ids, id);
     } else {

@@ -2,6 +2,7 @@
 // The plan of at most two blocks of 64 tokens, by one thread block: four kernels take longer to
 // start than this one to run. What the other plan's steps hand on from block to block by prefix
 // sums over many is here a choice between the first block and the second; the bytes are the same.
+// Of a rank that is alone the same kernel begins the call.
 #include "backend/cuda/host/preload.hpp"
 #include "backend/cuda/kernels/launch.cuh"
 #include "backend/cuda/kernels/overlap_order.cuh"

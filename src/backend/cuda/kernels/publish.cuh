@@ -9,6 +9,7 @@
 
 namespace comet::cuda {
 
+/// Of the grid's threads this one, and how many they are.
 __device__ __forceinline__ std::int64_t grid_thread() {
   return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
