@@ -22,9 +22,10 @@ rm -rf "$folder"
 mkdir -p "$folder"/{bin,tests,bench,experiments,node,lib,python}
 
 binaries=()
-for source in tests/cuda/*_test.cpp; do
-  [[ -f "$source" ]] || die "no test in tests/cuda"
-  binary="$build/tests/cuda/$(basename "$source" .cpp)"
+mapfile -t tests < <(sed -nE 's/^comet_gpu_test\(([a-z_]+) .*/\1/p' tests/cuda/CMakeLists.txt)
+[[ ${#tests[@]} -gt 0 ]] || die "no test in tests/cuda/CMakeLists.txt"
+for test in "${tests[@]}"; do
+  binary="$build/tests/cuda/$test"
   [[ -x "$binary" ]] || die "$binary is not there: run 'make cuda' first"
   cp "$binary" "$folder/tests/"
   binaries+=("$binary")
