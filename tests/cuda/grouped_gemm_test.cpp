@@ -517,6 +517,17 @@ TEST(GroupedGemmTiles, ChosenHeightIsOneOfTheTwoAndGrowsWithTheRows) {
   EXPECT_EQ(choose_gemm_block_m(4096), 128);
 }
 
+TEST(GroupedGemmTiles, ALastColumnTileIsAsNarrowAsItsColumnsLet) {
+  const auto rows_of = [](std::int64_t n) { return narrow_box_rows(n, 128); };
+  EXPECT_EQ(rows_of(1408), 0);
+  EXPECT_EQ(rows_of(1408 / 4), 96);
+  EXPECT_EQ(rows_of(1408 / 8), 64);
+  EXPECT_EQ(rows_of(6400 / 8), 32);
+  EXPECT_EQ(rows_of(8), 32);
+  EXPECT_EQ(rows_of(104), 0);
+  EXPECT_EQ(narrow_box_rows(1408 / 4, 64), 0);
+}
+
 TEST(GroupedGemm, RerunsAreBitwiseEqualOnAnyNumberOfBlocks) {
   COMET_NEEDS_GPU();
   Case c{.rows = {300, 17, 640}, .k = 1024, .n = 1024, .gated = true};

@@ -58,18 +58,24 @@ GroupedGemm::GroupedGemm(const GroupedGemmDesc& desc, const void* a, const Exper
   params_.n = static_cast<std::int32_t>(desc.n);
   params_.activated = desc.activated;
   params_.activation = desc.activation;
-  const auto map_of = [&](const ExpertMatrices& matrices, std::int64_t expert) {
-    return make_operand_map({.data = matrices.expert(expert, desc.dtype),
-                             .rows = desc.n,
-                             .cols = desc.k,
-                             .row_stride = matrices.row_stride},
-                            desc.dtype, weight_box_rows(desc.block_m));
-  };
   std::vector<CUtensorMap> maps;
-  for (std::int64_t e = 0; e < desc.num_experts; ++e) {
-    if (desc.gated) maps.push_back(map_of(gate, e));
-    maps.push_back(map_of(up, e));
-  }
+  const auto add_maps = [&](std::int32_t box_rows) {
+    const auto add_map = [&](const ExpertMatrices& matrices, std::int64_t expert) {
+      maps.push_back(make_operand_map({.data = matrices.expert(expert, desc.dtype),
+                                       .rows = desc.n,
+                                       .cols = desc.k,
+                                       .row_stride = matrices.row_stride},
+                                      desc.dtype, box_rows));
+    };
+    for (std::int64_t e = 0; e < desc.num_experts; ++e) {
+      if (desc.gated) add_map(gate, e);
+      add_map(up, e);
+    }
+  };
+  add_maps(weight_box_rows(desc.block_m));
+  const auto num_wide = static_cast<std::int64_t>(maps.size());
+  if (desc.gated) params_.narrow_rows = narrow_box_rows(desc.n, desc.block_m);
+  if (params_.narrow_rows != 0) add_maps(params_.narrow_rows);
   if (desc.block_m == 64) {
     const std::vector<TileProgress> none(static_cast<std::size_t>(desc.row_slots / desc.block_m));
     progress_ = DeviceBuffer<TileProgress>(std::ssize(none));
@@ -81,6 +87,7 @@ GroupedGemm::GroupedGemm(const GroupedGemmDesc& desc, const void* a, const Exper
   weight_maps_ = DeviceBuffer<CUtensorMap>(static_cast<std::int64_t>(maps.size()));
   weight_maps_.copy_from(maps.data());
   params_.weight_maps = weight_maps_.data();
+  if (params_.narrow_rows != 0) params_.narrow_maps = weight_maps_.data() + num_wide;
 }
 
 GroupedGemmParams GroupedGemm::params(const Tile* tiles, const float* row_weights) const {

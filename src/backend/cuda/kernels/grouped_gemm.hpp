@@ -28,6 +28,17 @@ COMET_HOST_DEVICE constexpr int weight_box_rows(std::int32_t block_m) {
   return block_m == 64 ? kGemmBlockN / 4 : kGemmBlockN / 2;
 }
 
+/// Rows of gate, and of up, that are loaded and multiplied of a gated product's last column tile if
+/// they are fewer than a tile's: Qwen2-MoE's 1408 columns leave 96 of 128 on four ranks' slices, 48
+/// of 176 on eight's. 0: a tile's. With tiles of 64 rows it is weights that take time, and what is
+/// past the last column is not read from memory.
+COMET_HOST_DEVICE constexpr std::int32_t narrow_box_rows(std::int64_t n, std::int32_t block_m) {
+  constexpr std::int64_t kStep = 32;  // of widths that math warps are compiled for, half of one
+  const std::int64_t last = (n - 1) % (kGemmBlockN / 2) + 1;
+  const std::int64_t rows = (last + kStep - 1) / kStep * kStep;
+  return block_m == 64 || rows == kGemmBlockN / 2 ? 0 : static_cast<std::int32_t>(rows);
+}
+
 /// Whether a launch that follows closely loads weights while the kernel before it still runs, which
 /// lets it start for that.
 COMET_HOST_DEVICE constexpr bool loads_ahead(std::int64_t block_m) { return block_m == 64; }
@@ -64,12 +75,14 @@ struct GroupedGemmParams {
   CUtensorMap a_map = {};                    ///< Boxes of a tile's rows.
   CUtensorMap few_rows_map = {};             ///< Boxes of kFewTileRows, of tiles of 64.
   const CUtensorMap* weight_maps = nullptr;  ///< [num_experts, gated ? 2 : 1]: gate, up
+  const CUtensorMap* narrow_maps = nullptr;  ///< the same, boxes of narrow_rows; null if they are 0
   const Tile* tiles = nullptr;               ///< row tile t is row slots t * block_m on
   const std::int32_t* tile_range = nullptr;  ///< {first, end}; on the device, where plans are made
   const float* row_weights = nullptr;        ///< [row_slots] multiplies f's result; null for none
   void* c = nullptr;                         ///< [row_slots, n]
   std::int32_t k = 0;
   std::int32_t n = 0;
+  std::int32_t narrow_rows = 0;  ///< narrow_box_rows of a gated product, else 0
   bool activated = false;
   Activation activation = Activation::silu;
 };

@@ -178,8 +178,8 @@ class Loader {
   sm90::Ring<BLOCK_M> ring_;
   Works<BLOCK_M> works_;
   std::int32_t first_columns_;
-  std::int32_t first_acquired_ = -1;
-  std::int32_t second_acquired_ = -1;
+  const CUtensorMap* first_acquired_ = nullptr;
+  const CUtensorMap* second_acquired_ = nullptr;
 };
 
 // Orders for the other block of the pair, if there is one. One thread of the first.

@@ -176,9 +176,9 @@ __device__ __forceinline__ void compute(const GroupedGemmParams& params, const S
 }
 
 // The last column tile is computed only as far as it has columns, which saves a product with 1600
-// columns a tenth. Not a gated one, whose halves lie apart: two narrow wgmma in one pipeline stage
-// ask for more registers than there are (ptxas C7511). The width depends on sizes alone, so results
-// do.
+// columns a tenth. A gated one's halves are loaded side by side then (narrow_box_rows): two narrow wgmma
+// in one pipeline stage ask for more registers than there are (ptxas C7511). The width depends on sizes
+// alone, so results do.
 template <typename V>
 __device__ __forceinline__ void compute_item(const GroupedGemmParams& params, const GemmItem& item,
                                              Ring<V::kBlockM>& ring, int warpgroup, const Piece& piece = {}) {
@@ -213,6 +213,11 @@ __device__ __forceinline__ void compute_item(const GroupedGemmParams& params, co
     return;
   }
   if constexpr (V::kGated) {
+    if constexpr (!V::kSplitColumns) {
+      if (columns <= 32) return compute<V, 64>(params, share, ring, elected);
+      if (columns <= 64) return compute<V, 128>(params, share, ring, elected);
+      if (columns <= kNarrow / 2) return compute<V, kNarrow>(params, share, ring, elected);
+    }
     compute<V, V::kWidth>(params, share, ring, elected);
   } else {
     if constexpr (V::kWidth == 256) {

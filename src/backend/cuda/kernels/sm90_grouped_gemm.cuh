@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x < 128) {
     give_registers<kLoaderRegisters>();
     if (threadIdx.x == 0) {
-      std::int32_t acquired = -1;
+      const CUtensorMap* acquired = nullptr;
       for_each_item(items.count(), [&](std::int32_t own, std::int32_t other) {
         const GemmItem item = items.item(own);
         const bool shares = is_paired() && shares_weights(params, item, items.item(other));

@@ -8,34 +8,50 @@
 namespace comet::cuda {
 namespace sm90 {
 
-// One step of a piece of a weight tile. A gated one holds rows of gate and of up, so that what a
-// warpgroup multiplies is one operand to wgmma: gate's, then up's, half as many for each if they are
-// two.
+// Where an item's weights are, and how they are loaded.
 template <typename V>
-__device__ __forceinline__ void load_weights(std::uint32_t to, std::uint32_t barrier,
-                                             const CUtensorMap* maps, int k, int column,
-                                             const Piece& piece) {
-  const int boxes = V::kBoxes / piece.count;
-#pragma unroll
-  for (int i = 0; i < V::kBoxes; ++i) {
-    if (i >= boxes) break;
-    const std::uint32_t box = to + i * V::kBoxStride;
-    const int row = column + (piece.index * boxes + i) * V::kBoxRows;
-    tma_load_2d(box, maps, k, row, barrier);
-    if (V::kGated) tma_load_2d(box + V::kBytesOfBox, maps + 1, k, row, barrier);
-  }
-}
+struct WeightBoxes {
+  const CUtensorMap* maps;  // of the expert
+  int row;                  // the first one
+  int bytes_of_box;         // of a step
 
-// load_weights where both blocks of a pair multiply by the same weights: each loads half of them, into
-// both.
-template <typename V>
-__device__ __forceinline__ void load_shared_weights(const Ring<V::kBlockM>& ring, const CUtensorMap* maps, int k,
-                                                    int column) {
-  static_assert(V::kBlockM == 128 && V::kBytesOfBox * 2 == kBytesB);
-  const auto rank = static_cast<int>(rank_in_cluster());
-  tma_load_2d_multicast(ring.b() + rank * V::kBytesOfBox, V::kGated ? maps + rank : maps, k,
-                        V::kGated ? column : column + rank * V::kBoxRows, ring.full_barrier(), 3);
-}
+  __device__ __forceinline__ WeightBoxes(const GroupedGemmParams& params, const GemmItem& item, std::int32_t expert)
+      : maps(params.weight_maps + expert * (V::kGated ? 2 : 1)),
+        row(item.column * V::kColumnsOut),
+        bytes_of_box(V::kBytesOfBox) {
+    if (!V::kGated || V::kBlockM != 128 || params.narrow_rows == 0 || params.n - row >= V::kColumnsOut) return;
+    maps = params.narrow_maps + expert * 2;
+    bytes_of_box = params.narrow_rows * kBlockK * 2;
+  }
+
+  // Of a step of a piece.
+  __device__ __forceinline__ int bytes_of(const Piece& piece) const {
+    return V::kBlockM == 128 ? 2 * bytes_of_box : kBytesB / piece.count;
+  }
+
+  // One step of a piece. A gated tile holds rows of gate and of up, so that what a warpgroup multiplies is
+  // one operand to wgmma: gate's, then up's, half as many for each if they are two.
+  __device__ __forceinline__ void load(std::uint32_t to, std::uint32_t barrier, int k,
+                                       const Piece& piece) const {
+    const int boxes = V::kBoxes / piece.count;
+#pragma unroll
+    for (int i = 0; i < V::kBoxes; ++i) {
+      if (i >= boxes) break;
+      const std::uint32_t box = to + i * V::kBoxStride;
+      const int box_row = row + (piece.index * boxes + i) * V::kBoxRows;
+      tma_load_2d(box, maps, k, box_row, barrier);
+      if (V::kGated) tma_load_2d(box + bytes_of_box, maps + 1, k, box_row, barrier);
+    }
+  }
+
+  // The same where both blocks of a pair multiply by the same weights: each loads half of them, into both.
+  __device__ __forceinline__ void load_half(const Ring<V::kBlockM>& ring, int k) const {
+    static_assert(V::kBlockM == 128 && V::kBytesOfBox * 2 == kBytesB);
+    const auto rank = static_cast<int>(rank_in_cluster());
+    tma_load_2d_multicast(ring.b() + rank * bytes_of_box, V::kGated ? maps + rank : maps, k,
+                          V::kGated ? row : row + rank * V::kBoxRows, ring.full_barrier(), 3);
+  }
+};
 
 // Whether two items multiply by the same weights.
 __device__ __forceinline__ bool shares_weights(const GroupedGemmParams& params, const GemmItem& a,
@@ -61,21 +77,20 @@ struct RowBoxes {
 template <typename V>
 class PieceLoad {
  public:
-  // `expert` and `rows` are of the item's tile. `acquired`: the expert whose tensor maps the thread
-  // acquired last.
+  // `expert` and `rows` are of the item's tile. `acquired`: the tensor maps that the thread acquired last, or
+  // null.
   __device__ __forceinline__ PieceLoad(const GroupedGemmParams& params, const GemmItem& item,
                                        std::int32_t expert, std::int32_t rows,
-                                       std::int32_t& acquired, const Piece& piece = {})
+                                       const CUtensorMap*& acquired, const Piece& piece = {})
       : rows_(params, rows),
-        maps_(params.weight_maps + expert * (V::kGated ? 2 : 1)),
+        weights_(params, item, expert),
         row_(item.tile * V::kBlockM),
-        column_(item.column * V::kColumnsOut),
         steps_((params.k + kBlockK - 1) / kBlockK),
         piece_(piece) {
-    if (expert == acquired) return;
-    tensor_map_acquire(maps_);
-    if (V::kGated) tensor_map_acquire(maps_ + 1);
-    acquired = expert;
+    if (weights_.maps == acquired) return;
+    tensor_map_acquire(weights_.maps);
+    if (V::kGated) tensor_map_acquire(weights_.maps + 1);
+    acquired = weights_.maps;
   }
 
   // Has the next stages, as they become free, expect the first steps, and loads their weights: all
@@ -112,7 +127,7 @@ class PieceLoad {
         load_rows_of<kSteps>(ring, step);
         if constexpr (V::kBlockM == 128) {
           if (shares) {
-            load_shared_weights<V>(ring, maps_, step * kBlockK, column_);
+            weights_.load_half(ring, step * kBlockK);
           } else {
             load_weights_of<kSteps>(ring, step);
           }
@@ -131,7 +146,7 @@ class PieceLoad {
   __device__ __forceinline__ void open_stage(const Ring<V::kBlockM>& ring, int step) const {
     mbarrier_wait(ring.empty_barrier(), ring.phase ^ 1);
     mbarrier_expect(ring.full_barrier(),
-                    min(STEPS, steps_ - step) * (rows_.bytes + kBytesB / piece_.count));
+                    min(STEPS, steps_ - step) * (rows_.bytes + weights_.bytes_of(piece_)));
   }
   template <int STEPS>
   __device__ __forceinline__ void load_rows_of(const Ring<V::kBlockM>& ring, int step) const {
@@ -146,15 +161,13 @@ class PieceLoad {
     const std::uint32_t to = weights_of_stage<V, STEPS>(ring);
 #pragma unroll
     for (int i = 0; i < STEPS && (i == 0 || step + i < steps_); ++i) {
-      load_weights<V>(to + i * kBytesOfQuarter, ring.full_barrier(), maps_,
-                      (step + i) * kBlockK, column_, piece_);
+      weights_.load(to + i * kBytesOfQuarter, ring.full_barrier(), (step + i) * kBlockK, piece_);
     }
   }
 
   RowBoxes<V> rows_;
-  const CUtensorMap* maps_;
+  WeightBoxes<V> weights_;
   int row_;
-  int column_;
   int steps_;
   Piece piece_;
   int ahead_ = 0;  // steps whose weights are on their way
@@ -163,7 +176,7 @@ class PieceLoad {
 // Loads an item that is not cut.
 template <typename V, typename OnStage>
 __device__ __forceinline__ void load_item(const GroupedGemmParams& params, const GemmItem& item,
-                                          Ring<V::kBlockM>& ring, std::int32_t& acquired,
+                                          Ring<V::kBlockM>& ring, const CUtensorMap*& acquired,
                                           OnStage on_stage, bool shares) {
   const Tile& tile = params.tiles[item.tile];
   PieceLoad<V>(params, item, tile.expert, tile.rows, acquired).load(ring, on_stage, shares);

@@ -145,7 +145,7 @@ class ChainLoader {
   template <typename V>
   __device__ __forceinline__ static PieceLoad<V> begin(const GroupedGemmParams& params,
                                                        const GemmItem& item, const Piece& piece,
-                                                       std::int32_t& acquired) {
+                                                       const CUtensorMap*& acquired) {
     const Tile& tile = params.tiles[item.tile];
     return {params, item, __ldcg(&tile.expert), __ldcg(&tile.rows), acquired, piece};
   }
@@ -181,8 +181,8 @@ class ChainLoader {
   const ChainList<First, Second> list_;
   Ring<64>& ring_;
   ChainSlots& slots_;
-  std::int32_t acquired_first_ = -1;
-  std::int32_t acquired_second_ = -1;
+  const CUtensorMap* acquired_first_ = nullptr;
+  const CUtensorMap* acquired_second_ = nullptr;
   bool has_waited_ = false;
   bool has_given_up_ = false;
 };
