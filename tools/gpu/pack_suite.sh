@@ -62,6 +62,7 @@ while read -r name _ path _; do
   [[ -f "$path" ]] || die "the library $name is not found on this machine"
   cp -L "$path" "$folder/lib/$name"
 done < <(for binary in "${binaries[@]}"; do ldd "$binary"; done | sort -u)
+strip "$folder"/{tests/*,bin/*,bench/*.so,node/link_rates}
 find "$folder" -type f -size +"${large_bytes}c" -exec gzip -n -9 {} +
 
 commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
