@@ -254,7 +254,8 @@ void expect_random_cases_right(int block_m, int count) {
     Case of{.block_m = block_m};
     for (int e = pick(1, 2, 3); e > 0; --e) of.rows.push_back(pick(0, 1, 7, 8, 9, 64, 65, 72, 130));
     of.hidden = pick(8, 64, 72, 136, 400);
-    of.inter = pick(8, 64, 72, 136, 224, 264, 352);
+    // The latter end in each narrow column tile of a gated product.
+    of.inter = block_m == 64 ? pick(8, 64, 72, 136, 264) : pick(8, 72, 136, 192, 352);
     of.columns = block_m == 64 ? pick(0, 8, 72, 264, 328) : 0;
     of.gated = random() % 2 == 0;
     of.activated = random() % 2 == 0;
@@ -269,7 +270,7 @@ void expect_random_cases_right(int block_m, int count) {
 }
 
 TEST(Products, OfTilesOf64RowsAreRight) { expect_random_cases_right(64, 250); }
-TEST(Products, OfTilesOf128RowsAreRight) { expect_random_cases_right(128, 100); }
+TEST(Products, OfTilesOf128RowsAreRight) { expect_random_cases_right(128, 60); }
 
 }  // namespace
 }  // namespace comet::cuda::sm90
