@@ -41,7 +41,7 @@ declare -A benches_of=(
 declare -A seconds_of=(
   [cuda_conformance_test]=120 [cuda_layer_test]=10 [grouped_gemm_test]=12
   [sanitizer/cuda_conformance_test]=9 [sanitizer/cuda_layer_test]=5 [sanitizer/grouped_gemm_test]=7
-  [gemm_rates.py]=7 [overlap_grid.py]=165 [process_worlds.py]=105 [released_stages.py]=16
+  [gemm_rates.py]=7 [overlap_grid.py]=165 [process_worlds.py]=145 [released_stages.py]=16
 )
 default_seconds=3 # of what is not there
 total_seconds=580

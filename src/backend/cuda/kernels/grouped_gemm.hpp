@@ -29,9 +29,10 @@ COMET_HOST_DEVICE constexpr int weight_box_rows(std::int32_t block_m) {
 }
 
 /// Rows of gate, and of up, that are loaded and multiplied of a gated product's last column tile if
-/// they are fewer than a tile's: Qwen2-MoE's 1408 columns leave 96 of 128 on four ranks' slices, 48
-/// of 176 on eight's. 0: a tile's. With tiles of 64 rows it is weights that take time, and what is
-/// past the last column is not read from memory.
+/// they are fewer than a tile's 128. Of Qwen2-MoE's 1408 columns four ranks have 352 each, of which
+/// 96 are left for the last tile, and eight have 176, of which 48 are left and 64 loaded. 0: a
+/// tile's. With tiles of 64 rows it is weights that take time, and what is past the last column is
+/// not read from memory.
 COMET_HOST_DEVICE constexpr std::int32_t narrow_box_rows(std::int64_t n, std::int32_t block_m) {
   constexpr std::int64_t kStep = 32;  // of widths that math warps are compiled for, half of one
   const std::int64_t last = (n - 1) % (kGemmBlockN / 2) + 1;
