@@ -176,9 +176,9 @@ __device__ __forceinline__ void compute(const GroupedGemmParams& params, const S
 }
 
 // The last column tile is computed only as far as it has columns, which saves a product with 1600
-// columns a tenth. A gated one's halves are loaded side by side then (narrow_box_rows): two narrow wgmma
-// in one pipeline stage ask for more registers than there are (ptxas C7511). The width depends on sizes
-// alone, so results do.
+// columns a tenth. A gated one's halves are loaded side by side then, narrow_box_rows of each, which the
+// widths here must equal: two narrow wgmma in one pipeline stage ask for more registers than there are
+// (ptxas C7511). The width depends on sizes alone, so results do.
 template <typename V>
 __device__ __forceinline__ void compute_item(const GroupedGemmParams& params, const GemmItem& item,
                                              Ring<V::kBlockM>& ring, int warpgroup, const Piece& piece = {}) {

@@ -111,7 +111,7 @@ struct Ring {
   }
 };
 
-// Widest last column tile of a plain product that is computed only in part.
+// Widest last column tile that is computed only in part; of a gated product gate's columns and up's.
 constexpr int kNarrow = 192;
 
 // The narrow column goes last where it is one of at least so many: rows are then read once more

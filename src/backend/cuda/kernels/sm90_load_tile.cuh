@@ -12,8 +12,8 @@ namespace sm90 {
 template <typename V>
 struct WeightBoxes {
   const CUtensorMap* maps;  // of the expert
-  int row;                  // the first one
-  int bytes_of_box;         // of a step
+  int row;                  // the matrix's first row in the item
+  int bytes_of_box;         // of one matrix, of a step
 
   __device__ __forceinline__ WeightBoxes(const GroupedGemmParams& params, const GemmItem& item, std::int32_t expert)
       : maps(params.weight_maps + expert * (V::kGated ? 2 : 1)),
@@ -24,7 +24,7 @@ struct WeightBoxes {
     bytes_of_box = params.narrow_rows * kBlockK * 2;
   }
 
-  // Of a step of a piece.
+  // What a step of a piece loads.
   __device__ __forceinline__ int bytes_of(const Piece& piece) const {
     return V::kBlockM == 128 ? 2 * bytes_of_box : kBytesB / piece.count;
   }
